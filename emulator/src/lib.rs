@@ -1,0 +1,4 @@
+//! The AWS services that Shannon uses, in one local process, from `template.yaml`.
+
+pub mod credentials;
+pub mod process;

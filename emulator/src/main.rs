@@ -1,0 +1,3 @@
+//! The emulator's command line.
+
+fn main() {}
