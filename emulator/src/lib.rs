@@ -1,4 +1,5 @@
 //! The AWS services that Shannon uses, in one local process, from `template.yaml`.
 
 pub mod credentials;
+pub mod invoker;
 pub mod process;
