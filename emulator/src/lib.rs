@@ -3,3 +3,4 @@
 pub mod credentials;
 pub mod invoker;
 pub mod process;
+pub mod template;

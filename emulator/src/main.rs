@@ -1,3 +1,10 @@
 //! The emulator's command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Some(code) = emulator::process::run_child(std::env::args_os()) {
+        return code;
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,184 @@
+//! `template.yaml`, resolved: what the stack consists of, for every part of the emulator.
+//!
+//! The same file is deployed to AWS; whatever the emulator understands of it is read here and
+//! nowhere else. A resource type or a function that is not understood is an error, never ignored.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// Account of every ARN here.
+pub const ACCOUNT: &str = "000000000000";
+/// Region of every ARN here.
+pub const REGION: &str = "us-east-1";
+
+/// A resolved template.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    /// `AWS::StackName`.
+    pub name: String,
+    /// Stage name of the API.
+    pub stage: String,
+    /// Lambda functions, by position in the template.
+    pub functions: Vec<FunctionResource>,
+    /// Routes of the REST API.
+    pub routes: Vec<Route>,
+    /// Lambda authorizers that routes name.
+    pub authorizers: Vec<Authorizer>,
+    /// DynamoDB tables.
+    pub tables: Vec<TableResource>,
+    /// S3 buckets.
+    pub buckets: Vec<BucketResource>,
+    /// Names of ECS clusters.
+    pub clusters: Vec<String>,
+    /// RegisterTaskDefinition requests (camelCase, as on the wire).
+    pub task_definitions: Vec<Value>,
+    /// EventBridge rules.
+    pub rules: Vec<EventRule>,
+    /// EventBridge schedules.
+    pub schedules: Vec<Schedule>,
+    /// Outputs, by name.
+    pub outputs: BTreeMap<String, String>,
+}
+
+/// One `AWS::Serverless::Function`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FunctionResource {
+    /// Directory and binary, from `Metadata.BuildProperties.Binary` (`model-gateway`). Functions
+    /// are called by this name inside the emulator.
+    pub name: String,
+    /// Name in the template (`ModelGatewayFunction`).
+    pub logical_id: String,
+    /// Name on AWS (`shannon-model-gateway`).
+    pub function_name: String,
+    /// An invocation that takes longer ends with the instance.
+    pub timeout_seconds: f64,
+    /// Told to the function; not enforced here.
+    pub memory_mib: u32,
+    /// The template's environment, `Globals` included.
+    pub environment: BTreeMap<String, String>,
+    /// Most instances at a time.
+    pub reserved_concurrency: Option<u32>,
+}
+
+impl FunctionResource {
+    /// The function's ARN.
+    #[must_use]
+    pub fn arn(&self) -> String {
+        format!(
+            "arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}",
+            self.function_name
+        )
+    }
+}
+
+/// One method of one path of the REST API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// [`FunctionResource::name`].
+    pub function: String,
+    /// Path template (`/model/{proxy+}`).
+    pub path: String,
+    /// Upper case; `ANY` for all.
+    pub method: String,
+    /// `ResponseTransferMode: RESPONSE_STREAM`.
+    pub streaming: bool,
+    /// Integration timeout.
+    pub timeout_milliseconds: u32,
+    /// [`Authorizer::name`]; `None` for a public route.
+    pub authorizer: Option<String>,
+}
+
+/// A Lambda REQUEST authorizer of the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorizer {
+    /// Name in the API's `Auth` section.
+    pub name: String,
+    /// [`FunctionResource::name`].
+    pub function: String,
+    /// Header names whose values identify the caller; a request without one of them is refused
+    /// without asking the function.
+    pub identity_headers: Vec<String>,
+    /// How long a result is used again for the same identity; 0 for not at all.
+    pub ttl_seconds: u32,
+}
+
+/// One `AWS::DynamoDB::Table`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableResource {
+    /// Physical name.
+    pub name: String,
+    /// The CreateTable request.
+    pub create_table: Value,
+    /// Attribute of the time to live, if it is enabled.
+    pub ttl_attribute: Option<String>,
+}
+
+/// One `AWS::S3::Bucket`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketResource {
+    /// Physical name.
+    pub name: String,
+    /// Whether it keeps versions.
+    pub versioning: bool,
+}
+
+/// An EventBridge rule with a function as target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventRule {
+    /// [`FunctionResource::name`].
+    pub function: String,
+    /// The event pattern.
+    pub pattern: Value,
+}
+
+/// An EventBridge schedule with a function as target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// `<function>-<event name>`.
+    pub name: String,
+    /// [`FunctionResource::name`].
+    pub function: String,
+    /// Period.
+    pub seconds: u64,
+}
+
+/// Why a template cannot be used. Every variant names the place.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// The file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The template.
+        path: String,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not YAML.
+    #[error("not valid YAML: {0}")]
+    Yaml(String),
+    /// A parameter was given that the template does not have.
+    #[error("the template has no parameter {0}")]
+    UnknownParameter(String),
+    /// A parameter without default was not given.
+    #[error("parameter {0} has no default and was not given")]
+    MissingParameter(String),
+    /// A parameter's value is outside of what the template allows. The value is not shown: it may
+    /// be a secret.
+    #[error("parameter {name}: {reason}")]
+    BadParameter {
+        /// Its name.
+        name: String,
+        /// What is allowed.
+        reason: String,
+    },
+    /// Something in the template is wrong or not understood by the emulator.
+    #[error("{place}: {reason}")]
+    Invalid {
+        /// Dotted path (`Resources.Api.Properties.StageName`).
+        place: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
