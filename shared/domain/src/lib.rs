@@ -1,0 +1,30 @@
+//! What the platform is: types, the session's state machine, use cases, ports and limits.
+//!
+//! Nothing here does I/O, reads a clock, an environment or randomness, or knows a transport:
+//! those come in through [`ports`]. Nothing here is serialisable either: wire types belong to
+//! `protocol` and `claude`, stored types to `store`.
+
+pub mod authorization;
+pub mod command;
+pub mod deployment;
+pub mod event;
+pub mod ids;
+pub mod limits;
+pub mod ports;
+pub mod session;
+pub mod session_token;
+pub mod state;
+pub mod upload;
+pub mod use_cases;
+pub mod workspace;
+
+pub use authorization::{Authorized, Principal, Scope};
+pub use command::{Command, CommandBody, CommandOutcome, CommandState};
+pub use deployment::Deployment;
+pub use event::{Event, EventBody};
+pub use ids::{
+    CommandId, Cursor, FencingToken, OwnerId, Sequence, SessionId, SessionKey, TaskId, UnixMillis,
+    UploadId,
+};
+pub use session::{Head, PermissionMode, SessionSpec};
+pub use state::{State, Transition};

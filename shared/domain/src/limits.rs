@@ -1,0 +1,40 @@
+//! Every fixed limit, unit in the name, with the source of the number. What a deployment may change
+//! is a setting and stands in [`crate::deployment::Deployment`].
+
+/// Longest prompt or message. Own: half of DynamoDB's item limit, so that a command is one item
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>).
+pub const MESSAGE_BYTES: usize = 200 * 1024;
+/// Longest addition to the system prompt. Own: it shares the head item with the rest of the spec.
+pub const SYSTEM_PROMPT_ADDITION_BYTES: usize = 32 * 1024;
+/// Tags of one session. Own: as AWS resource tags
+/// (<https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>).
+pub const TAGS: usize = 50;
+/// Longest tag.
+pub const TAG_CHARACTERS: usize = 128;
+/// Attachments of one message. Own.
+pub const ATTACHMENTS: usize = 20;
+/// Longest name of an attachment or a file component: NAME_MAX of Linux.
+pub const FILE_NAME_BYTES: usize = 255;
+/// Longest path: PATH_MAX of Linux, without its terminator.
+pub const PATH_BYTES: usize = 4095;
+/// Longest git URL or ref. Own.
+pub const GIT_URL_BYTES: usize = 2048;
+/// Longest client token. Own: as an idempotency token of AWS APIs.
+pub const CLIENT_TOKEN_CHARACTERS: usize = 64;
+/// A body above this goes to the bucket and leaves a preview in the log. Own: keeps a batch item
+/// under [`crate::deployment::Deployment::append_batch_bytes`] with room for neighbours.
+pub const EVENT_BODY_BYTES: usize = 8 * 1024;
+/// Bytes of each long text that stay in the log as the preview of a body in the bucket.
+pub const EVENT_PREVIEW_BYTES: usize = 2 * 1024;
+/// Events in one batch item. Own.
+pub const EVENTS_PER_BATCH: usize = 500;
+/// Most bytes one `read_file` returns. Own: base64 of it stays under a function's 6 MB and a
+/// DynamoDB item (400 KB) can carry it.
+pub const READ_FILE_BYTES: usize = 128 * 1024;
+/// Sessions on one page of `list_sessions`.
+pub const LIST_PAGE: usize = 50;
+/// Most live text (not yet an event) kept for readers. Own.
+pub const LIVE_TEXT_BYTES: usize = 16 * 1024;
+/// How long a created session may stay without a runner before it has failed. Own: twice the
+/// slowest Fargate start seen in AWS's own figures.
+pub const PROVISIONING_MILLISECONDS: u64 = 300_000;

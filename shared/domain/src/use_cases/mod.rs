@@ -1,0 +1,33 @@
+//! What callers can do, one file each. Every use case is safe to run twice and safe to cut at any
+//! `await`; its doc comment says how.
+
+mod cancel_session;
+mod create_session;
+mod create_upload;
+mod get_session;
+mod interrupt_session;
+mod list_sessions;
+mod read_file;
+mod reconcile;
+mod send_message;
+mod task;
+mod wait_session;
+
+use thiserror::Error;
+
+pub use cancel_session::{CancelError, cancel_session};
+pub use create_session::{CreateSession, CreateSessionError, create_session};
+pub use create_upload::{CreateUploadError, create_upload};
+pub use get_session::{GetError, get_session};
+pub use interrupt_session::{InterruptError, Interrupted, interrupt_session};
+pub use list_sessions::{ListError, list_sessions};
+pub use read_file::{ReadFile, ReadFileError, read_file};
+pub use reconcile::{Reconciled, reconcile_session, task_stopped};
+pub use send_message::{SendMessage, SendMessageError, send_message};
+pub use task::{TaskError, TaskState, cancel_task, get_task};
+pub use wait_session::{Observer, Until, WaitError, WaitSession, Waited, wait_session};
+
+/// No such session of this owner: an unknown id and a foreign one look the same.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("no session with this id; list_sessions shows yours")]
+pub struct NoSuchSession;

@@ -1,0 +1,192 @@
+//! Watching a session: wait, for a bounded time, for what its log has after a cursor.
+
+use thiserror::Error;
+
+use crate::{
+    Authorized, Cursor, Deployment, Event, Head, Sequence, SessionKey,
+    authorization::ReadSessions,
+    ports::{Clock, Inbox, LiveText, SessionDirectory, SessionLog, Unavailable},
+};
+
+use super::{NoSuchSession, get_session};
+
+/// Between looks while events flow.
+const BUSY_POLL_MILLISECONDS: u64 = 50;
+/// Between looks when it is quiet.
+const QUIET_POLL_MILLISECONDS: u64 = 1000;
+
+/// When to answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Until {
+    /// When the session has nothing left to do, the budget is full, or the time is up.
+    #[default]
+    Idle,
+    /// Also as soon as there is an event.
+    Event,
+}
+
+/// What a caller wants to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitSession {
+    /// Which session.
+    pub key: SessionKey,
+    /// After which event.
+    pub cursor: Cursor,
+    /// When to answer.
+    pub until: Until,
+    /// At most this long; the deployment's default when absent.
+    pub wait_seconds: Option<u64>,
+    /// At most about this many characters of events; the deployment's default when absent.
+    pub response_budget_characters: Option<usize>,
+}
+
+/// What there was to see.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waited {
+    /// The session, read after the events.
+    pub head: Head,
+    /// The events, in order.
+    pub events: Vec<Event>,
+    /// Where to go on.
+    pub next_cursor: Cursor,
+    /// There are more events than the budget allowed.
+    pub more: bool,
+    /// What is being written right now.
+    pub live: Option<LiveText>,
+}
+
+/// Why there is nothing to see.
+#[derive(Debug, Error)]
+pub enum WaitError {
+    /// No such session of this owner.
+    #[error(transparent)]
+    NoSuchSession(#[from] NoSuchSession),
+    /// Longer than the deployment allows.
+    #[error("wait_seconds: use 0 to {0} (SHANNON_WAIT_MAX_SECONDS)")]
+    TooLong(u64),
+    /// Outside its range.
+    #[error("response_budget_characters: use 500 to 100000")]
+    Budget,
+    /// Ahead of the log: it belongs to another session.
+    #[error("cursor: it is not of this session; leave it out to start at the beginning")]
+    ForeignCursor,
+    /// Try again.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Told of events as they are read, before the answer is complete.
+pub trait Observer: Send {
+    /// One event, in order.
+    fn event(&mut self, event: &Event) -> impl Future<Output = ()> + Send;
+    /// About how many characters the event will take in the answer.
+    fn characters(&self, event: &Event) -> usize;
+}
+
+/// Waits and reads. Changes nothing, except that a session whose runner is gone is marked so; may
+/// be cut at any point and repeated with the same cursor.
+///
+/// # Errors
+/// [`WaitError`].
+pub async fn wait_session<P>(
+    ports: &P,
+    deployment: &Deployment,
+    _caller: &Authorized<ReadSessions>,
+    request: &WaitSession,
+    observer: &mut impl Observer,
+) -> Result<Waited, WaitError>
+where
+    P: SessionDirectory + SessionLog + Inbox + Clock,
+{
+    let wait_seconds = request
+        .wait_seconds
+        .unwrap_or(deployment.wait_default_seconds);
+    if wait_seconds > deployment.wait_max_seconds {
+        return Err(WaitError::TooLong(deployment.wait_max_seconds));
+    }
+    let budget = request
+        .response_budget_characters
+        .unwrap_or(deployment.response_budget_characters);
+    if !(500..=100_000).contains(&budget) {
+        return Err(WaitError::Budget);
+    }
+
+    let deadline = ports.now().plus(wait_seconds * 1000);
+    let mut position = request.cursor.0;
+    let mut events: Vec<Event> = Vec::new();
+    let mut spent = 0_usize;
+    let mut pause = BUSY_POLL_MILLISECONDS;
+    loop {
+        let head = get_session::observe(ports, &request.key)
+            .await?
+            .ok_or(NoSuchSession)?;
+        if position > head.last_sequence {
+            return Err(WaitError::ForeignCursor);
+        }
+        let mut full = false;
+        if position < head.last_sequence {
+            pause = BUSY_POLL_MILLISECONDS;
+            // Four bytes a character is the most that UTF-8 needs.
+            for event in ports.read(&request.key, position, budget * 4).await? {
+                let characters = observer.characters(&event);
+                if !events.is_empty() && spent + characters > budget {
+                    full = true;
+                    break;
+                }
+                observer.event(&event).await;
+                spent += characters;
+                position = event.sequence;
+                events.push(event);
+            }
+        }
+        let caught_up = position >= head.last_sequence;
+        let settled = head.state.is_ended()
+            || (head.state == crate::State::Idle && head.commands_accepted == head.commands_taken);
+        let satisfied = full
+            || (caught_up && settled)
+            || (request.until == Until::Event && !events.is_empty() && caught_up)
+            || spent >= budget;
+        let now = ports.now();
+        if satisfied || now >= deadline {
+            let live = live(ports, &request.key, &head, position).await?;
+            return Ok(Waited {
+                more: position < head.last_sequence,
+                head,
+                events,
+                next_cursor: Cursor(position),
+                live,
+            });
+        }
+        if caught_up {
+            ports.sleep(pause.min(deadline.since(now).max(1))).await;
+            pause = (pause * 2).min(poll_limit(&head, ports.now()));
+        }
+    }
+}
+
+/// While something runs, events are near: look ten times a second. Otherwise once a second.
+fn poll_limit(head: &Head, now: crate::UnixMillis) -> u64 {
+    let busy = head.state.has_runner() && head.state != crate::State::Idle;
+    let fresh = now.since(head.updated_at) < 5_000;
+    if busy && fresh {
+        2 * BUSY_POLL_MILLISECONDS
+    } else if busy {
+        QUIET_POLL_MILLISECONDS / 4
+    } else {
+        QUIET_POLL_MILLISECONDS
+    }
+}
+
+/// Live text counts only while its runner has the session and nothing newer is in the log.
+async fn live<P: SessionLog>(
+    ports: &P,
+    key: &SessionKey,
+    head: &Head,
+    position: Sequence,
+) -> Result<Option<LiveText>, Unavailable> {
+    if head.state != crate::State::Running || position < head.last_sequence {
+        return Ok(None);
+    }
+    let live = ports.live(key).await?;
+    Ok(live.filter(|live| live.fence == head.fence && live.after == head.last_sequence))
+}
