@@ -1,0 +1,571 @@
+//! Reads the lines that the CLI prints.
+//!
+//! Only what the system uses has a type; every other line is [`Message::Other`] with its kind, and
+//! its bytes stay with the caller. A known kind whose shape changed is also `Other`, with the
+//! problem named, so that a CLI release can never end a session by adding a field.
+//! Transcript entries are kept byte for byte: re-serialised ones are not found on resume.
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// One line, as far as we read it.
+#[derive(Debug)]
+pub enum Message {
+    /// Start of a turn (printed for each turn, not once).
+    Init(Init),
+    /// The CLI's own state changed.
+    StateChanged(StateChanged),
+    /// The model API failed and will be asked again.
+    ApiRetry(ApiRetry),
+    /// A tool call was refused.
+    PermissionDenied(PermissionDenied),
+    /// One finished block of the model's answer.
+    Assistant(Spoken),
+    /// Tool results, or text that the CLI itself put into the conversation.
+    User(Spoken),
+    /// A piece of text or thinking of an unfinished block.
+    Delta(Delta),
+    /// End of a turn.
+    Result(Box<TurnResult>),
+    /// The CLI asks before a tool call.
+    CanUseTool(CanUseTool),
+    /// The CLI asks something else that must be answered.
+    OtherRequest {
+        /// To be repeated in the answer.
+        request_id: String,
+        /// What it asks.
+        subtype: String,
+    },
+    /// The answer to a control request of ours.
+    ControlResponse(Box<ControlResponse>),
+    /// A request of the CLI is no longer open.
+    RequestCancelled {
+        /// Id of that request.
+        request_id: String,
+    },
+    /// What became of a user message.
+    CommandLifecycle(CommandLifecycle),
+    /// New transcript entries.
+    Transcript(TranscriptMirror),
+    /// Anything else; a sign of life.
+    Other {
+        /// Type and subtype, joined with a slash.
+        kind: String,
+        /// Set when the kind is known and its shape is not.
+        problem: Option<String>,
+    },
+}
+
+/// `system/init`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Init {
+    /// The CLI's session id.
+    pub session_id: String,
+    /// Model of this turn.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// Directory it works in.
+    #[serde(default)]
+    pub cwd: Option<String>,
+    /// Version of the CLI.
+    #[serde(default)]
+    pub claude_code_version: Option<String>,
+}
+
+/// `system/session_state_changed`: `running`, `requires_action` or `idle`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StateChanged {
+    /// The new state.
+    pub state: String,
+}
+
+/// `system/api_retry`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ApiRetry {
+    /// Counts from 1.
+    pub attempt: u32,
+    /// After this many the turn fails.
+    #[serde(default)]
+    pub max_retries: Option<u32>,
+    /// Milliseconds until the next attempt.
+    #[serde(default)]
+    pub retry_delay_ms: Option<f64>,
+    /// HTTP status, if there was an answer.
+    #[serde(default)]
+    pub error_status: Option<u16>,
+    /// Kind of the error.
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
+/// `system/permission_denied`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PermissionDenied {
+    /// Name of the tool.
+    pub tool_name: String,
+    /// Id of the call.
+    #[serde(default)]
+    pub tool_use_id: Option<String>,
+    /// Why.
+    #[serde(default)]
+    pub message: Option<String>,
+}
+
+/// `assistant` and `user`.
+#[derive(Debug, Clone)]
+pub struct Spoken {
+    /// Id of the API message (several blocks share one).
+    pub message_id: Option<String>,
+    /// Model that spoke; `<synthetic>` when the CLI reports an API error.
+    pub model: Option<String>,
+    /// The blocks, in order.
+    pub blocks: Vec<Block>,
+    /// Tool call of the subagent that speaks.
+    pub parent_tool_use_id: Option<String>,
+    /// Set when this stands for an API error.
+    pub error: Option<String>,
+}
+
+/// One content block.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Block {
+    /// Plain text.
+    Text(String),
+    /// The model's reasoning, as far as it is shown.
+    Thinking(String),
+    /// A tool call.
+    ToolUse {
+        /// Id of the call.
+        id: String,
+        /// Name of the tool.
+        name: String,
+        /// Its input.
+        input: Value,
+    },
+    /// The result of a tool call.
+    ToolResult {
+        /// Id of the call.
+        tool_use_id: String,
+        /// All text of it, images replaced by a short mark.
+        text: String,
+        /// The tool failed or was refused.
+        is_error: bool,
+    },
+    /// A block of a kind we do not read.
+    Other(String),
+}
+
+/// A piece of `stream_event` that a reader wants to see live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delta {
+    /// Id of the API message.
+    pub message_id: Option<String>,
+    /// Index of the block within its message.
+    pub block_index: u64,
+    /// The new piece.
+    pub text: String,
+    /// It is reasoning, not answer.
+    pub thinking: bool,
+    /// Tool call of the subagent that speaks.
+    pub parent_tool_use_id: Option<String>,
+}
+
+/// `result`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TurnResult {
+    /// `success` or an `error_…`. A success with `is_error` is an API failure.
+    pub subtype: String,
+    /// The turn failed.
+    #[serde(default)]
+    pub is_error: bool,
+    /// The last text (successes only).
+    #[serde(default)]
+    pub result: Option<String>,
+    /// What went wrong.
+    #[serde(default)]
+    pub errors: Vec<Value>,
+    /// Why the turn ended.
+    #[serde(default)]
+    pub terminal_reason: Option<String>,
+    /// HTTP status of the model API's last error.
+    #[serde(default)]
+    pub api_error_status: Option<u16>,
+    /// Dollars since the session began.
+    #[serde(default)]
+    pub total_cost_usd: f64,
+    /// Tokens of this turn, main conversation only.
+    #[serde(default)]
+    pub usage: Usage,
+    /// Tokens per model since the session began.
+    #[serde(default, rename = "modelUsage")]
+    pub model_usage: std::collections::BTreeMap<String, ModelUsage>,
+    /// Model turns.
+    #[serde(default)]
+    pub num_turns: u32,
+    /// Milliseconds.
+    #[serde(default)]
+    pub duration_ms: f64,
+    /// UUIDs of the messages this turn answered.
+    #[serde(default)]
+    pub user_message_uuids: Vec<String>,
+    /// Set when the CLI could not start.
+    #[serde(default)]
+    pub startup_failure_reason: Option<String>,
+}
+
+/// Tokens of one turn.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Read without cache.
+    pub input_tokens: u64,
+    /// Written by the model.
+    pub output_tokens: u64,
+    /// Read from the cache.
+    pub cache_read_input_tokens: u64,
+    /// Written to the cache.
+    pub cache_creation_input_tokens: u64,
+}
+
+/// Tokens of one model since the session began.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ModelUsage {
+    /// Read without cache.
+    pub input_tokens: u64,
+    /// Written by the model.
+    pub output_tokens: u64,
+    /// Read from the cache.
+    pub cache_read_input_tokens: u64,
+    /// Written to the cache.
+    pub cache_creation_input_tokens: u64,
+}
+
+/// `control_request/can_use_tool`.
+#[derive(Debug, Clone)]
+pub struct CanUseTool {
+    /// To be repeated in the answer.
+    pub request_id: String,
+    /// Name of the tool.
+    pub tool_name: String,
+    /// Its input.
+    pub input: Value,
+    /// Id of the call.
+    pub tool_use_id: Option<String>,
+    /// Set when a subagent makes the call.
+    pub agent_id: Option<String>,
+}
+
+/// `control_response`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ControlResponse {
+    /// Id of our request.
+    pub request_id: String,
+    /// `success` or `error`.
+    pub subtype: String,
+    /// Text of an error.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// The answer proper.
+    #[serde(default)]
+    pub response: Option<Value>,
+}
+
+impl ControlResponse {
+    /// The CLI did what was asked.
+    #[must_use]
+    pub fn succeeded(&self) -> bool {
+        self.subtype == "success"
+    }
+
+    /// Version named in the answer to `initialize`.
+    #[must_use]
+    pub fn claude_code_version(&self) -> Option<&str> {
+        self.response.as_ref()?.get("claude_code_version")?.as_str()
+    }
+
+    /// Whether `cancel_async_message` still found its message.
+    #[must_use]
+    pub fn cancelled(&self) -> Option<bool> {
+        self.response.as_ref()?.get("cancelled")?.as_bool()
+    }
+}
+
+/// `command_lifecycle`: `queued`, `started`, `completed` or `cancelled`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct CommandLifecycle {
+    /// UUID of the user message.
+    pub command_uuid: String,
+    /// What became of it.
+    pub state: String,
+}
+
+/// `transcript_mirror`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TranscriptMirror {
+    /// File the CLI itself keeps them in.
+    #[serde(rename = "filePath")]
+    pub file_path: String,
+    /// The entries, byte for byte.
+    pub entries: Vec<Box<RawValue>>,
+}
+
+/// Why a line is not a message.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// Not a JSON object with a `type`: some program wrote to the CLI's output.
+    #[error("the line is not a JSON object with a type")]
+    NotAMessage(#[source] serde_json::Error),
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    r#type: String,
+    #[serde(default)]
+    subtype: Option<String>,
+}
+
+/// Reads one line.
+///
+/// # Errors
+/// [`LineError`] if it is not a message at all; report it and go on.
+pub fn parse(line: &[u8]) -> Result<Message, LineError> {
+    let envelope: Envelope = serde_json::from_slice(line).map_err(LineError::NotAMessage)?;
+    let subtype = envelope.subtype.as_deref().unwrap_or_default();
+    let read = match (envelope.r#type.as_str(), subtype) {
+        ("system", "init") => typed(line).map(Message::Init),
+        ("system", "session_state_changed") => typed(line).map(Message::StateChanged),
+        ("system", "api_retry") => typed(line).map(Message::ApiRetry),
+        ("system", "permission_denied") => typed(line).map(Message::PermissionDenied),
+        ("assistant", _) => spoken(line).map(Message::Assistant),
+        ("user", _) => spoken(line).map(Message::User),
+        ("stream_event", _) => return Ok(stream_event(line)),
+        ("result", _) => typed(line).map(|result| Message::Result(Box::new(result))),
+        ("control_request", _) => control_request(line),
+        ("control_response", _) => {
+            typed::<Answered>(line).map(|outer| Message::ControlResponse(Box::new(outer.response)))
+        }
+        ("control_cancel_request", _) => {
+            typed::<Cancelled>(line).map(|cancelled| Message::RequestCancelled {
+                request_id: cancelled.request_id,
+            })
+        }
+        ("command_lifecycle", _) => typed(line).map(Message::CommandLifecycle),
+        ("transcript_mirror", _) => typed(line).map(Message::Transcript),
+        _ => {
+            return Ok(Message::Other {
+                kind: kind(&envelope),
+                problem: None,
+            });
+        }
+    };
+    Ok(read.unwrap_or_else(|problem| Message::Other {
+        kind: kind(&envelope),
+        problem: Some(problem.to_string()),
+    }))
+}
+
+fn kind(envelope: &Envelope) -> String {
+    match &envelope.subtype {
+        Some(subtype) => format!("{}/{subtype}", envelope.r#type),
+        None => envelope.r#type.clone(),
+    }
+}
+
+fn typed<'a, T: Deserialize<'a>>(line: &'a [u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(line)
+}
+
+#[derive(Deserialize)]
+struct Answered {
+    response: ControlResponse,
+}
+
+#[derive(Deserialize)]
+struct Cancelled {
+    request_id: String,
+}
+
+fn control_request(line: &[u8]) -> serde_json::Result<Message> {
+    #[derive(Deserialize)]
+    struct Outer {
+        request_id: String,
+        request: Inner,
+    }
+    #[derive(Deserialize)]
+    struct Inner {
+        subtype: String,
+        tool_name: Option<String>,
+        #[serde(default)]
+        input: Value,
+        tool_use_id: Option<String>,
+        agent_id: Option<String>,
+    }
+    let Outer {
+        request_id,
+        request,
+    } = typed(line)?;
+    Ok(match (request.subtype.as_str(), request.tool_name) {
+        ("can_use_tool", Some(tool_name)) => Message::CanUseTool(CanUseTool {
+            request_id,
+            tool_name,
+            input: request.input,
+            tool_use_id: request.tool_use_id,
+            agent_id: request.agent_id,
+        }),
+        _ => Message::OtherRequest {
+            request_id,
+            subtype: request.subtype,
+        },
+    })
+}
+
+fn stream_event(line: &[u8]) -> Message {
+    #[derive(Deserialize)]
+    struct Outer {
+        event: Event,
+        #[serde(default)]
+        api_message_id: Option<String>,
+        #[serde(default)]
+        parent_tool_use_id: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Event {
+        #[serde(rename = "type")]
+        kind: String,
+        #[serde(default)]
+        index: u64,
+        #[serde(default)]
+        delta: Option<Piece>,
+    }
+    #[derive(Deserialize)]
+    struct Piece {
+        #[serde(default)]
+        text: Option<String>,
+        #[serde(default)]
+        thinking: Option<String>,
+    }
+    let outer: Outer = match typed(line) {
+        Ok(outer) => outer,
+        Err(problem) => {
+            return Message::Other {
+                kind: "stream_event".to_owned(),
+                problem: Some(problem.to_string()),
+            };
+        }
+    };
+    let kind = format!("stream_event/{}", outer.event.kind);
+    let Some(piece) = outer.event.delta else {
+        return Message::Other {
+            kind,
+            problem: None,
+        };
+    };
+    let (text, thinking) = match (piece.text, piece.thinking) {
+        (Some(text), _) => (text, false),
+        (None, Some(text)) => (text, true),
+        (None, None) => {
+            return Message::Other {
+                kind,
+                problem: None,
+            };
+        }
+    };
+    Message::Delta(Delta {
+        message_id: outer.api_message_id,
+        block_index: outer.event.index,
+        text,
+        thinking,
+        parent_tool_use_id: outer.parent_tool_use_id,
+    })
+}
+
+fn spoken(line: &[u8]) -> serde_json::Result<Spoken> {
+    // `tool_use_result` repeats whole files; it is not among these fields and so never copied.
+    #[derive(Deserialize)]
+    struct Outer {
+        message: Inner,
+        #[serde(default)]
+        parent_tool_use_id: Option<String>,
+        #[serde(default)]
+        error: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Inner {
+        #[serde(default)]
+        id: Option<String>,
+        #[serde(default)]
+        model: Option<String>,
+        content: Value,
+    }
+    let outer: Outer = typed(line)?;
+    let blocks = match outer.message.content {
+        Value::String(text) => vec![Block::Text(text)],
+        Value::Array(blocks) => blocks.into_iter().map(block).collect(),
+        other => vec![Block::Other(type_name(&other).to_owned())],
+    };
+    Ok(Spoken {
+        message_id: outer.message.id,
+        model: outer.message.model,
+        blocks,
+        parent_tool_use_id: outer.parent_tool_use_id,
+        error: outer.error,
+    })
+}
+
+fn block(mut value: Value) -> Block {
+    let kind = value["type"].as_str().unwrap_or("untyped").to_owned();
+    let mut text = |field: &str| match value.get_mut(field).map(Value::take) {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    };
+    let read = match kind.as_str() {
+        "text" => text("text").map(Block::Text),
+        "thinking" => text("thinking").map(Block::Thinking),
+        "tool_use" => match (text("id"), text("name")) {
+            (Some(id), Some(name)) => Some(Block::ToolUse {
+                id,
+                name,
+                input: value["input"].take(),
+            }),
+            _ => None,
+        },
+        "tool_result" => text("tool_use_id").map(|tool_use_id| Block::ToolResult {
+            tool_use_id,
+            text: result_text(&value["content"]),
+            is_error: value["is_error"].as_bool().unwrap_or(false),
+        }),
+        _ => None,
+    };
+    read.unwrap_or(Block::Other(kind))
+}
+
+fn result_text(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => {
+            let texts: Vec<String> = parts
+                .iter()
+                .map(|part| match part["text"].as_str() {
+                    Some(text) => text.to_owned(),
+                    None => format!("[{}]", part["type"].as_str().unwrap_or("block")),
+                })
+                .collect();
+            texts.join("\n")
+        }
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
