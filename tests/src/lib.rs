@@ -1,0 +1,8 @@
+//! Shannon from outside: what the structure checks and the end-to-end tests share.
+//!
+//! Nothing here is part of a deployment. The modules start the built emulator, speak MCP to it
+//! with a client of our own that can also send bad input, and install the clients that we did
+//! not write into a cache. Tests may know every crate; no crate may know this one.
+
+pub mod checkout;
+pub mod installed;

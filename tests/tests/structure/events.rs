@@ -1,0 +1,171 @@
+//! The sample events: one for every trigger of every function, named after it, in AWS's shape.
+
+use std::collections::BTreeMap;
+
+use e2e::checkout;
+use serde_json::Value;
+
+use super::names::{template, template_functions};
+
+/// Sample events by function; a file's name is `<function>[-<case>].json`.
+fn samples() -> BTreeMap<String, Vec<(String, Value)>> {
+    let functions = checkout::directories("functions");
+    let mut samples: BTreeMap<String, Vec<(String, Value)>> = BTreeMap::new();
+    let directory = checkout::root().join("events");
+    for entry in std::fs::read_dir(&directory).expect("there is an events directory") {
+        let name = entry
+            .expect("an entry is readable")
+            .file_name()
+            .into_string()
+            .expect("our file names are UTF-8");
+        let stem = name
+            .strip_suffix(".json")
+            .unwrap_or_else(|| panic!("events/{name} is no JSON file"));
+        let function = functions
+            .iter()
+            .filter(|function| {
+                stem.strip_prefix(function.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            })
+            .max_by_key(|function| function.len())
+            .unwrap_or_else(|| panic!("events/{name} is named after no function"));
+        let event = serde_json::from_str(&checkout::read(format!("events/{name}")))
+            .unwrap_or_else(|error| panic!("events/{name}: {error}"));
+        samples
+            .entry(function.clone())
+            .or_default()
+            .push((name, event));
+    }
+    samples
+}
+
+#[test]
+fn every_function_has_a_sample() {
+    let samples = samples();
+    for function in checkout::directories("functions") {
+        assert!(
+            samples.contains_key(&function),
+            "no events/{function}*.json"
+        );
+    }
+}
+
+#[test]
+fn every_trigger_has_a_sample() {
+    let samples = samples();
+    for (function, resource) in template_functions(&template()) {
+        for (name, trigger) in resource["Properties"]["Events"]
+            .as_object()
+            .into_iter()
+            .flatten()
+        {
+            let matches = samples[&function]
+                .iter()
+                .any(|(_, event)| is_sample_of(event, trigger));
+            assert!(
+                matches,
+                "no sample in events/ for the trigger {name} of {function}"
+            );
+        }
+    }
+}
+
+fn is_sample_of(event: &Value, trigger: &Value) -> bool {
+    let properties = &trigger["Properties"];
+    match trigger["Type"].as_str() {
+        Some("Api") => {
+            event["resource"] == properties["Path"]
+                && (properties["Method"] == "ANY" || event["httpMethod"] == properties["Method"])
+        }
+        Some("EventBridgeRule") => {
+            let pattern = &properties["Pattern"];
+            pattern["source"]
+                .as_array()
+                .is_some_and(|sources| sources.contains(&event["source"]))
+                && pattern["detail-type"]
+                    .as_array()
+                    .is_some_and(|kinds| kinds.contains(&event["detail-type"]))
+                && pattern["detail"]["lastStatus"]
+                    .as_array()
+                    .is_none_or(|states| states.contains(&event["detail"]["lastStatus"]))
+        }
+        Some("Schedule") => event["detail-type"] == "Scheduled Event",
+        other => panic!("this test does not know triggers of the type {other:?}"),
+    }
+}
+
+/// What API Gateway puts into every REST proxy event; a sample without it would prove nothing.
+#[test]
+fn api_samples_are_rest_proxy_events() {
+    let mut seen = 0;
+    for (name, event) in samples().into_values().flatten() {
+        if event.get("httpMethod").is_none() || event["type"] == "REQUEST" {
+            continue;
+        }
+        seen += 1;
+        for field in [
+            "resource",
+            "path",
+            "headers",
+            "multiValueHeaders",
+            "queryStringParameters",
+            "pathParameters",
+            "requestContext",
+            "body",
+            "isBase64Encoded",
+        ] {
+            assert!(event.get(field).is_some(), "events/{name} has no {field}");
+        }
+        for field in [
+            "resourcePath",
+            "httpMethod",
+            "stage",
+            "requestId",
+            "accountId",
+            "apiId",
+            "identity",
+            "requestTimeEpoch",
+            "domainName",
+            "protocol",
+        ] {
+            assert!(
+                event["requestContext"].get(field).is_some(),
+                "events/{name} has no requestContext.{field}"
+            );
+        }
+        assert_eq!(
+            event["resource"], event["requestContext"]["resourcePath"],
+            "{name}"
+        );
+        if let Some(body) = event["body"].as_str() {
+            let parsed: Result<Value, _> = serde_json::from_str(body);
+            assert!(parsed.is_ok(), "the body of events/{name} is no JSON");
+        }
+    }
+    assert!(seen > 0, "no sample of a request");
+}
+
+/// A modern request's headers repeat its body; a sample that disagrees would be refused.
+#[test]
+fn samples_of_modern_requests_agree_with_their_headers() {
+    let mut seen = 0;
+    for (name, event) in samples().into_values().flatten() {
+        let Some(method) = event["headers"]["Mcp-Method"].as_str() else {
+            continue;
+        };
+        seen += 1;
+        let body: Value =
+            serde_json::from_str(event["body"].as_str().expect("a modern request has a body"))
+                .unwrap_or_else(|error| panic!("events/{name}: {error}"));
+        assert_eq!(body["method"], method, "{name}");
+        let version = &body["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"];
+        assert_eq!(version, &event["headers"]["MCP-Protocol-Version"], "{name}");
+        if let Some(target) = event["headers"]["Mcp-Name"].as_str() {
+            let said = body["params"]["name"]
+                .as_str()
+                .or_else(|| body["params"]["taskId"].as_str());
+            assert_eq!(said, Some(target), "{name}");
+        }
+    }
+    assert!(seen > 0, "no sample of a modern request");
+}

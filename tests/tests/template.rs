@@ -1,0 +1,137 @@
+//! `template.yaml` as AWS's own tools see it: the linters, and what SAM makes of it.
+//!
+//! The tools come from PyPI into the cache. The translation matters because SAM takes a misspelt
+//! streaming mode without a word and makes a buffered route of it.
+
+use std::process::Command;
+
+use e2e::{checkout, installed};
+use serde_json::Value;
+
+/// What every tool needs although it calls no AWS service.
+fn aws_tool(program: &std::path::Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .current_dir(checkout::root())
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", "testing")
+        .env("AWS_SECRET_ACCESS_KEY", "testing")
+        .env("SAM_CLI_TELEMETRY", "0");
+    command
+}
+
+#[test]
+fn sam_validates_it() {
+    let tools = installed::template_tools();
+    let output = installed::run(aws_tool(&tools.program("sam")).args([
+        "validate",
+        "--lint",
+        "--template",
+        "template.yaml",
+    ]));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("is a valid SAM Template"), "{said}");
+}
+
+#[test]
+fn cfn_lint_finds_nothing() {
+    let tools = installed::template_tools();
+    installed::run(aws_tool(&tools.program("cfn-lint")).args([
+        "--regions",
+        "us-east-1",
+        "--template",
+        "template.yaml",
+    ]));
+}
+
+/// Translates the template as `sam deploy` would, with the code already uploaded.
+fn translated(change: &str) -> Value {
+    const TRANSLATE: &str = r#"
+import json, sys
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+text = open("template.yaml").read()
+old, new = json.loads(sys.argv[1])
+if old and old not in text:
+    sys.exit(f"template.yaml does not contain {old!r}")
+template = yaml_parse(text.replace(old, new) if old else text)
+template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
+json.dump(Translator({}, Parser()).translate(template, {}), sys.stdout)
+"#;
+    let tools = installed::template_tools();
+    let output = installed::run(aws_tool(&tools.interpreter()).args(["-c", TRANSLATE, change]));
+    serde_json::from_slice(&output.stdout).expect("the translator prints JSON")
+}
+
+/// Path, method, function and integration of every route.
+fn routes(translated: &Value) -> Vec<(String, String, Value)> {
+    let paths = translated["Resources"]["Api"]["Properties"]["Body"]["paths"]
+        .as_object()
+        .expect("the API has paths");
+    paths
+        .iter()
+        .flat_map(|(path, methods)| {
+            methods
+                .as_object()
+                .expect("a path has methods")
+                .iter()
+                .map(|(method, operation)| (path.clone(), method.clone(), operation.clone()))
+        })
+        .collect()
+}
+
+fn streams(operation: &Value) -> bool {
+    let integration = &operation["x-amazon-apigateway-integration"];
+    let uri = integration["uri"]["Fn::Sub"].as_str().unwrap_or_default();
+    integration["responseTransferMode"] == "STREAM"
+        && uri.contains(":lambda:path/2021-11-15/functions/")
+        && uri.ends_with("/response-streaming-invocations")
+        && integration["timeoutInMillis"] == 900_000
+        && integration["type"] == "aws_proxy"
+}
+
+#[test]
+fn every_route_streams_after_translation() {
+    let translated = translated(r#"["", ""]"#);
+    let routes = routes(&translated);
+    assert!(routes.len() >= 6, "{routes:?}");
+    for (path, method, operation) in routes {
+        assert!(
+            streams(&operation),
+            "{method} {path} does not stream: {operation:#}"
+        );
+    }
+}
+
+#[test]
+fn the_spelling_of_openapi_would_be_buffered_and_is_noticed() {
+    let translated =
+        translated(r#"["ResponseTransferMode: RESPONSE_STREAM", "ResponseTransferMode: STREAM"]"#);
+    assert!(
+        routes(&translated)
+            .iter()
+            .all(|(_, _, operation)| !streams(operation))
+    );
+}
+
+#[test]
+fn only_public_routes_pass_the_authorizer_by() {
+    let translated = translated(r#"["", ""]"#);
+    let open: Vec<String> = routes(&translated)
+        .into_iter()
+        .filter(|(_, _, operation)| operation["security"][0].get("Token").is_none())
+        .map(|(path, _, _)| path)
+        .collect();
+    // The gateway checks session tokens itself; the health answer tells nothing.
+    assert_eq!(open, ["/health", "/model/{proxy+}"]);
+}
+
+#[test]
+fn the_api_is_regional() {
+    // An edge-optimised API cuts a stream that is silent for 30 seconds.
+    let translated = translated(r#"["", ""]"#);
+    let api = &translated["Resources"]["Api"]["Properties"];
+    assert_eq!(api["EndpointConfiguration"]["Types"][0], "REGIONAL");
+}
