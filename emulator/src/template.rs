@@ -7,6 +7,17 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+mod functions;
+mod intrinsics;
+mod load;
+mod parameters;
+mod resources;
+mod stored;
+mod tasks;
+mod yaml;
+
+pub use load::{load, parse};
+
 /// Account of every ARN here.
 pub const ACCOUNT: &str = "000000000000";
 /// Region of every ARN here.

@@ -1,0 +1,198 @@
+//! From the file to a [`Stack`].
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde_json::{Map, Value};
+
+use super::{
+    Stack, TemplateError, functions,
+    intrinsics::{Resolver, invalid},
+    parameters,
+    resources::{Kind, kind, physical_name},
+    stored, tasks, yaml,
+};
+
+/// Sections a template may have.
+const SECTIONS: &[&str] = &[
+    "AWSTemplateFormatVersion",
+    "Conditions",
+    "Description",
+    "Globals",
+    "Metadata",
+    "Outputs",
+    "Parameters",
+    "Resources",
+    "Transform",
+];
+
+/// A resource with its properties resolved.
+pub(super) struct Resource {
+    pub(super) logical_id: String,
+    pub(super) kind: Kind,
+    /// Physical name.
+    pub(super) name: String,
+    pub(super) metadata: Value,
+    pub(super) properties: Map<String, Value>,
+}
+
+impl Resource {
+    /// Place of a property, for errors.
+    pub(super) fn place(&self, property: &str) -> String {
+        format!("Resources.{}.Properties.{property}", self.logical_id)
+    }
+}
+
+/// Reads and resolves a template file.
+///
+/// # Errors
+/// See [`TemplateError`]; nothing was changed anywhere.
+pub fn load(
+    path: &Path,
+    parameters: &BTreeMap<String, String>,
+    stack_name: &str,
+) -> Result<Stack, TemplateError> {
+    let text = std::fs::read_to_string(path).map_err(|source| TemplateError::Read {
+        path: path.display().to_string(),
+        source,
+    })?;
+    parse(&text, parameters, stack_name)
+}
+
+/// Resolves the text of a template.
+///
+/// # Errors
+/// See [`TemplateError`].
+pub fn parse(
+    text: &str,
+    parameters: &BTreeMap<String, String>,
+    stack_name: &str,
+) -> Result<Stack, TemplateError> {
+    let template = yaml::parse(text)?;
+    let sections = template
+        .as_object()
+        .ok_or_else(|| invalid("template", "has to be a mapping"))?;
+    if let Some(unknown) = sections
+        .keys()
+        .find(|name| !SECTIONS.contains(&name.as_str()))
+    {
+        return Err(invalid(unknown, "the emulator does not know this section"));
+    }
+    let values = parameters::check(&template, parameters)?;
+    let resolver = Resolver::new(&template, stack_name, values);
+    let resources = resolve_resources(&template, &resolver)?;
+    let mut stack = Stack {
+        name: stack_name.to_owned(),
+        stage: String::new(),
+        functions: Vec::new(),
+        routes: Vec::new(),
+        authorizers: Vec::new(),
+        tables: Vec::new(),
+        buckets: Vec::new(),
+        clusters: Vec::new(),
+        task_definitions: Vec::new(),
+        rules: Vec::new(),
+        schedules: Vec::new(),
+        outputs: outputs(&template, &resolver)?,
+    };
+    for resource in &resources {
+        match resource.kind {
+            Kind::Function => stack.functions.push(functions::function(resource)?),
+            Kind::Table => stack.tables.push(stored::table(resource)?),
+            Kind::Bucket => stack.buckets.push(stored::bucket(resource)?),
+            Kind::Cluster => stack.clusters.push(resource.name.clone()),
+            Kind::TaskDefinition => stack
+                .task_definitions
+                .push(tasks::task_definition(resource)?),
+            Kind::Api | Kind::WithoutEffect(_) => {}
+        }
+    }
+    functions::connect(&mut stack, &resources)?;
+    Ok(stack)
+}
+
+fn resolve_resources(
+    template: &Value,
+    resolver: &Resolver<'_>,
+) -> Result<Vec<Resource>, TemplateError> {
+    let declared = template["Resources"]
+        .as_object()
+        .ok_or_else(|| invalid("Resources", "is missing"))?;
+    let mut resources = Vec::with_capacity(declared.len());
+    for (logical_id, resource) in declared {
+        let place = format!("Resources.{logical_id}");
+        if let Some(condition) = resource["Condition"].as_str()
+            && !resolver.condition(condition, &place)?
+        {
+            continue;
+        }
+        let mut resource = resource.clone();
+        let kind = kind(&resource, logical_id)?;
+        if matches!(kind, Kind::Function) {
+            inherit(
+                &template["Globals"]["Function"],
+                &mut resource["Properties"],
+            );
+        }
+        let properties = &resource["Properties"];
+        let properties = resolver.resolve(properties, &format!("{place}.Properties"))?;
+        let properties = match properties {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(properties)) => properties,
+            Some(_) => return Err(invalid(&place, "Properties have to be a mapping")),
+        };
+        let metadata = resolver
+            .resolve(&resource["Metadata"], &format!("{place}.Metadata"))?
+            .unwrap_or_default();
+        resources.push(Resource {
+            name: physical_name(resolver, &resource, logical_id)?,
+            logical_id: logical_id.clone(),
+            kind,
+            metadata,
+            properties,
+        });
+    }
+    Ok(resources)
+}
+
+/// Adds what `Globals` say: mappings are merged, lists are joined, anything else is overridden.
+fn inherit(global: &Value, own: &mut Value) {
+    match (global, own) {
+        (Value::Object(global), Value::Object(own)) if own.keys().all(|key| !is_call(key)) => {
+            for (key, value) in global {
+                match own.get_mut(key) {
+                    Some(existing) => inherit(value, existing),
+                    None => {
+                        own.insert(key.clone(), value.clone());
+                    }
+                }
+            }
+        }
+        (Value::Array(global), Value::Array(own)) => {
+            own.splice(0..0, global.iter().cloned());
+        }
+        (global, own @ Value::Null) => *own = global.clone(),
+        _ => {}
+    }
+}
+
+fn is_call(key: &str) -> bool {
+    key == "Ref" || key.starts_with("Fn::")
+}
+
+fn outputs(
+    template: &Value,
+    resolver: &Resolver<'_>,
+) -> Result<BTreeMap<String, String>, TemplateError> {
+    let none = Map::new();
+    let mut outputs = BTreeMap::new();
+    for (name, output) in template["Outputs"].as_object().unwrap_or(&none) {
+        let place = format!("Outputs.{name}");
+        if let Some(condition) = output["Condition"].as_str()
+            && !resolver.condition(condition, &place)?
+        {
+            continue;
+        }
+        outputs.insert(name.clone(), resolver.text(&output["Value"], &place)?);
+    }
+    Ok(outputs)
+}

@@ -1,0 +1,260 @@
+//! The template that is deployed, as the emulator understands it, and what it refuses.
+
+use std::collections::BTreeMap;
+
+use emulator::template::{Stack, TemplateError, load, parse};
+
+fn given(more: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let sha256 = "0".repeat(64);
+    let key = "k".repeat(32);
+    [
+        ("AccessTokenSha256", sha256.as_str()),
+        ("SigningKey", key.as_str()),
+        ("AnthropicApiKey", "offline"),
+    ]
+    .iter()
+    .chain(more)
+    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+    .collect()
+}
+
+fn real(more: &[(&str, &str)]) -> Result<Stack, TemplateError> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
+    load(&path, &given(more), "shannon")
+}
+
+#[test]
+fn the_real_template_resolves() {
+    let stack = real(&[("PublicUrl", "http://127.0.0.1:3000")]).unwrap();
+    assert_eq!(stack.stage, "production");
+    let call = stack
+        .functions
+        .iter()
+        .find(|one| one.name == "call")
+        .unwrap();
+    assert_eq!(call.logical_id, "CallFunction");
+    assert_eq!(call.function_name, "shannon-call");
+    assert_eq!(call.memory_mib, 256);
+    assert!((call.timeout_seconds - 600.0).abs() < f64::EPSILON);
+    let environment = &call.environment;
+    assert_eq!(environment["SHANNON_STAGE"], "production", "from Globals");
+    assert_eq!(environment["SHANNON_TABLE"], stack.tables[0].name);
+    assert_eq!(environment["SHANNON_TABLE"], "shannon-sessiontable");
+    assert_eq!(environment["SHANNON_CLUSTER"], "shannon");
+    assert_eq!(
+        environment["SHANNON_SUBNETS"],
+        "shannon-subneta,shannon-subnetb"
+    );
+    let legacy = stack.functions.iter().find(|one| one.name == "legacy");
+    assert_eq!(legacy.unwrap().environment, *environment, "an anchor");
+
+    let model = stack
+        .routes
+        .iter()
+        .find(|route| route.path == "/model/{proxy+}");
+    let model = model.unwrap();
+    assert_eq!(model.function, "model-gateway");
+    assert_eq!(model.authorizer, None);
+    assert!(model.streaming);
+    assert_eq!(model.timeout_milliseconds, 900_000);
+    let mcp = stack
+        .routes
+        .iter()
+        .find(|route| route.path == "/mcp")
+        .unwrap();
+    assert_eq!(
+        (mcp.method.as_str(), mcp.authorizer.as_deref()),
+        ("ANY", Some("Token"))
+    );
+    let authorizer = &stack.authorizers[0];
+    assert_eq!(authorizer.function, "authorizer");
+    assert_eq!(authorizer.identity_headers, ["authorization"]);
+    assert_eq!(authorizer.ttl_seconds, 300);
+
+    let table = &stack.tables[0];
+    assert_eq!(table.ttl_attribute.as_deref(), Some("expires_at"));
+    assert_eq!(table.create_table["BillingMode"], "PAY_PER_REQUEST");
+    assert_eq!(
+        table.create_table["GlobalSecondaryIndexes"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    assert!(stack.buckets[0].versioning);
+    assert_eq!(stack.buckets[0].name, "shannon-bucket");
+
+    let task = &stack.task_definitions[0];
+    assert_eq!(task["family"], "shannon-session-runner");
+    assert_eq!(task["cpu"], "1024");
+    assert_eq!(task["ephemeralStorage"]["sizeInGiB"], 21);
+    let container = &task["containerDefinitions"][0];
+    assert_eq!(container["stopTimeout"], 110);
+    assert_eq!(container["essential"], true);
+    assert_eq!(
+        container["logConfiguration"]["options"]["awslogs-region"],
+        "us-east-1"
+    );
+    let gateway = container["environment"].as_array().unwrap();
+    let gateway = gateway
+        .iter()
+        .find(|one| one["name"] == "SHANNON_GATEWAY_URL");
+    assert_eq!(gateway.unwrap()["value"], "http://127.0.0.1:3000");
+
+    assert_eq!(stack.rules[0].function, "reconciler");
+    assert_eq!(
+        stack.rules[0].pattern["detail"]["clusterArn"][0],
+        "arn:aws:ecs:us-east-1:000000000000:cluster/shannon"
+    );
+    assert_eq!(stack.schedules[0].seconds, 60);
+    assert_eq!(stack.outputs["McpUrl"], "http://127.0.0.1:3000/mcp");
+}
+
+#[test]
+fn conditions_choose() {
+    let stack = real(&[]).unwrap();
+    assert_eq!(
+        stack.outputs["McpUrl"],
+        "https://shannon-api.execute-api.us-east-1.amazonaws.com/production/mcp"
+    );
+}
+
+#[test]
+fn a_bad_parameter_is_named_and_its_value_is_not_shown() {
+    for (name, value, expected) in [
+        ("AccessTokenSha256", "hunter2", "has to match [0-9a-f]{64}"),
+        (
+            "SigningKey",
+            "short-secret",
+            "has to have at least 32 characters",
+        ),
+        (
+            "SessionIsolation",
+            "jail",
+            "has to be one of uid, namespaces, none",
+        ),
+        ("KeepAliveSeconds", "26", "has to be at most 25"),
+        ("KeepAliveSeconds", "4", "has to be at least 5"),
+        ("KeepAliveSeconds", "soon", "has to be a number"),
+        ("RunnerCpuUnits", "1000", "has to be one of 256, 512"),
+    ] {
+        let error = real(&[(name, value)]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("parameter {name}: ")), "{error}");
+        assert!(error.contains(expected), "{error}");
+        assert!(!error.contains(value) || value.len() < 5, "{error}");
+    }
+    let error = real(&[("Stages", "x")]).unwrap_err().to_string();
+    assert_eq!(error, "the template has no parameter Stages");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
+    let error = load(&path, &BTreeMap::new(), "shannon").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "parameter AccessTokenSha256 has no default and was not given"
+    );
+}
+
+fn refusal(text: &str) -> String {
+    parse(text, &BTreeMap::new(), "s").unwrap_err().to_string()
+}
+
+#[test]
+fn what_is_not_understood_is_refused_with_its_place() {
+    let api = "Resources:
+  Api: {Type: AWS::Serverless::Api, Properties: {StageName: test}}
+  F:
+    Type: AWS::Serverless::Function
+    Metadata: {BuildProperties: {Binary: f}}
+    Properties:
+      Timeout: 3
+      Events:
+        E: {Type: Api, Properties: {Path: /x, Method: get, EXTRA}}
+";
+    let with = |extra: &str| api.replace("EXTRA", extra);
+    assert!(
+        parse(
+            &with("ResponseTransferMode: RESPONSE_STREAM"),
+            &BTreeMap::new(),
+            "s"
+        )
+        .is_ok()
+    );
+    for (text, expected) in [
+        (
+            with("ResponseTransferMode: STREAM"),
+            "Resources.F.Properties.Events.E: ResponseTransferMode has to be RESPONSE_STREAM",
+        ),
+        (
+            with("TimeoutInMillis: 30000"),
+            "Resources.F.Properties.Events.E: TimeoutInMillis has to be 50 to 29000",
+        ),
+        (
+            with("Auth: {Authorizer: Nobody}"),
+            "there is no authorizer Nobody",
+        ),
+        (
+            "Resources: {Q: {Type: AWS::SQS::Queue}}".into(),
+            "Resources.Q.Type: the emulator does not know AWS::SQS::Queue",
+        ),
+        (
+            "Resources: {C: {Type: AWS::ECS::Cluster, Properties: {ClusterName: !Ref Nothing}}}"
+                .into(),
+            "there is no parameter or resource Nothing",
+        ),
+        (
+            "Resources: {C: {Type: AWS::ECS::Cluster, Properties: {ClusterName: !Ref C}}}".into(),
+            "C refers to itself",
+        ),
+        (
+            "Resources: {C: {Type: AWS::ECS::Cluster, Properties: {ClusterName: !Base64 x}}}"
+                .into(),
+            "Fn::Base64: the emulator does not know this function",
+        ),
+        ("Resources: {A: 1, A: 2}".into(), "the key A appears twice"),
+        ("Resources: [".into(), "not valid YAML: "),
+        ("".into(), "not valid YAML: the document is empty"),
+        (
+            "Mappings: {}\nResources: {}".into(),
+            "Mappings: the emulator does not know this section",
+        ),
+        ("a: &x [*x]".into(), "alias"),
+    ] {
+        let error = refusal(&text);
+        assert!(
+            error.contains(expected),
+            "{error:?} instead of {expected:?}"
+        );
+    }
+}
+
+#[test]
+fn functions_of_cloudformation() {
+    let text = "
+Parameters:
+  List: {Type: CommaDelimitedList, Default: 'a, b'}
+  Count: {Type: Number, Default: 3}
+Conditions:
+  Three: !Equals [!Ref Count, '3']
+  Both: !And [!Condition Three, !Not [!Equals [a, b]]]
+  Neither: !Or [!Equals [a, b], {Condition: Absent}]
+  Absent: !Not [!Condition Three]
+Resources:
+  Cluster: {Type: AWS::ECS::Cluster, Condition: Both}
+  Gone: {Type: AWS::ECS::Cluster, Condition: Neither}
+Outputs:
+  Sub: {Value: !Sub '${AWS::StackName}/${Count}/${!Count}/${Cluster.Arn}'}
+  Own: {Value: !Sub ['${Own}-${Count}', {Own: !Select [1, !Ref List]}]}
+  Join: {Value: !Join ['+', !Split [',', 'x,y']]}
+  Zone: {Value: !Select [1, !GetAZs '']}
+  Attribute: {Value: {'Fn::GetAtt': [Cluster, Arn]}}
+  If: {Value: !If [Absent, !Ref Nothing, kept]}
+";
+    let stack = parse(text, &BTreeMap::new(), "s").unwrap();
+    let arn = "arn:aws:ecs:us-east-1:000000000000:cluster/s-cluster";
+    assert_eq!(stack.outputs["Sub"], format!("s/3/${{Count}}/{arn}"));
+    assert_eq!(stack.outputs["Own"], "b-3");
+    assert_eq!(stack.outputs["Join"], "x+y");
+    assert_eq!(stack.outputs["Zone"], "us-east-1b");
+    assert_eq!(stack.outputs["Attribute"], arn);
+    assert_eq!(stack.outputs["If"], "kept");
+    assert_eq!(stack.clusters, ["s-cluster"]);
+}
