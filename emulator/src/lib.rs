@@ -2,5 +2,6 @@
 
 pub mod credentials;
 pub mod invoker;
+pub mod offline_model;
 pub mod process;
 pub mod template;
