@@ -6,3 +6,9 @@
 
 pub mod checkout;
 pub mod installed;
+pub mod loopback;
+pub mod mcp;
+pub mod process;
+pub mod script;
+pub mod session;
+pub mod stack;

@@ -1,0 +1,67 @@
+//! What runs on this machine, as `/proc` shows it: for tests that nothing survives.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A running process.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// Its id in the namespace of the test.
+    pub id: u32,
+    /// Its arguments, separated by blanks.
+    pub command_line: String,
+    /// The environment it was started with; empty when it belongs to somebody else.
+    pub environment: String,
+}
+
+/// Every process whose command line or environment contains `text`, this one excepted.
+///
+/// # Panics
+/// Without `/proc` (these tests need Linux).
+pub fn running_with(text: &str) -> Vec<Running> {
+    let entries = fs::read_dir("/proc").expect("these tests need /proc");
+    entries
+        .filter_map(|entry| {
+            let id: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            // A process may end while we look at it: then it is not running.
+            let read = |file: &str| {
+                let bytes = fs::read(PathBuf::from(format!("/proc/{id}/{file}"))).ok()?;
+                Some(String::from_utf8_lossy(&bytes).replace('\0', " "))
+            };
+            Some(Running {
+                id,
+                command_line: read("cmdline")?,
+                environment: read("environ").unwrap_or_default(),
+            })
+        })
+        .filter(|process| process.id != std::process::id())
+        .filter(|process| process.command_line.contains(text) || process.environment.contains(text))
+        .collect()
+}
+
+/// Kills with a signal that cannot be caught.
+///
+/// # Panics
+/// When the process is already gone: the test meant to kill it.
+pub fn kill_hard(id: u32) {
+    let id = Pid::from_raw(i32::try_from(id).expect("a process id is a small number"));
+    kill(id, Signal::SIGKILL).unwrap_or_else(|error| panic!("killing {id}: {error}"));
+}
+
+/// Looks again until `done`, at most for `limit`; true when it came true.
+pub fn eventually(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    loop {
+        if done() {
+            return true;
+        }
+        if start.elapsed() > limit {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,32 @@
+//! Prompts that tell the offline model what to answer, so that everything but the model is real.
+
+use serde_json::Value;
+
+/// A step that calls one tool of the CLI.
+pub fn tool(name: &str, input: &Value) -> String {
+    format!("TOOL:{name}:{input}")
+}
+
+/// A step that runs a shell command in the session.
+pub fn bash(command: &str) -> String {
+    tool(
+        "Bash",
+        &serde_json::json!({"command": command, "timeout": 120_000}),
+    )
+}
+
+/// A step that ends the turn with a text.
+pub fn text(text: &str) -> String {
+    format!("TEXT:{text}")
+}
+
+/// A step that streams that many words with a pause before each.
+pub fn slow(words: u32, pause_milliseconds: u32) -> String {
+    format!("SLOW:{words}:{pause_milliseconds}")
+}
+
+/// The prompt that carries the steps: step N answers the N-th request after it.
+pub fn prompt<S: AsRef<str>>(steps: &[S]) -> String {
+    let steps: Vec<&str> = steps.iter().map(AsRef::as_ref).collect();
+    format!("follow the script @@{}", steps.join(";;"))
+}
