@@ -1,7 +1,11 @@
 //! The AWS services that Shannon uses, in one local process, from `template.yaml`.
 
+pub mod aws;
 pub mod credentials;
 pub mod invoker;
+pub mod lambda;
 pub mod offline_model;
 pub mod process;
+pub mod settings;
 pub mod template;
+pub mod token;
