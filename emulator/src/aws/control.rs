@@ -1,0 +1,96 @@
+//! Routes of the endpoint that AWS does not have: the counted calls, and hooks for tests. Only for
+//! callers that mean this machine: a web page that reaches us through a name of its own is refused.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use http::{Method, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::{
+    calls::Calls,
+    events::EventBus,
+    faults::{Faults, PlannedFault},
+};
+
+/// Bodies of these routes are small.
+const BODY_BYTES: usize = 64 * 1024;
+
+/// What the routes work on. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Control {
+    pub(super) calls: Calls,
+    pub(super) faults: Faults,
+    pub(super) bus: EventBus,
+}
+
+fn refuse(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({ "error": message }))).into_response()
+}
+
+impl Control {
+    /// Answers a request below `/_emulator/`; `path` is what follows.
+    pub(super) async fn answer(&self, path: &str, request: Request) -> Response {
+        if !names_this_machine(&request) {
+            return refuse(
+                StatusCode::FORBIDDEN,
+                "the Host header does not name this machine",
+            );
+        }
+        match (request.method(), path) {
+            (&Method::GET, "calls") => Json(json!({ "calls": self.calls.all() })).into_response(),
+            (_, "calls") => refuse(StatusCode::METHOD_NOT_ALLOWED, "calls can only be read"),
+            _ if !self.faults.enabled() => refuse(
+                StatusCode::NOT_FOUND,
+                "no such route; test hooks exist only when the emulator is started with them",
+            ),
+            (&Method::POST, "faults") => self.plan(request.into_body()).await,
+            (&Method::POST, path) => match path.strip_prefix("schedules/") {
+                Some(function) => match self.bus.fire(function).await {
+                    0 => refuse(StatusCode::NOT_FOUND, "this function has no schedule"),
+                    fired => Json(json!({ "fired": fired })).into_response(),
+                },
+                None => refuse(StatusCode::NOT_FOUND, "no such route"),
+            },
+            _ => refuse(StatusCode::NOT_FOUND, "no such route"),
+        }
+    }
+
+    async fn plan(&self, body: Body) -> Response {
+        let Ok(bytes) = axum::body::to_bytes(body, BODY_BYTES).await else {
+            return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the fault could not be read");
+        };
+        let fault = match serde_json::from_slice::<PlannedFault>(&bytes) {
+            Ok(fault) => fault,
+            Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        if !["dynamodb", "s3", "ecs"].contains(&fault.service.as_str()) {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "service has to be dynamodb, s3 or ecs",
+            );
+        }
+        let answer: Json<Value> = Json(json!({ "planned": fault }));
+        self.faults.plan(fault);
+        answer.into_response()
+    }
+}
+
+fn names_this_machine(request: &Request) -> bool {
+    let Some(host) = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name == "localhost"
+        || name
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}

@@ -1,0 +1,198 @@
+//! One endpoint for all services, as `AWS_ENDPOINT_URL` wants it: which service a request is for, and
+//! whether its sender may call at all.
+
+use axum::{
+    Json, Router,
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, request::Parts};
+use serde_json::json;
+use tower::ServiceExt;
+
+use super::{
+    calls::{Call, Calls},
+    control::Control,
+    dynamodb::DocumentService,
+    ecs::{MetadataDocument, TaskService},
+    faults::{Fault, Faults},
+    s3::ObjectService,
+    signature,
+};
+use crate::credentials::{Credentials, Principal};
+
+/// DynamoDB takes requests of up to 16 MiB; ECS and Lambda less.
+const BODY_BYTES: usize = 16 * 1024 * 1024;
+const DYNAMODB: &str = "DynamoDB_20120810.";
+const DYNAMODB_STREAMS: &str = "DynamoDBStreams_20120810.";
+const ECS: &str = "AmazonEC2ContainerServiceV20141113.";
+const LAMBDA: [&str; 2] = ["/2015-03-31/functions/", "/2021-11-15/functions/"];
+
+/// All services behind the endpoint. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Services {
+    pub(super) credentials: Credentials,
+    pub(super) calls: Calls,
+    pub(super) faults: Faults,
+    pub(super) documents: DocumentService,
+    pub(super) objects: ObjectService,
+    pub(super) tasks: TaskService,
+    pub(super) lambda: Option<Router>,
+    pub(super) control: Control,
+}
+
+impl Services {
+    /// Answers one request.
+    pub(super) async fn answer(self, request: Request) -> Response {
+        let path = request.uri().path();
+        if let Some(rest) = path.strip_prefix("/_emulator/") {
+            let rest = rest.to_owned();
+            return self.control.answer(&rest, request).await;
+        }
+        if let Some(rest) = path.strip_prefix("/v4/") {
+            let rest = rest.to_owned();
+            return self.metadata(&rest).await;
+        }
+        if LAMBDA.iter().any(|prefix| path.starts_with(prefix)) {
+            return self.lambda(request).await;
+        }
+        match request.headers().get("x-amz-target") {
+            Some(target) => {
+                let target = target.to_str().unwrap_or_default().to_owned();
+                self.json_service(&target, request).await
+            }
+            None => self.objects.answer(request).await,
+        }
+    }
+
+    async fn json_service(&self, target: &str, request: Request) -> Response {
+        let (service, operation) = if let Some(operation) = target
+            .strip_prefix(DYNAMODB)
+            .or_else(|| target.strip_prefix(DYNAMODB_STREAMS))
+        {
+            ("dynamodb", operation)
+        } else if let Some(operation) = target.strip_prefix(ECS) {
+            ("ecs", operation)
+        } else {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "UnknownOperationException",
+                &format!("the emulator has no service for the target {target:?}"),
+            );
+        };
+        let (_, body) = match self
+            .admit(request, service, operation, StatusCode::BAD_REQUEST)
+            .await
+        {
+            Ok(admitted) => admitted,
+            Err(response) => return response,
+        };
+        let disk_full = "no space left on the device that holds the emulator's state";
+        match (service, self.faults.take(service, operation)) {
+            ("ecs", None) => self.tasks.answer(operation, &body).await,
+            ("ecs", Some(Fault::Error(code))) => TaskService::fault(&code, "injected by a test"),
+            ("ecs", Some(Fault::DiskFull)) => TaskService::fault("ServerException", disk_full),
+            (_, None) => self.documents.answer(operation, body).await,
+            (_, Some(Fault::Error(code))) => DocumentService::fault(&code, "injected by a test"),
+            (_, Some(Fault::DiskFull)) => DocumentService::fault("InternalServerError", disk_full),
+        }
+    }
+
+    async fn lambda(&self, request: Request) -> Response {
+        let Some(router) = self.lambda.clone() else {
+            return refuse(
+                StatusCode::NOT_FOUND,
+                "ResourceNotFoundException",
+                "this emulator runs no functions",
+            );
+        };
+        let operation = if request
+            .uri()
+            .path()
+            .ends_with("/response-streaming-invocations")
+        {
+            "InvokeWithResponseStream"
+        } else {
+            "Invoke"
+        };
+        let status = StatusCode::FORBIDDEN;
+        let (mut parts, body) = match self.admit(request, "lambda", operation, status).await {
+            Ok((Admitted { parts, principal }, body)) => {
+                let mut parts = parts;
+                parts.extensions.insert(principal);
+                (parts, body)
+            }
+            Err(response) => return response,
+        };
+        parts.headers.remove(http::header::AUTHORIZATION);
+        match router
+            .oneshot(Request::from_parts(parts, axum::body::Body::from(body)))
+            .await
+        {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Reads the body, checks the signature and counts the call; or says why not.
+    async fn admit(
+        &self,
+        request: Request,
+        service: &'static str,
+        operation: &str,
+        unknown: StatusCode,
+    ) -> Result<(Admitted, Bytes), Response> {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, BODY_BYTES)
+            .await
+            .map_err(|error| {
+                refuse(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "RequestEntityTooLargeException",
+                    &format!("the request body could not be read: {error}"),
+                )
+            })?;
+        let principal = signature::verify(&parts, &body, &self.credentials)
+            .map_err(|error| refuse(unknown, error.code(), &error.to_string()))?;
+        self.calls.count(Call {
+            principal: principal.clone(),
+            service,
+            operation,
+            content: &body,
+        });
+        Ok((Admitted { parts, principal }, body))
+    }
+
+    /// The task metadata endpoint: `<id>` or `<id>/task`.
+    async fn metadata(&self, rest: &str) -> Response {
+        let (id, document) = match rest.split_once('/') {
+            None => (rest, MetadataDocument::Container),
+            Some((id, "task")) => (id, MetadataDocument::Task),
+            Some(_) => return StatusCode::NOT_FOUND.into_response(),
+        };
+        match self.tasks.metadata(id, document).await {
+            Ok(Some(found)) => Json(found).into_response(),
+            Ok(None) => StatusCode::NOT_FOUND.into_response(),
+            Err(error) => {
+                tracing::error!(%error, "task metadata failed");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
+}
+
+/// A request from someone we know.
+struct Admitted {
+    parts: Parts,
+    principal: Principal,
+}
+
+fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
+    let mut response =
+        (status, Json(json!({ "__type": code, "message": message }))).into_response();
+    if let Ok(code) = HeaderValue::try_from(code) {
+        response.headers_mut().insert("x-amzn-errortype", code);
+    }
+    response
+}

@@ -1,0 +1,340 @@
+//! The AWS services that functions and tasks call: DynamoDB, S3, ECS and Lambda at one loopback
+//! address, and EventBridge behind ECS. The unmodified SDKs reach them through `AWS_ENDPOINT_URL`.
+//!
+//! Every request has to be signed with a key that this emulator issued. State is kept in a directory,
+//! or, without one, in memory and a temporary directory that goes with the emulator.
+
+mod calls;
+mod control;
+mod dispatch;
+mod dynamodb;
+mod ecs;
+mod events;
+mod faults;
+mod s3;
+mod signature;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{Router, extract::Request};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    calls::CallCount,
+    dynamodb::OpenError as DynamoDbError,
+    ecs::{DatabaseError as EcsDatabaseError, OpenError as EcsError},
+    events::PatternError,
+    faults::PlannedFault,
+    s3::OpenError as S3Error,
+};
+use self::{
+    calls::Calls,
+    control::Control,
+    dispatch::Services,
+    dynamodb::DocumentService,
+    ecs::{TaskOptions, TaskService},
+    events::EventBus,
+    faults::Faults,
+    s3::{ObjectService, WantedBucket},
+};
+use crate::{credentials::Credentials, invoker::Invoker, process::Logs, template::Stack};
+
+/// How long requests in flight have at the end.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How long events of stopped tasks have to be delivered at the end.
+const DELIVERY: Duration = Duration::from_secs(5);
+
+/// What the services are to be.
+pub struct AwsOptions<'a> {
+    /// Directory that keeps tables, objects and tasks; `None` for an emulator that forgets.
+    pub state: Option<PathBuf>,
+    /// Keys that may call; also issues one for each task.
+    pub credentials: Credentials,
+    /// Tables, buckets, clusters, task definitions, rules and schedules.
+    pub stack: &'a Stack,
+    /// Runs the functions that events and schedules go to.
+    pub invoker: Arc<dyn Invoker>,
+    /// Answers Lambda's Invoke and InvokeWithResponseStream, under their full paths. The caller's
+    /// [`crate::credentials::Principal`] is among the request's extensions.
+    pub lambda: Option<Router>,
+    /// Program of a task's container, by container name or image.
+    pub task_programs: BTreeMap<String, PathBuf>,
+    /// Where tasks print.
+    pub logs: Logs,
+    /// Whether `/_emulator/faults` and `/_emulator/schedules/<function>` exist. For tests.
+    pub test_hooks: bool,
+}
+
+/// Why the services could not be started. Nothing runs then.
+#[derive(Debug, thiserror::Error)]
+pub enum AwsError {
+    /// Somebody else listens there, or the address is not ours: choose another port.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// These services are for this machine only.
+    #[error("{0} is no loopback address")]
+    NotLoopback(SocketAddr),
+    /// The state directory cannot be made or used.
+    #[error("state directory {directory}")]
+    State {
+        /// Which.
+        directory: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another emulator uses the state directory: stop it, or use another directory.
+    #[error("another emulator uses the state directory {0}")]
+    InUse(PathBuf),
+    /// DynamoDB.
+    #[error(transparent)]
+    DynamoDb(#[from] DynamoDbError),
+    /// S3.
+    #[error(transparent)]
+    S3(#[from] S3Error),
+    /// ECS.
+    #[error(transparent)]
+    Ecs(#[from] EcsError),
+    /// A rule of the template.
+    #[error(transparent)]
+    Rule(#[from] PatternError),
+}
+
+/// A bound address whose services are not started yet: functions need to know it before it can serve
+/// what calls functions.
+#[derive(Debug)]
+pub struct AwsEndpoint {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl AwsEndpoint {
+    /// Listens on a loopback address; port 0 takes a free one. Requests that come before
+    /// [`AwsEndpoint::start`] wait.
+    ///
+    /// # Errors
+    /// [`AwsError::NotLoopback`], [`AwsError::Listen`].
+    pub async fn bind(address: SocketAddr) -> Result<Self, AwsError> {
+        if !address.ip().is_loopback() {
+            return Err(AwsError::NotLoopback(address));
+        }
+        let failed = |source| AwsError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// What goes into `AWS_ENDPOINT_URL`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Opens the state and serves. What a former process left is finished: objects that were being
+    /// written do not exist, tasks that were running are reported as stopped.
+    ///
+    /// # Errors
+    /// See [`AwsError`].
+    pub async fn start(self, options: AwsOptions<'_>) -> Result<RunningAws, AwsError> {
+        let url = self.url();
+        let state = State::open(options.state)?;
+        let stack = options.stack;
+        let (calls, faults) = (Calls::default(), Faults::new(options.test_hooks));
+        let bus = EventBus::new(&stack.name, &stack.rules, &stack.schedules, options.invoker)?;
+        let documents =
+            DocumentService::open(state.file("dynamodb.sqlite").as_deref(), &stack.tables).await?;
+        let buckets: Vec<_> = stack
+            .buckets
+            .iter()
+            .map(|bucket| WantedBucket {
+                name: bucket.name.clone(),
+                versioning: bucket.versioning,
+            })
+            .collect();
+        let objects = ObjectService::open(
+            &state.directory.join("s3"),
+            state.kept,
+            &buckets,
+            (options.credentials.clone(), calls.clone(), faults.clone()),
+        )?;
+        let tasks = TaskService::open(
+            state.file("ecs.sqlite").as_deref(),
+            TaskOptions {
+                url: url.clone(),
+                programs: options.task_programs,
+                directory: state.directory.join("tasks"),
+                logs: options.logs,
+                credentials: options.credentials.clone(),
+                calls: calls.clone(),
+                bus: bus.clone(),
+            },
+            &stack.clusters,
+            &stack.task_definitions,
+        )
+        .await?;
+        let services = Services {
+            credentials: options.credentials,
+            calls: calls.clone(),
+            faults: faults.clone(),
+            documents: documents.clone(),
+            objects,
+            tasks: tasks.clone(),
+            lambda: options.lambda,
+            control: Control {
+                calls: calls.clone(),
+                faults,
+                bus: bus.clone(),
+            },
+        };
+        let router =
+            Router::new().fallback(move |request: Request| services.clone().answer(request));
+        let stop = CancellationToken::new();
+        let stopping = stop.clone().cancelled_owned();
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            axum::serve(self.listener, router)
+                .with_graceful_shutdown(stopping)
+                .await
+        });
+        let mut background = JoinSet::new();
+        background.spawn(documents.sweep_for_ever());
+        for schedule in bus.schedules() {
+            background.spawn(schedule);
+        }
+        tasks.recover().await.map_err(EcsError::from)?;
+        Ok(RunningAws {
+            url,
+            calls,
+            tasks,
+            stop,
+            server,
+            background,
+            _state: state,
+        })
+    }
+}
+
+/// The running services. Dropping it ends them at once; [`RunningAws::shutdown`] ends them well.
+pub struct RunningAws {
+    url: String,
+    calls: Calls,
+    tasks: TaskService,
+    stop: CancellationToken,
+    server: JoinSet<io::Result<()>>,
+    background: JoinSet<()>,
+    _state: State,
+}
+
+impl RunningAws {
+    /// What goes into `AWS_ENDPOINT_URL`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How often each principal called what, since the start.
+    #[must_use]
+    pub fn calls(&self) -> Vec<CallCount> {
+        self.calls.all()
+    }
+
+    /// Stops the tasks (SIGTERM, each one's stop timeout, SIGKILL), then the services. Functions have to
+    /// be running until this returns: they are told about the tasks.
+    pub async fn shutdown(self) {
+        self.end(None).await;
+    }
+
+    /// As [`RunningAws::shutdown`], but no task gets more than `limit` before SIGKILL.
+    pub async fn shutdown_within(self, limit: Duration) {
+        self.end(Some(limit)).await;
+    }
+
+    async fn end(mut self, limit: Option<Duration>) {
+        self.background.shutdown().await;
+        self.tasks.shut_down(limit, DELIVERY).await;
+        self.stop.cancel();
+        match tokio::time::timeout(DRAIN, self.server.join_next()).await {
+            Ok(Some(Ok(Ok(())))) | Ok(None) => {}
+            Ok(Some(Ok(Err(error)))) => tracing::warn!(%error, "the endpoint ended badly"),
+            Ok(Some(Err(error))) => tracing::warn!(%error, "the endpoint ended badly"),
+            Err(_) => tracing::debug!("requests in flight were cut off"),
+        }
+        self.server.shutdown().await;
+    }
+}
+
+/// Where state is: a directory that stays, or one that goes.
+struct State {
+    directory: PathBuf,
+    kept: bool,
+    _temporary: Option<tempfile::TempDir>,
+    _lock: Option<std::fs::File>,
+}
+
+impl State {
+    fn open(kept: Option<PathBuf>) -> Result<Self, AwsError> {
+        let Some(directory) = kept else {
+            let temporary = tempfile::Builder::new()
+                .prefix("emulator-")
+                .tempdir()
+                .map_err(|source| AwsError::State {
+                    directory: std::env::temp_dir(),
+                    source,
+                })?;
+            return Ok(Self {
+                directory: temporary.path().to_owned(),
+                kept: false,
+                _temporary: Some(temporary),
+                _lock: None,
+            });
+        };
+        let failed = |source| AwsError::State {
+            directory: directory.clone(),
+            source,
+        };
+        std::fs::create_dir_all(&directory).map_err(failed)?;
+        let lock = lock(&directory.join("aws.lock")).map_err(failed)?;
+        let Some(lock) = lock else {
+            return Err(AwsError::InUse(directory));
+        };
+        Ok(Self {
+            directory,
+            kept: true,
+            _temporary: None,
+            _lock: Some(lock),
+        })
+    }
+
+    /// Path of a database; `None` for memory.
+    fn file(&self, name: &str) -> Option<PathBuf> {
+        self.kept.then(|| self.directory.join(name))
+    }
+}
+
+/// Held until dropped or the process ends, however it ends. `None` when somebody else holds it.
+fn lock(path: &Path) -> io::Result<Option<std::fs::File>> {
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => Err(error),
+    }
+}

@@ -1,0 +1,207 @@
+//! S3: `s3s` speaks the protocol (signatures, presigned URLs, chunked uploads, XML), this store keeps
+//! the objects: rows in SQLite, bytes in files, conditional writes atomic.
+
+mod body;
+mod buckets;
+mod checksums;
+mod conditions;
+mod deletion;
+mod files;
+mod listing;
+mod metadata;
+mod multipart;
+mod objects;
+mod operations;
+mod properties;
+
+use std::path::Path;
+
+use axum::{body::Body, extract::Request, response::Response};
+use s3s::{
+    S3Error, S3ErrorCode, S3Result,
+    access::{S3Access, S3AccessContext},
+    auth::{S3Auth, SecretKey},
+    s3_error,
+    service::{S3Service, S3ServiceBuilder},
+};
+
+use self::{
+    files::Files,
+    metadata::{Metadata, now},
+};
+use super::{
+    calls::{Call, Calls},
+    faults::{Fault, Faults},
+};
+use crate::credentials::Credentials;
+
+/// A bucket as the template asks for it.
+#[derive(Clone, Debug)]
+pub(super) struct WantedBucket {
+    pub(super) name: String,
+    pub(super) versioning: bool,
+}
+
+/// The object store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory for objects cannot be made or read.
+    #[error("files of the object store in {directory}")]
+    Files {
+        /// Where the store is.
+        directory: String,
+        /// What the file system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The rows about the objects cannot be opened.
+    #[error("metadata of the object store")]
+    Metadata(#[from] rusqlite::Error),
+}
+
+/// Objects and what is known about them.
+#[derive(Clone)]
+struct ObjectStore {
+    metadata: Metadata,
+    files: Files,
+    faults: Faults,
+}
+
+/// The emulated S3 service. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct ObjectService(S3Service);
+
+impl ObjectService {
+    /// Opens the store in `directory`, finishes or removes what a crash left, and makes the wanted
+    /// buckets. Buckets that exist keep their objects.
+    pub(super) fn open(
+        directory: &Path,
+        durable: bool,
+        wanted: &[WantedBucket],
+        (credentials, calls, faults): (Credentials, Calls, Faults),
+    ) -> Result<Self, OpenError> {
+        let at = |source| OpenError::Files {
+            directory: directory.display().to_string(),
+            source,
+        };
+        let files = Files::open(directory, durable).map_err(at)?;
+        let metadata = Metadata::open(&directory.join("metadata.sqlite"), files.clone(), durable)?;
+        files.sweep(&metadata.referenced_files()?).map_err(at)?;
+        metadata.make_buckets(wanted)?;
+        let store = ObjectStore {
+            metadata,
+            files,
+            faults: faults.clone(),
+        };
+        let mut builder = S3ServiceBuilder::new(store);
+        builder.set_auth(Keys(credentials.clone()));
+        builder.set_access(Observer {
+            credentials,
+            calls,
+            faults,
+        });
+        Ok(Self(builder.build()))
+    }
+
+    /// Answers one request. A failure of the protocol layer itself is a 500.
+    pub(super) async fn answer(&self, request: Request) -> Response {
+        let request = request.map(s3s::Body::http_body_unsync);
+        match self.0.call(request).await {
+            Ok(response) => response.map(Body::new),
+            Err(error) => {
+                tracing::error!(?error, "S3 request failed");
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+                response
+            }
+        }
+    }
+}
+
+impl Metadata {
+    fn make_buckets(&self, wanted: &[WantedBucket]) -> rusqlite::Result<()> {
+        self.with(|connection| {
+            for bucket in wanted {
+                let versioning = if bucket.versioning { "Enabled" } else { "" };
+                connection.execute(
+                    "INSERT INTO bucket (name, created, versioning) VALUES (?1, ?2, ?3) \
+                     ON CONFLICT (name) DO UPDATE SET versioning = CASE \
+                     WHEN ?3 = 'Enabled' THEN ?3 WHEN versioning = 'Enabled' THEN 'Suspended' \
+                     ELSE versioning END",
+                    rusqlite::params![bucket.name, now(), versioning],
+                )?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Signatures are checked with the secrets that this emulator issued.
+struct Keys(Credentials);
+
+#[async_trait::async_trait]
+impl S3Auth for Keys {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        match self.0.lookup(access_key) {
+            Some((_, secret)) => Ok(SecretKey::from(secret)),
+            None => Err(s3_error!(
+                InvalidAccessKeyId,
+                "The AWS Access Key Id you provided does not exist in our records."
+            )),
+        }
+    }
+}
+
+/// Counts each authenticated request and injects faults.
+struct Observer {
+    credentials: Credentials,
+    calls: Calls,
+    faults: Faults,
+}
+
+#[async_trait::async_trait]
+impl S3Access for Observer {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let key = context.credentials().map(|known| known.access_key.clone());
+        let Some((principal, _)) = key.and_then(|key| self.credentials.lookup(&key)) else {
+            return Err(s3_error!(AccessDenied, "Access Denied"));
+        };
+        let operation = context.s3_op().name();
+        self.calls.count(Call {
+            principal,
+            service: "s3",
+            operation,
+            content: context.uri().path().as_bytes(),
+        });
+        match self.faults.take("s3", operation) {
+            None => Ok(()),
+            Some(Fault::DiskFull) => Err(disk_full()),
+            Some(Fault::Error(code)) => Err(injected(&code)),
+        }
+    }
+}
+
+/// What a client sees when the emulator's disk is full: not an S3 error (S3 has no such), and not one
+/// that an SDK repeats.
+fn disk_full() -> S3Error {
+    let mut error = S3Error::with_message(
+        S3ErrorCode::Custom("InsufficientStorage".into()),
+        "no space left on the device that holds the emulator's state",
+    );
+    error.set_status_code(http::StatusCode::INSUFFICIENT_STORAGE);
+    error
+}
+
+fn injected(code: &str) -> S3Error {
+    let code = S3ErrorCode::from_bytes(code.as_bytes())
+        .unwrap_or_else(|| S3ErrorCode::Custom(code.into()));
+    let mut error = S3Error::with_message(code, "injected by a test");
+    if error.status_code().is_none() {
+        error.set_status_code(http::StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    error
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
