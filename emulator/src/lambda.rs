@@ -36,6 +36,8 @@ mod outcome;
 mod pool;
 mod runtime_api;
 
+pub(crate) use runtime_api::trace_id;
+
 pub use outcome::{FunctionError, Outcome, ResponseStream, StreamError};
 
 use pool::{Job, Pool};

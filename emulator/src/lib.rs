@@ -2,6 +2,8 @@
 
 pub mod aws;
 pub mod credentials;
+pub mod edge;
+pub mod gateway;
 pub mod invoker;
 pub mod lambda;
 pub mod offline_model;

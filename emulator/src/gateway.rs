@@ -1,0 +1,208 @@
+//! API Gateway: the REST API of the template, with its authorizer, its limits and its way of
+//! failing.
+//!
+//! ```text
+//! request -> edge function -> route -> authorizer (or its cache) -> Lambda -> response
+//! ```
+//!
+//! The stage is not part of the path: this is the API behind its custom domain. Not emulated: the
+//! bandwidth limit of a stream after its first 10 MB.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Request, State},
+    response::Response,
+};
+use bytes::Bytes;
+use http::{StatusCode, header, request::Parts};
+use http_body_util::{BodyExt, Limited};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    edge::EdgeFunction,
+    lambda::{InvokeError, Lambda, MAX_PAYLOAD_BYTES, Outcome},
+    template::{Authorizer, Route, Stack},
+};
+
+mod authorizer;
+mod event;
+mod refusal;
+mod respond;
+mod routes;
+
+use authorizer::Authorizers;
+use refusal::Refusal;
+
+/// Largest request body.
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>
+pub const MAX_REQUEST_BYTES: usize = 10 * 1024 * 1024;
+
+/// What the gateway can be told.
+#[derive(Clone, Debug)]
+pub struct GatewayOptions {
+    /// What runs before the routes; without it paths are taken as they come.
+    pub edge: Option<EdgeFunction>,
+    /// Most that a buffered route may take: 29 s on AWS.
+    pub buffered: Duration,
+    /// A stream in which nothing is sent for this long is cut: 5 minutes on AWS.
+    pub silent: Duration,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> Self {
+        Self {
+            edge: None,
+            buffered: Duration::from_secs(29),
+            silent: Duration::from_secs(300),
+        }
+    }
+}
+
+struct Gateway {
+    stage: String,
+    routes: Vec<Route>,
+    authorizers: Authorizers,
+    lambda: Lambda,
+    options: GatewayOptions,
+}
+
+/// The API as a service for a public listener. Serve it with connection information
+/// (`into_make_service_with_connect_info::<SocketAddr>()`) so that functions see the client's
+/// address; without it they see the loopback address.
+pub fn router(stack: &Stack, lambda: Lambda, options: GatewayOptions) -> Router {
+    let gateway = Gateway {
+        stage: stack.stage.clone(),
+        routes: stack.routes.clone(),
+        authorizers: Authorizers::new(stack.authorizers.clone()),
+        lambda,
+        options,
+    };
+    Router::new()
+        .fallback(handle)
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .with_state(Arc::new(gateway))
+}
+
+/// What every answer to one request needs.
+struct Exchange {
+    request_id: String,
+    client: IpAddr,
+}
+
+async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let client = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let exchange = Exchange {
+        request_id: uuid::Uuid::new_v4().to_string(),
+        client: client.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |client| client.0.ip()),
+    };
+    if let Some(edge) = &gateway.options.edge {
+        match edge.apply(&mut parts, exchange.client).await {
+            Ok(None) => {}
+            Ok(Some(response)) => return response,
+            Err(error) => {
+                tracing::error!(%error, "the edge failed");
+                return Refusal::EdgeFailed.response(&exchange.request_id);
+            }
+        }
+    }
+    match gateway.serve(&exchange, parts, body).await {
+        Ok(mut response) => {
+            if let Ok(id) = exchange.request_id.parse() {
+                response.headers_mut().insert("x-amzn-requestid", id);
+            }
+            response
+        }
+        Err(refusal) => refusal.response(&exchange.request_id),
+    }
+}
+
+impl Gateway {
+    async fn serve(
+        &self,
+        exchange: &Exchange,
+        parts: Parts,
+        body: Body,
+    ) -> Result<Response, Refusal> {
+        let began = Instant::now();
+        let path = parts.uri.path();
+        let (route, path_parameters) = routes::find(&self.routes, &parts.method, path)
+            .ok_or(Refusal::MissingAuthenticationToken)?;
+        let mut event = event::of_request(&self.stage, exchange, route, &path_parameters, &parts);
+        if let Some(name) = &route.authorizer {
+            let limit = began + self.options.buffered;
+            let context = self
+                .authorizers
+                .check(name, &parts, &event, &self.lambda, limit)
+                .await?;
+            event["requestContext"]["authorizer"] = context;
+        }
+        let announced = parts.headers.get(header::CONTENT_LENGTH);
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > MAX_REQUEST_BYTES) {
+            return Err(Refusal::TooLarge);
+        }
+        let body = match Limited::new(body, MAX_REQUEST_BYTES).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                return Err(Refusal::TooLarge);
+            }
+            // The client has gone, or breaks the protocol; nobody will read this.
+            Err(_) => return Err(Refusal::BadRequest),
+        };
+        event::set_body(&mut event, &body);
+        let payload = Bytes::from(event.to_string());
+        if payload.len() > MAX_PAYLOAD_BYTES {
+            return Err(Refusal::TooLarge);
+        }
+        self.integrate(route, payload).await
+    }
+
+    /// Calls the function and turns what it answers into a response.
+    async fn integrate(&self, route: &Route, payload: Bytes) -> Result<Response, Refusal> {
+        let mut limit = Duration::from_millis(route.timeout_milliseconds.into());
+        if !route.streaming {
+            limit = limit.min(self.options.buffered);
+        }
+        let end = Instant::now() + limit;
+        // Giving up waiting does not end the invocation: the function runs on, as on AWS.
+        let outcome = timeout_at(end, self.lambda.invoke(&route.function, payload))
+            .await
+            .map_err(|_| Refusal::TimedOut)?;
+        match outcome {
+            Ok(Outcome::Failed(error)) => {
+                tracing::debug!(
+                    function = route.function,
+                    error.error_type,
+                    "function error"
+                );
+                Err(Refusal::BadGateway)
+            }
+            Ok(outcome) if route.streaming => {
+                respond::streaming(outcome, end, self.options.silent).await
+            }
+            Ok(outcome) => match timeout_at(end, respond::buffered(outcome)).await {
+                Ok(response) => response,
+                Err(_) => Err(Refusal::TimedOut),
+            },
+            Err(InvokeError::TooLarge { .. }) => Err(Refusal::TooLarge),
+            Err(InvokeError::Throttled) => Err(Refusal::Throttled),
+            Err(error @ (InvokeError::UnknownFunction(_) | InvokeError::Stopping)) => {
+                tracing::error!(function = route.function, %error, "cannot invoke");
+                Err(Refusal::Internal(StatusCode::INTERNAL_SERVER_ERROR))
+            }
+        }
+    }
+}
+
+/// Looks up an authorizer by name; `template` has checked that routes name existing ones only.
+fn find_authorizer<'all>(all: &'all [Authorizer], name: &str) -> Option<&'all Authorizer> {
+    all.iter().find(|authorizer| authorizer.name == name)
+}
