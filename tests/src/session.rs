@@ -39,6 +39,17 @@ impl<'client> Session<'client> {
         }
     }
 
+    /// One that somebody else created, from its beginning.
+    pub fn follow(client: &'client Client, id: &str) -> Self {
+        Self {
+            client,
+            id: id.to_owned(),
+            cursor: None,
+            state: String::new(),
+            events: Vec::new(),
+        }
+    }
+
     /// One in `bypass` mode on an empty workspace, following a script.
     pub async fn scripted<S: AsRef<str>>(client: &'client Client, steps: &[S]) -> Self {
         let arguments =

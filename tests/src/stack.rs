@@ -123,11 +123,10 @@ impl Stack {
         for made in ["home", "roots"] {
             fs::create_dir(directory.join(made)).expect("a directory can be made");
         }
-        // The description of an emulator that was killed must not be taken for the new one's.
+        // What an emulator that was killed, or one that runs, left there is not the new one's.
         let description = state.join("emulator.json");
-        if description.exists() {
-            fs::remove_file(&description).expect("an old description can be removed");
-        }
+        let previous = read_json(&description);
+        let fresh = || read_json(&description).filter(|found| Some(found) != previous.as_ref());
         let mut watch = watch_command(&directory, options.state.is_none());
         watch
             .arg(emulator())
@@ -142,13 +141,13 @@ impl Stack {
             .spawn()
             .expect("there is a shell");
         let ready = process::eventually(READY_WITHIN, || {
-            read_json(&description).is_some()
+            fresh().is_some()
                 || watch
                     .try_wait()
                     .expect("our own child can be asked")
                     .is_some()
         });
-        let Some(description) = read_json(&description).filter(|_| ready) else {
+        let Some(description) = fresh().filter(|_| ready) else {
             drop(watch.stdin.take());
             let status = watch.wait().expect("our own child can be waited for");
             let said = printed(&directory);

@@ -1,0 +1,141 @@
+//! What clients are told before they call anything: discovery, the tools and their schemas.
+
+use std::collections::BTreeSet;
+
+use e2e::mcp::{MODERN, TASKS};
+use e2e::stack;
+use serde_json::json;
+
+const TOOLS: [&str; 10] = [
+    "cancel_session",
+    "create_session",
+    "create_upload",
+    "find_claude_binary",
+    "get_session",
+    "interrupt_session",
+    "list_sessions",
+    "read_file",
+    "send_message",
+    "wait_session",
+];
+
+#[tokio::test]
+async fn the_server_says_what_it_is() {
+    let stack = stack::shared();
+    let answer = stack.client().request("server/discover", json!({})).await;
+    let result = answer.result();
+    assert!(
+        result["supportedVersions"]
+            .as_array()
+            .expect("versions")
+            .contains(&json!(MODERN)),
+        "{result}"
+    );
+    assert!(
+        result["capabilities"]["extensions"].get(TASKS).is_some(),
+        "{result}"
+    );
+    // A client that is promised changes keeps a stream open for them.
+    assert_ne!(
+        result["capabilities"]["tools"]["listChanged"], true,
+        "{result}"
+    );
+    assert!(
+        result["ttlMs"].as_u64().is_some_and(|ttl| ttl > 0),
+        "{result}"
+    );
+    assert_eq!(
+        result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "shannon",
+        "{result}"
+    );
+}
+
+#[tokio::test]
+async fn every_tool_explains_itself() {
+    let stack = stack::shared();
+    let answer = stack.client().request("tools/list", json!({})).await;
+    let result = answer.result();
+    let tools = result["tools"].as_array().expect("tools");
+    let names: BTreeSet<&str> = tools
+        .iter()
+        .filter_map(|tool| tool["name"].as_str())
+        .collect();
+    assert_eq!(names, TOOLS.into_iter().collect());
+    assert!(
+        result["ttlMs"].as_u64().is_some_and(|ttl| ttl > 0),
+        "{result}"
+    );
+    for tool in tools {
+        let name = tool["name"].as_str().expect("a name");
+        assert!(
+            tool["title"]
+                .as_str()
+                .is_some_and(|title| !title.is_empty()),
+            "{name} has no title"
+        );
+        assert!(
+            tool["description"]
+                .as_str()
+                .is_some_and(|text| text.len() > 60),
+            "{name} does not say when to use it"
+        );
+        for hint in [
+            "readOnlyHint",
+            "destructiveHint",
+            "idempotentHint",
+            "openWorldHint",
+        ] {
+            assert!(
+                tool["annotations"][hint].is_boolean(),
+                "{name} has no {hint}"
+            );
+        }
+        for schema in ["inputSchema", "outputSchema"] {
+            assert_eq!(tool[schema]["type"], "object", "{name} {schema}");
+        }
+        assert_eq!(tool["inputSchema"]["additionalProperties"], false, "{name}");
+        let properties = tool["inputSchema"]["properties"].as_object();
+        for (property, schema) in properties.into_iter().flatten() {
+            assert!(
+                schema["description"].as_str().is_some() || schema.get("$ref").is_some(),
+                "{name}.{property} has no description"
+            );
+            assert_eq!(property, &property.to_lowercase(), "{name}.{property}");
+        }
+    }
+    let again = stack.client().request("tools/list", json!({})).await;
+    assert_eq!(
+        again.result()["tools"],
+        result["tools"],
+        "the order is fixed"
+    );
+}
+
+#[tokio::test]
+async fn empty_lists_are_lists() {
+    let stack = stack::shared();
+    let client = stack.client();
+    for (method, field) in [
+        ("prompts/list", "prompts"),
+        ("resources/list", "resources"),
+        ("resources/templates/list", "resourceTemplates"),
+    ] {
+        let answer = client.request(method, json!({})).await;
+        assert_eq!(answer.result()[field], json!([]), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn health_needs_no_token_and_tells_nothing() {
+    let stack = stack::shared();
+    let answer = stack
+        .client()
+        .http()
+        .get(format!("{}/health", stack.url()))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let body = answer.text().await.expect("a body");
+    assert!(!body.contains(&stack.token));
+}

@@ -1,0 +1,153 @@
+//! The emulator's command line as a person meets it.
+
+use std::net::TcpListener;
+
+use e2e::script;
+use e2e::stack::{self, Options, Stack};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_used_port_is_said() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = listener
+        .local_addr()
+        .expect("an address")
+        .port()
+        .to_string();
+    let directory = tempfile::tempdir().expect("a directory");
+    let functions = stack::binaries();
+    let output = stack::run_emulator(
+        &[
+            "--port",
+            &port,
+            "--functions",
+            functions.to_str().expect("UTF-8"),
+            "--state",
+            directory.path().join("state").to_str().expect("UTF-8"),
+        ],
+        &Options::default(),
+    );
+    assert!(!output.status.success());
+    let said = text(&output.stderr);
+    assert!(said.contains(&port), "{said}");
+}
+
+#[test]
+fn two_emulators_do_not_share_a_state() {
+    let stack = Stack::start(&Options::default());
+    let second = Stack::try_start(&Options {
+        state: Some(stack.state.clone()),
+        ..Options::default()
+    });
+    // The description of the first is still there, so that the second must refuse by itself.
+    let said = match second {
+        Err(said) => said,
+        Ok(second) => panic!("a second emulator started: {}", second.description),
+    };
+    assert!(said.contains("state"), "{said}");
+}
+
+#[test]
+fn the_start_says_what_a_person_needs() {
+    let stack = Stack::start(&Options::default());
+    let (mcp, token) = (stack.mcp_url(), stack.token.clone());
+    let (status, said) = stack.stop();
+    assert!(status.success(), "{status} {said}");
+    for expected in [
+        mcp.as_str(),
+        "claude mcp add --transport http",
+        "Authorization: Bearer",
+        token.as_str(),
+        "mcp-remote",
+        e2e::installed::CLAUDE_VERSION,
+        "offline",
+    ] {
+        assert!(
+            said.contains(expected),
+            "the start message has no {expected}:\n{said}"
+        );
+    }
+}
+
+#[test]
+fn bad_settings_are_refused_by_name() {
+    for (name, value, expected) in [
+        ("SHANNON_LEASE_SECONDS", "2", "3"),
+        ("SHANNON_LEASE_SECONDS", "soon", "SHANNON_LEASE_SECONDS"),
+        ("SHANNON_NO_SUCH_SETTING", "1", "SHANNON_NO_SUCH_SETTING"),
+        ("SHANNON_DEV_TOKEN", "short", "SHANNON_DEV_TOKEN"),
+    ] {
+        let output =
+            stack::run_emulator(&["config", "check"], &Options::default().with(name, value));
+        assert!(!output.status.success(), "{name}={value}");
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(
+            said.contains(name) && said.contains(expected),
+            "{name}={value}: {said}"
+        );
+        assert!(
+            name != "SHANNON_DEV_TOKEN" || !said.contains("short\""),
+            "{said}"
+        );
+    }
+    let output = stack::run_emulator(
+        &["config", "check"],
+        &Options::default().with("SHANNON_LEASE_SECONDS", "12"),
+    );
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    let line = said
+        .lines()
+        .find(|line| line.contains("SHANNON_LEASE_SECONDS"))
+        .unwrap_or_else(|| panic!("no line for the setting in {said}"));
+    assert!(
+        line.contains("12") && line.contains("environment"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_session_can_be_tried_in_one_command() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let state = directory.path().join("state");
+    let functions = stack::binaries();
+    let write = script::tool(
+        "Write",
+        &serde_json::json!({"file_path": "/workspace/tried.txt", "content": "it works\n"}),
+    );
+    let prompt = script::prompt(&[write, script::text("tried and done")]);
+    let arguments = |prompt: &str| {
+        vec![
+            "try".to_owned(),
+            prompt.to_owned(),
+            "--functions".to_owned(),
+            functions.display().to_string(),
+            "--state".to_owned(),
+            state.display().to_string(),
+            "--port".to_owned(),
+            "0".to_owned(),
+        ]
+    };
+    let run = |prompt: &str| {
+        let arguments = arguments(prompt);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        stack::run_emulator(&arguments, &Options::default())
+    };
+    let output = run(&prompt);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    for expected in ["Write", "tried.txt", "tried and done", "+it works", "$"] {
+        assert!(said.contains(expected), "no {expected} in:\n{said}");
+    }
+    let output = run("@@ERR:400");
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+}

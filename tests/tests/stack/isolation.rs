@@ -1,0 +1,164 @@
+//! What the shell of a session can reach: no real key, no token, no AWS key, no state directory.
+
+use std::collections::BTreeMap;
+
+use e2e::script;
+use e2e::session::Session;
+use e2e::stack::{Options, Stack};
+
+/// Looks for each pattern (an extended regular expression, one per line of `patterns`) in the
+/// environment, in everything under `/proc`, and in every readable file.
+const SEARCH: &str = r#"
+cd /
+echo "SEARCH BEGINS"
+env | grep -E -f /workspace/patterns | sed 's/^/ENVIRONMENT /'
+for process in /proc/[0-9]*; do
+  for file in environ cmdline mountinfo maps; do
+    tr '\0' '\n' < "$process/$file" 2>/dev/null | grep -q -E -f /workspace/patterns && echo "PROCESS $process/$file"
+  done
+  ls -l "$process/cwd" "$process/root" "$process/exe" "$process/fd" 2>/dev/null | grep -E -f /workspace/patterns | sed 's/^/LINK /'
+done
+find / \( -path /proc -o -path /sys -o -path /workspace/patterns \) -prune -o -type f -size -4096k -readable -print0 2>/dev/null \
+  | xargs -0 grep -l -a -E -f /workspace/patterns 2>/dev/null | sed 's/^/FILE /'
+find / -path /proc -prune -o -print 2>/dev/null | grep -E -f /workspace/patterns | sed 's/^/PATH /'
+echo "PROCESSES $(ls -d /proc/[0-9]* | wc -l)"
+echo "FILES $(find / -path /proc -prune -o -type f -print 2>/dev/null | wc -l)"
+echo "UID $(id -u)"
+echo "SEARCH ENDS"
+"#;
+
+/// A pattern that finds `secret` and not itself.
+fn pattern(secret: &str) -> String {
+    let (first, rest) = secret.split_at(secret.len() / 2);
+    let quoted = |text: &str| {
+        text.chars()
+            .map(|letter| match letter {
+                letter if letter.is_ascii_alphanumeric() || "-_/".contains(letter) => {
+                    letter.to_string()
+                }
+                other => format!("[{other}]"),
+            })
+            .collect::<String>()
+    };
+    let (one, rest) = rest.split_at(1);
+    format!("{}[{one}]{}", quoted(first), quoted(rest))
+}
+
+#[tokio::test]
+async fn the_shell_of_a_session_reaches_nothing_secret() {
+    let real_key = format!("sk-ant-api03-{}", uuid::Uuid::new_v4().simple());
+    let mut options = Options::default()
+        .with("ANTHROPIC_API_KEY", &real_key)
+        .with(
+            "AWS_SECRET_ACCESS_KEY",
+            "operator0secret0key0of0the0machine0000000",
+        );
+    // The key is there, and nothing but the emulator may have it.
+    options.arguments.push("--offline".to_owned());
+    let stack = Stack::start(&options);
+    let client = stack.client();
+
+    let mut secrets = BTreeMap::from([
+        ("real key", real_key.clone()),
+        (
+            "operator's AWS key",
+            "operator0secret0key0of0the0machine0000000".to_owned(),
+        ),
+        ("development token", stack.token.clone()),
+        ("state directory", stack.state.display().to_string()),
+    ]);
+    let signing_key =
+        std::fs::read_to_string(stack.state.join("signing-key")).expect("a signing key");
+    secrets.insert("signing key", signing_key.trim().to_owned());
+    let mut patterns: Vec<String> = secrets.values().map(|secret| pattern(secret)).collect();
+    // Keys of the emulated AWS, session tokens and the offline model's key are made at run time.
+    patterns.push("AKIA[A-Z2-7]{16}".to_owned());
+    patterns.push("v1[.][a-z2-7]{52}[.]ses_[a-z2-7]{26}[.]".to_owned());
+    patterns.push("sk-offlin[e]-".to_owned());
+
+    let decoy = "decoy-7c1f9a";
+    patterns.push(pattern(decoy));
+    let prepare = format!(
+        "cat > patterns <<'END'\n{}\nEND\nwc -l patterns; printf 'decoy-%s' 7c1f9a > planted",
+        patterns.join("\n")
+    );
+    // Planted for one command only, so that no process that goes on has it.
+    let search = format!(
+        "PLANTED=$(printf 'decoy-%s' 7c1f9a) env | grep -E -f patterns | sed 's/^/ENVIRONMENT /'\n{SEARCH}"
+    );
+    let mut session = Session::scripted(
+        &client,
+        &[
+            script::bash(&prepare),
+            script::bash(&search),
+            script::text("done"),
+        ],
+    )
+    .await;
+    session.until_turns_ended(1).await;
+    let found = session.tool_results().pop().expect("a result");
+    assert!(
+        found.contains("SEARCH BEGINS") && found.contains("SEARCH ENDS"),
+        "{found}"
+    );
+    // The search finds what there is to find ...
+    assert!(found.contains("ENVIRONMENT PLANTED="), "{found}");
+    assert!(found.contains("FILE /workspace/planted"), "{found}");
+    // ... and nothing else.
+    let leaks: Vec<&str> = found
+        .lines()
+        .filter(|line| {
+            ["ENVIRONMENT ", "PROCESS ", "LINK ", "FILE ", "PATH "]
+                .iter()
+                .any(|kind| line.starts_with(kind))
+        })
+        .filter(|line| !line.contains("PLANTED=") && !line.ends_with("/workspace/planted"))
+        .collect();
+    assert!(leaks.is_empty(), "{leaks:#?}\nof {:?}", secrets.keys());
+    assert!(!found.contains("UID 0\n"), "the session is root: {found}");
+    session.cancel().await;
+}
+
+#[tokio::test]
+async fn sessions_do_not_see_each_other() {
+    let stack = e2e::stack::shared();
+    let client = stack.client();
+    let mark = uuid::Uuid::new_v4().simple().to_string();
+    let hide = format!("echo {mark} > hidden; timeout 30 tail -f /dev/null --pid=1 # {mark}");
+    let mut first = Session::scripted(&client, &[script::bash(&hide), script::text("done")]).await;
+    first
+        .until("a tool call", |session| {
+            !session.of_kind("tool_call").is_empty()
+        })
+        .await;
+    let half = &mark[..16];
+    let look = format!(
+        "cat /proc/[0-9]*/cmdline | tr '\\0' ' '; find / -name hidden -not -path '/proc/*' 2>/dev/null; echo {}",
+        half
+    );
+    let mut second = Session::scripted(&client, &[script::bash(&look), script::text("done")]).await;
+    second.until_turns_ended(1).await;
+    let said = second.tool_results().join("\n");
+    assert!(said.contains(half), "{said}");
+    assert!(!said.contains(&mark), "{said}");
+    assert!(!said.contains("hidden\n"), "{said}");
+    second.cancel().await;
+    first.cancel().await;
+}
+
+#[tokio::test]
+async fn the_shell_cannot_reach_the_aws_endpoint_with_what_it_has() {
+    let stack = e2e::stack::shared();
+    let client = stack.client();
+    let aws = stack.aws_url();
+    let call = format!(
+        "curl -s -o /dev/null -w '%{{http_code}}' -X POST {aws}/ -H 'x-amz-target: DynamoDB_20120810.ListTables' -d '{{}}'; \
+         env | grep -c AWS_"
+    );
+    let mut session =
+        Session::scripted(&client, &[script::bash(&call), script::text("done")]).await;
+    session.until_turns_ended(1).await;
+    let said = session.tool_results().join("\n");
+    assert!(!said.starts_with("200"), "{said}");
+    session.cancel().await;
+}

@@ -1,0 +1,22 @@
+//! End to end over HTTP: the emulator with the built functions, the real CLI, the offline model.
+//!
+//! Most tests share one stack and keep apart by session; those that kill things or change settings
+//! start their own.
+
+mod bad_input;
+mod catalog;
+mod command_line;
+mod failing_claude;
+mod files;
+mod hostile_repository;
+mod isolation;
+mod killing;
+mod legacy_era;
+mod listing;
+mod messages;
+mod model_failures;
+mod permissions;
+mod sessions;
+mod tasks_extension;
+mod uploads;
+mod waiting;

@@ -1,0 +1,184 @@
+//! The gate: what each permission mode lets the model do, and what it reads when it may not.
+
+use e2e::script;
+use e2e::session::Session;
+use e2e::stack::{self, Options, Stack};
+use serde_json::{Value, json};
+
+fn write(path: &str) -> String {
+    script::tool("Write", &json!({"file_path": path, "content": "written\n"}))
+}
+
+/// Denials by tool, as pairs of tool and what the model read.
+fn denials(session: &Session<'_>) -> Vec<(String, String)> {
+    session
+        .of_kind("tool_denied")
+        .iter()
+        .map(|body| {
+            let text = |name: &str| body[name].as_str().expect("text").to_owned();
+            (text("tool"), text("reason"))
+        })
+        .collect()
+}
+
+async fn run(client: &e2e::mcp::Client, mode: &str, steps: &[String]) -> Vec<Value> {
+    let mut session = Session::create(
+        client,
+        json!({"prompt": script::prompt(steps), "permission_mode": mode}),
+    )
+    .await;
+    session.until_turns_ended(1).await;
+    session.cancel().await;
+    session.events
+}
+
+#[tokio::test]
+async fn review_reads_and_changes_nothing() {
+    let stack = stack::shared();
+    let client = stack.client();
+    let mut session = Session::create(
+        &client,
+        json!({
+            "prompt": script::prompt(&[
+                script::tool("Glob", &json!({"pattern": "*"})),
+                write("/workspace/a.txt"),
+                script::bash("touch /workspace/b.txt"),
+                script::bash("cat /etc/hostname > /workspace/c.txt"),
+                script::tool("WebFetch", &json!({"url": "http://127.0.0.1/", "prompt": "x"})),
+                script::text("done"),
+            ]),
+            "permission_mode": "review",
+        }),
+    )
+    .await;
+    session.until_turns_ended(1).await;
+    let denied = denials(&session);
+    let tools: Vec<&str> = denied.iter().map(|(tool, _)| tool.as_str()).collect();
+    assert_eq!(
+        tools,
+        ["Write", "Bash", "Bash", "WebFetch"],
+        "{}",
+        session.story()
+    );
+    // What a person reads in the log is what the model read.
+    let results = session.tool_results();
+    for (_, reason) in &denied {
+        assert!(
+            results
+                .iter()
+                .any(|result| result.contains(reason.as_str())),
+            "{reason}: {results:?}"
+        );
+    }
+    assert!(
+        session.of_kind("files_changed").is_empty(),
+        "{}",
+        session.story()
+    );
+    session.cancel().await;
+}
+
+#[tokio::test]
+async fn review_is_the_default() {
+    let stack = stack::shared();
+    let client = stack.client();
+    let mut session = Session::create(
+        &client,
+        json!({"prompt": script::prompt(&[write("/workspace/a.txt"), script::text("done")])}),
+    )
+    .await;
+    session.until_turns_ended(1).await;
+    assert_eq!(denials(&session).len(), 1, "{}", session.story());
+    session.cancel().await;
+}
+
+#[tokio::test]
+async fn accept_edits_stays_inside_the_workspace() {
+    let stack = stack::shared();
+    let client = stack.client();
+    let host = e2e::loopback::GitHost::with_files(&std::collections::BTreeMap::from([
+        ("elsewhere", "-> /tmp"),
+        ("settings", "-> /home"),
+    ]));
+    let mut session = Session::create(
+        &client,
+        json!({
+            "prompt": script::prompt(&[
+                write("/workspace/inside.txt"),
+                write("/tmp/outside.txt"),
+                write("/workspace/../tmp/outside.txt"),
+                write("/workspace/elsewhere/outside.txt"),
+                script::bash("touch /workspace/by-shell.txt"),
+                script::text("done"),
+            ]),
+            "permission_mode": "accept_edits",
+            "workspace": {"git_url": host.clone_url()},
+        }),
+    )
+    .await;
+    session.until_turns_ended(1).await;
+    let tools: Vec<String> = denials(&session)
+        .into_iter()
+        .map(|(tool, _)| tool)
+        .collect();
+    assert_eq!(
+        tools,
+        ["Write", "Write", "Write", "Bash"],
+        "{}",
+        session.story()
+    );
+    session
+        .until("the changed files", |session| {
+            !session.of_kind("files_changed").is_empty()
+        })
+        .await;
+    let files = &session.of_kind("files_changed")[0]["files"];
+    assert_eq!(files.as_array().expect("files").len(), 1, "{files}");
+    assert_eq!(files[0]["path"], "inside.txt");
+    session.cancel().await;
+}
+
+#[tokio::test]
+async fn bypass_does_what_it_is_asked_where_it_is_permitted() {
+    let stack = stack::shared();
+    let client = stack.client();
+    let events = run(
+        &client,
+        "bypass",
+        &[
+            script::bash("touch /workspace/b.txt && ls"),
+            script::text("done"),
+        ],
+    )
+    .await;
+    assert!(
+        !events.iter().any(|event| event["kind"] == "tool_denied"),
+        "{events:?}"
+    );
+    assert!(
+        events.iter().any(|event| event["body"]["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("b.txt"))),
+        "{events:?}"
+    );
+}
+
+#[tokio::test]
+async fn bypass_is_refused_where_it_is_not() {
+    let stack = Stack::start(&Options::default().with("SHANNON_ALLOW_BYPASS_PERMISSIONS", "false"));
+    let client = stack.client();
+    let refused = client
+        .try_call(
+            "create_session",
+            json!({"prompt": "x", "permission_mode": "bypass"}),
+        )
+        .await;
+    assert!(refused.is_error);
+    assert!(
+        refused.text.contains("SHANNON_ALLOW_BYPASS_PERMISSIONS"),
+        "{}",
+        refused.text
+    );
+    let none = client.call("list_sessions", json!({})).await;
+    assert_eq!(none["sessions"], json!([]));
+}
