@@ -176,8 +176,8 @@ impl Drop for Process {
 /// Starts a process that ends when the emulator ends, however that happens.
 ///
 /// # Errors
-/// See [`SpawnError`]. A binary that exists but cannot run (wrong architecture) is no error here:
-/// the process then ends at once with code 127 and its log says why.
+/// See [`SpawnError`]. A binary that exists but cannot run (wrong architecture, no interpreter) is
+/// no error here: the process then ends at once with a code that is not zero and its log says why.
 pub async fn spawn(spec: ProcessSpec) -> Result<Process, SpawnError> {
     if !executable(&spec.program) {
         return Err(SpawnError::NotExecutable(spec.program));

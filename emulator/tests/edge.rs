@@ -1,0 +1,165 @@
+//! The real edge function file, and how functions that misbehave are contained.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    time::Instant,
+};
+
+use emulator::edge::{EdgeError, EdgeFunction};
+use http::{Request, request::Parts};
+
+const VIEWER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn real() -> EdgeFunction {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../infra/edge/viewer-request.js");
+    EdgeFunction::load(&path).unwrap()
+}
+
+fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {
+    let mut request = Request::builder().method(method).uri(uri);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
+}
+
+const MODERN: (&str, &str) = ("MCP-Protocol-Version", "2026-07-28");
+
+#[tokio::test]
+async fn a_modern_request_goes_to_the_function_of_its_class() {
+    let edge = real();
+    for (method, path) in [
+        ("server/discover", "/mcp/discover"),
+        ("tools/list", "/mcp/catalog"),
+        ("prompts/list", "/mcp/catalog"),
+        ("resources/list", "/mcp/catalog"),
+        ("resources/templates/list", "/mcp/catalog"),
+        ("tools/call", "/mcp/call"),
+        ("tasks/get", "/mcp/tasks"),
+        ("tasks/update", "/mcp/tasks"),
+        ("tasks/cancel", "/mcp/tasks"),
+        ("resources/read", "/mcp"),
+        ("subscriptions/listen", "/mcp"),
+        ("initialize", "/mcp"),
+        ("constructor", "/mcp"),
+        ("__proto__", "/mcp"),
+        ("", "/mcp"),
+    ] {
+        let mut parts = request("POST", "/mcp?a=1&a=2", &[MODERN, ("Mcp-Method", method)]);
+        assert!(edge.apply(&mut parts, VIEWER).await.unwrap().is_none());
+        assert_eq!(parts.uri, format!("{path}?a=1&a=2").as_str(), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn everything_else_is_left_alone() {
+    let edge = real();
+    let call = ("Mcp-Method", "tools/call");
+    for (method, uri, headers) in [
+        ("POST", "/mcp", vec![call]),
+        (
+            "POST",
+            "/mcp",
+            vec![("MCP-Protocol-Version", "2025-11-25"), call],
+        ),
+        ("POST", "/mcp", vec![MODERN]),
+        (
+            "POST",
+            "/mcp",
+            vec![MODERN, call, ("Mcp-Method", "tools/list")],
+        ),
+        ("POST", "/mcp", vec![MODERN, MODERN, call]),
+        ("GET", "/mcp", vec![MODERN, call]),
+        ("DELETE", "/mcp", vec![MODERN, call]),
+        ("POST", "/mcp/", vec![MODERN, call]),
+        ("POST", "/model/v1/messages", vec![MODERN, call]),
+        (
+            "GET",
+            "/health?x=%20y&flag",
+            vec![("Cookie", "a=1; b=2"), ("X-Any", "1"), ("X-Any", "2")],
+        ),
+    ] {
+        let before = request(method, uri, &headers);
+        let mut after = before.clone();
+        assert!(edge.apply(&mut after, VIEWER).await.unwrap().is_none());
+        assert_eq!(after.uri, before.uri);
+        assert_eq!(after.headers, before.headers, "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn a_function_may_answer_or_change_headers() {
+    let edge = EdgeFunction::from_source(
+        "function handler(event) {
+            var request = event.request;
+            if (request.querystring.stop) {
+                return {statusCode: 302, headers: {location: {value: event.viewer.ip}}, body: 'no'};
+            }
+            request.headers['x-added'] = {value: request.cookies.a.value};
+            delete request.headers['x-gone'];
+            return request;
+        }"
+        .into(),
+    )
+    .unwrap();
+    let mut parts = request("GET", "/?stop=1", &[]);
+    let response = edge.apply(&mut parts, VIEWER).await.unwrap().unwrap();
+    assert_eq!(response.status(), 302);
+    assert_eq!(response.headers()["location"], "127.0.0.1");
+    let mut parts = request("GET", "/", &[("cookie", "a=b"), ("x-gone", "1")]);
+    assert!(edge.apply(&mut parts, VIEWER).await.unwrap().is_none());
+    assert_eq!(parts.headers["x-added"], "b");
+    assert!(!parts.headers.contains_key("x-gone"));
+}
+
+#[tokio::test]
+async fn a_function_that_misbehaves_fails_its_request_and_no_other() {
+    let edge = EdgeFunction::from_source(
+        "function handler(event) {
+            if (event.request.uri === '/throw') { throw new Error('as told'); }
+            if (event.request.uri === '/loop') { while (true) {} }
+            if (event.request.uri === '/deep') { return handler(event); }
+            if (event.request.uri === '/nothing') { return undefined; }
+            if (event.request.uri === '/wrong') { return {uri: 'no slash'}; }
+            return event.request;
+        }"
+        .into(),
+    )
+    .unwrap();
+    for path in ["/throw", "/loop", "/deep", "/nothing", "/wrong"] {
+        let mut parts = request("GET", path, &[]);
+        let error = edge.apply(&mut parts, VIEWER).await.unwrap_err();
+        assert!(matches!(error, EdgeError::Failed(_)), "{path}: {error}");
+        assert_eq!(parts.uri.path(), path, "unchanged");
+    }
+    let mut parts = request("GET", "/fine", &[]);
+    assert!(edge.apply(&mut parts, VIEWER).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_cannot_be_loaded_says_why() {
+    let error = EdgeFunction::from_source("function handler(".into()).unwrap_err();
+    assert!(error.to_string().contains("SyntaxError"), "{error}");
+    let error = EdgeFunction::from_source("var handler = 1;".into()).unwrap_err();
+    assert!(
+        error.to_string().contains("no function named handler"),
+        "{error}"
+    );
+    let error = EdgeFunction::load(&PathBuf::from("/nonexistent.js")).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent.js"), "{error}");
+}
+
+/// Prints the time of one call (`cargo test -p emulator --test edge -- --nocapture`).
+#[tokio::test]
+async fn many_calls_in_a_row_all_get_their_own_answer() {
+    let edge = real();
+    let began = Instant::now();
+    for number in 0..2000 {
+        let uri = format!("/mcp?n={number}");
+        let mut parts = request("POST", &uri, &[MODERN, ("Mcp-Method", "tools/call")]);
+        assert!(edge.apply(&mut parts, VIEWER).await.unwrap().is_none());
+        assert_eq!(parts.uri, format!("/mcp/call?n={number}").as_str());
+    }
+    println!("{:?} per call of the edge function", began.elapsed() / 2000);
+}
