@@ -179,6 +179,14 @@ impl Stack {
         self.address("aws_url")
     }
 
+    /// Access key id and secret of a person at this machine.
+    pub fn operator_key(&self) -> (String, String) {
+        (
+            self.address("access_key_id"),
+            self.address("secret_access_key"),
+        )
+    }
+
     fn address(&self, name: &str) -> String {
         self.description[name]
             .as_str()

@@ -1,0 +1,145 @@
+//! mcp-remote, the bridge for hosts that only start local servers, driven over its stdio.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use e2e::{installed, stack};
+use serde_json::{Value, json};
+
+/// What a host like Claude Desktop would start from its configuration.
+struct Bridge {
+    child: Child,
+    input: ChildStdin,
+    output: Receiver<String>,
+    _home: tempfile::TempDir,
+}
+
+impl Bridge {
+    fn start(protocol: &str) -> Self {
+        let stack = stack::shared();
+        let home = tempfile::tempdir().expect("a directory");
+        let mut child = Command::new(installed::node())
+            .arg(installed::mcp_remote())
+            .arg(stack.mcp_url())
+            .args(["--transport", "http-only", "--protocol", protocol])
+            .args([
+                "--header",
+                &format!("Authorization: Bearer {}", stack.token),
+            ])
+            .env("HOME", home.path())
+            .env("MCP_REMOTE_CONFIG_DIR", home.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("node starts");
+        let input = child.stdin.take().expect("a pipe");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let (sender, output) = channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            child,
+            input,
+            output,
+            _home: home,
+        }
+    }
+
+    fn send(&mut self, message: &Value) {
+        writeln!(self.input, "{message}").expect("the bridge reads");
+    }
+
+    /// Sends a request and returns its result, passing over notifications.
+    fn request(&mut self, id: u64, method: &str, params: Value) -> Value {
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+        loop {
+            let line = self
+                .output
+                .recv_timeout(Duration::from_secs(90))
+                .unwrap_or_else(|error| panic!("no answer to {method}: {error}"));
+            let message: Value = serde_json::from_str(&line).expect("stdout carries JSON lines");
+            if message["id"] == json!(id) {
+                assert!(message.get("result").is_some(), "{method}: {message}");
+                return message["result"].clone();
+            }
+        }
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+            eprintln!("ending mcp-remote: {error}");
+        }
+    }
+}
+
+fn drives_a_session(protocol: &str) {
+    let mut bridge = Bridge::start(protocol);
+    let initialized = bridge.request(
+        1,
+        "initialize",
+        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "host", "version": "1"}}),
+    );
+    assert_eq!(
+        initialized["serverInfo"]["name"], "shannon",
+        "{initialized}"
+    );
+    bridge.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    let tools = bridge.request(2, "tools/list", json!({}));
+    assert_eq!(
+        tools["tools"].as_array().expect("tools").len(),
+        10,
+        "{tools}"
+    );
+    let call = |name: &str, arguments: Value| json!({"name": name, "arguments": arguments});
+    let created = bridge.request(
+        3,
+        "tools/call",
+        call(
+            "create_session",
+            json!({"prompt": "@@TEXT:over the bridge"}),
+        ),
+    );
+    let session = created["structuredContent"]["session_id"].clone();
+    assert!(session.is_string(), "{created}");
+    let mut said = String::new();
+    let mut cursor = Value::Null;
+    for id in 4..30 {
+        let mut arguments = json!({"session_id": session});
+        if cursor.is_string() {
+            arguments["cursor"] = cursor;
+        }
+        let waited = bridge.request(id, "tools/call", call("wait_session", arguments));
+        let content = &waited["structuredContent"];
+        said.push_str(&content["events"].to_string());
+        cursor = content["next_cursor"].clone();
+        if said.contains("turn_ended") {
+            break;
+        }
+    }
+    assert!(said.contains("over the bridge"), "{said}");
+    bridge.request(
+        30,
+        "tools/call",
+        call("cancel_session", json!({"session_id": session})),
+    );
+}
+
+#[test]
+fn the_legacy_protocol() {
+    drives_a_session("legacy");
+}
+
+#[test]
+fn the_protocol_it_finds() {
+    drives_a_session("auto");
+}

@@ -1,0 +1,82 @@
+//! The Python MCP SDK in both eras, and boto3 at the emulated AWS.
+
+use std::process::Command;
+
+use e2e::{checkout, installed, stack};
+use serde_json::{Value, json};
+
+fn run(script: &str, environment: &[(&str, &str)]) -> Value {
+    let mut command = Command::new(installed::python_clients().interpreter());
+    command
+        .arg(checkout::root().join("tests/clients").join(script))
+        .env_remove("AWS_PROFILE")
+        .envs(environment.iter().copied());
+    let output = installed::run(&mut command);
+    serde_json::from_slice(&output.stdout).expect("the script prints JSON")
+}
+
+fn drives_a_session(mode: &str, version: &str) {
+    let stack = stack::shared();
+    let seen = run(
+        "python_sdk.py",
+        &[
+            ("SHANNON_URL", &stack.mcp_url()),
+            ("SHANNON_TOKEN", &stack.token),
+            ("MODE", mode),
+        ],
+    );
+    assert_eq!(seen["protocol_version"], version, "{seen}");
+    assert_eq!(seen["server"], "shannon", "{seen}");
+    assert_eq!(seen["tools"].as_array().expect("tools").len(), 10, "{seen}");
+    assert_eq!(seen["text"], "from Python\n");
+    let kinds = seen["kinds"].as_array().expect("kinds");
+    for kind in ["session_created", "tool_call", "tool_result", "turn_ended"] {
+        assert!(kinds.contains(&json!(kind)), "no {kind} in {seen}");
+    }
+    assert!(
+        !seen["progress"].as_array().expect("progress").is_empty(),
+        "{seen}"
+    );
+    assert!(
+        seen["refusal"]
+            .as_str()
+            .expect("a refusal")
+            .contains("session_id"),
+        "{seen}"
+    );
+}
+
+#[test]
+fn the_sdk_drives_a_session_in_the_modern_era() {
+    drives_a_session("auto", "2026-07-28");
+}
+
+#[test]
+fn the_sdk_drives_a_session_in_the_legacy_era() {
+    drives_a_session("legacy", "2025-11-25");
+}
+
+#[test]
+fn boto3_sees_the_stack() {
+    let stack = stack::shared();
+    let seen = run(
+        "boto3_stack.py",
+        &[
+            ("AWS_URL", &stack.aws_url()),
+            ("AWS_ACCESS_KEY_ID", &stack.operator_key().0),
+            ("AWS_SECRET_ACCESS_KEY", &stack.operator_key().1),
+        ],
+    );
+    assert_eq!(
+        seen["tables"].as_array().expect("tables").len(),
+        1,
+        "{seen}"
+    );
+    assert_eq!(
+        seen["buckets"].as_array().expect("buckets").len(),
+        1,
+        "{seen}"
+    );
+    assert_eq!(seen["keys"][0]["AttributeName"], "pk", "{seen}");
+    assert_eq!(seen["versioning"], "Enabled", "{seen}");
+}
