@@ -1,0 +1,437 @@
+//! The runner's side of a sandbox: the session's directories, starting a program, and the end of
+//! everything that it started.
+
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+
+use super::plan::{Bind, Isolation, Plan};
+
+/// One directory of a session, on both sides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// As the runner sees it.
+    pub outside: PathBuf,
+    /// As the session sees it.
+    pub inside: PathBuf,
+}
+
+/// The directories of a session.
+#[derive(Debug, Clone)]
+pub struct Directories {
+    /// Its files.
+    pub workspace: Place,
+    /// `CLAUDE_CONFIG_DIR`.
+    pub claude: Place,
+    /// Home.
+    pub home: Place,
+    /// Temporary files.
+    pub temporary: Place,
+    /// Gate socket and settings: the session reads, only the runner writes.
+    pub run: Place,
+    /// For the runner alone.
+    pub private: PathBuf,
+}
+
+/// Why a sandbox could not be made or started.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// A file operation failed; a full disk shows here.
+    #[error("cannot {attempted}")]
+    File {
+        /// What was tried.
+        attempted: String,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The isolation cannot be had here.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+fn file_error(attempted: String) -> impl FnOnce(std::io::Error) -> SandboxError {
+    move |source| SandboxError::File { attempted, source }
+}
+
+/// What the session may not have of the runner's, and how it is kept apart.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    isolation: Isolation,
+    runner_program: PathBuf,
+    user: Option<u32>,
+    directories: Directories,
+}
+
+/// First uid for sessions: far above those of people and services, and outside the ranges that
+/// systems give to containers by default (100000 to 165535 for the first).
+const FIRST_USER: u32 = 2_000_000;
+
+impl Sandbox {
+    /// Makes the session's directories below `base`, which must exist and belong to the runner.
+    /// `runner_program` is the program with the sandbox stages. Running it again on the same base
+    /// keeps what is there.
+    ///
+    /// # Errors
+    /// [`SandboxError`]; the session cannot run.
+    pub fn prepare(isolation: Isolation, base: &Path, runner_program: &Path) -> Result<Self, SandboxError> {
+        let base = base.canonicalize().map_err(file_error(format!("find {}", base.display())))?;
+        let root = nix::unistd::geteuid().is_root();
+        if isolation == Isolation::Uid && !root {
+            return Err(SandboxError::Unsupported(
+                "the isolation \"uid\" needs a runner that is root; use \"namespaces\" on Linux".to_owned(),
+            ));
+        }
+        if isolation == Isolation::Namespaces && !cfg!(target_os = "linux") {
+            return Err(SandboxError::Unsupported(
+                "the isolation \"namespaces\" needs Linux; use \"none\" here".to_owned(),
+            ));
+        }
+        // Two runners that live at the same time have different process ids, so different users.
+        let user = (root && isolation != Isolation::None).then(|| FIRST_USER + std::process::id());
+        let place = |name: &str, inside: &str| {
+            let outside = base.join(name);
+            let inside = match isolation {
+                Isolation::Namespaces => PathBuf::from(inside),
+                Isolation::Uid | Isolation::None => outside.clone(),
+            };
+            Place { outside, inside }
+        };
+        let directories = Directories {
+            workspace: place("workspace", "/workspace"),
+            claude: place("claude", "/claude"),
+            home: place("home", "/home/session"),
+            temporary: place("tmp", "/tmp"),
+            run: place("run", "/run/shannon"),
+            private: base.join("private"),
+        };
+        let sandbox = Sandbox { isolation, runner_program: runner_program.to_owned(), user, directories };
+        sandbox.make_directories(&base)?;
+        Ok(sandbox)
+    }
+
+    fn make_directories(&self, base: &Path) -> Result<(), SandboxError> {
+        let all = &self.directories;
+        // Where a uid is all that separates, the session must be able to pass through the base.
+        let mode = if self.isolation == Isolation::Uid { 0o711 } else { 0o700 };
+        set_mode(base, mode)?;
+        make(&all.private, 0o700)?;
+        make(&all.private.join("root"), 0o700)?;
+        make(&all.run.outside, 0o755)?;
+        for place in [&all.workspace, &all.home, &all.temporary] {
+            make(&place.outside, 0o700)?;
+            self.give_to_session(&place.outside)?;
+        }
+        make(&all.claude.outside, 0o700)?;
+        // An empty settings file that the session cannot replace: user settings are read, and they
+        // could switch the gate off. The directory is root's and sticky where uids separate.
+        let settings = all.claude.outside.join("settings.json");
+        write_file(&settings, b"{}\n", 0o644)?;
+        write_file(&all.run.outside.join("empty.json"), b"{}\n", 0o644)?;
+        match (self.isolation, self.user) {
+            (Isolation::Uid, Some(user)) => {
+                set_mode(&all.claude.outside, 0o1770)?;
+                chown(&all.claude.outside, None, Some(user))
+            }
+            _ => self.give_to_session(&all.claude.outside),
+        }
+    }
+
+    /// How sessions are kept apart here.
+    #[must_use]
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
+    }
+
+    /// The session's directories.
+    #[must_use]
+    pub fn directories(&self) -> &Directories {
+        &self.directories
+    }
+
+    /// Where the session sees the program with the gate helper.
+    #[must_use]
+    pub fn runner_program_inside(&self) -> PathBuf {
+        match self.isolation {
+            Isolation::Namespaces => PathBuf::from("/run/shannon-sandbox"),
+            Isolation::Uid | Isolation::None => self.runner_program.clone(),
+        }
+    }
+
+    /// Makes the session's user the owner of one file or directory, never of a link's target.
+    ///
+    /// # Errors
+    /// [`SandboxError::File`].
+    pub fn give_to_session(&self, path: &Path) -> Result<(), SandboxError> {
+        match self.user {
+            Some(user) => chown(path, Some(user), Some(user)),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for everything below `directory`, itself included.
+    ///
+    /// # Errors
+    /// [`SandboxError::File`] at the first that cannot be changed.
+    pub fn give_tree_to_session(&self, directory: &Path) -> Result<(), SandboxError> {
+        if self.user.is_none() {
+            return Ok(());
+        }
+        let mut open = vec![directory.to_owned()];
+        while let Some(path) = open.pop() {
+            self.give_to_session(&path)?;
+            let reading = || format!("read {}", path.display());
+            let data = path.symlink_metadata().map_err(file_error(reading()))?;
+            if data.is_dir() {
+                for entry in std::fs::read_dir(&path).map_err(file_error(reading()))? {
+                    open.push(entry.map_err(file_error(reading()))?.path());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts `command` (in the session's paths) with exactly `environment`. Programs of the
+    /// machine that it needs besides the system's come as `programs`.
+    ///
+    /// # Errors
+    /// [`SandboxError`]. A stage that fails later shows as the exit code
+    /// [`super::plan::STAGE_FAILED_CODE`] and a line on stderr.
+    pub fn start(
+        &self,
+        command: Vec<String>,
+        environment: Vec<(String, String)>,
+        working_directory: &Path,
+        programs: &[Place],
+    ) -> Result<Session, SandboxError> {
+        let plan = Plan {
+            isolation: self.isolation,
+            runner: std::process::id(),
+            command,
+            environment,
+            working_directory: working_directory.to_owned(),
+            user: self.user,
+            new_root: self.directories.private.join("root"),
+            binds: self.binds(programs),
+        };
+        let bytes = serde_json::to_vec(&plan)
+            .map_err(|error| SandboxError::Unsupported(format!("cannot write the plan: {error}")))?;
+        let mut plan_file = tempfile::Builder::new()
+            .prefix("plan-")
+            .tempfile_in(&self.directories.private)
+            .map_err(file_error("make the plan".to_owned()))?;
+        plan_file.write_all(&bytes).map_err(file_error("write the plan".to_owned()))?;
+        let child = Command::new(&self.runner_program)
+            .args(["sandbox", "enter"])
+            .arg(plan_file.path())
+            .env_clear()
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(file_error(format!("start {}", self.runner_program.display())))?;
+        Ok(Session { child, sandbox: self.clone(), plan: plan_file })
+    }
+
+    fn binds(&self, programs: &[Place]) -> Vec<Bind> {
+        let all = &self.directories;
+        let shown = |place: &Place, read_only| Bind {
+            from: place.outside.clone(),
+            to: place.inside.clone(),
+            read_only,
+        };
+        let mut binds = vec![
+            shown(&all.workspace, false),
+            shown(&all.claude, false),
+            shown(&all.home, false),
+            shown(&all.temporary, false),
+            shown(&all.run, true),
+            Bind {
+                from: all.run.outside.join("empty.json"),
+                to: all.claude.inside.join("settings.json"),
+                read_only: true,
+            },
+        ];
+        binds.extend(programs.iter().map(|program| shown(program, true)));
+        binds
+    }
+}
+
+/// A running program and all that it started.
+#[derive(Debug)]
+pub struct Session {
+    /// The first stage; its standard streams are the program's.
+    pub child: Child,
+    sandbox: Sandbox,
+    /// Lives as long as the session: stages may read it late. Only the runner's user can.
+    #[expect(dead_code, reason = "dropping it deletes the file")]
+    plan: tempfile::NamedTempFile,
+}
+
+/// How long the kernel may take to end a killed namespace before the stage itself is killed.
+const NAMESPACE_END: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(10);
+
+impl Session {
+    /// Asks the program to end by itself (SIGTERM). Its process may be gone already.
+    pub fn terminate(&self) {
+        if let Some(pid) = self.pid() {
+            // Fails only if it is gone, which is what was asked for.
+            let _ = kill(pid, Signal::SIGTERM);
+        }
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        self.child.id().map(|pid| Pid::from_raw(pid.cast_signed()))
+    }
+
+    /// Kills the program and everything it started, and returns when all of it is gone. Repeating
+    /// it is harmless.
+    ///
+    /// # Errors
+    /// The system's, if something survives; say so in a log, there is nothing else to do.
+    pub async fn kill_all(&mut self) -> std::io::Result<ExitStatus> {
+        match self.sandbox.isolation {
+            Isolation::Namespaces => self.kill_namespace().await,
+            Isolation::Uid => {
+                self.child.start_kill()?;
+                self.kill_user().await?;
+                self.child.wait().await
+            }
+            Isolation::None => {
+                if let Some(pid) = self.child.id() {
+                    kill_tree(pid).await?;
+                }
+                self.child.start_kill()?;
+                self.child.wait().await
+            }
+        }
+    }
+
+    async fn kill_namespace(&mut self) -> std::io::Result<ExitStatus> {
+        if let Some(pid) = self.pid() {
+            // The first stage kills the namespace and ends when it is empty.
+            let _ = kill(pid, Signal::SIGQUIT);
+        }
+        match tokio::time::timeout(NAMESPACE_END, self.child.wait()).await {
+            Ok(status) => status,
+            Err(_) => {
+                self.child.start_kill()?;
+                self.child.wait().await
+            }
+        }
+    }
+
+    async fn kill_user(&self) -> std::io::Result<()> {
+        let Some(user) = self.sandbox.user else { return Ok(()) };
+        loop {
+            let mut killer = Command::new(&self.sandbox.runner_program);
+            killer.args(["sandbox", "kill-user", &user.to_string()]).env_clear().stdin(Stdio::null());
+            killer.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+            // It kills itself too, so its status says nothing.
+            killer.status().await?;
+            if !user_has_processes(user)? {
+                return Ok(());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+fn user_has_processes(user: u32) -> std::io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let is_process = entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok());
+        // A process that ended meanwhile has no data any more. A dead one that nobody has waited
+        // for has no user's memory or files any more either.
+        if is_process && entry.metadata().is_ok_and(|data| data.uid() == user) && !is_zombie(&entry.path()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_zombie(process: &Path) -> bool {
+    let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+}
+
+/// Kills a process and its descendants. They are stopped first, from the root down, until a look
+/// at the table finds no new one: a running parent could start another child in between.
+async fn kill_tree(root: u32) -> std::io::Result<()> {
+    let mut found = vec![root];
+    signal(root, Signal::SIGSTOP);
+    loop {
+        let output = Command::new("ps").args(["-A", "-o", "pid=", "-o", "ppid="]).output().await?;
+        let table = String::from_utf8_lossy(&output.stdout).into_owned();
+        let rows = table.lines().filter_map(|line| {
+            let mut numbers = line.split_whitespace().map(str::parse::<u32>);
+            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+        });
+        let rows: Vec<(u32, u32)> = rows.collect();
+        let before = found.len();
+        loop {
+            let next = rows.iter().find(|(pid, parent)| found.contains(parent) && !found.contains(pid));
+            let Some((pid, _)) = next else { break };
+            signal(*pid, Signal::SIGSTOP);
+            found.push(*pid);
+        }
+        if found.len() == before {
+            break;
+        }
+    }
+    for pid in found {
+        signal(pid, Signal::SIGKILL);
+    }
+    Ok(())
+}
+
+fn signal(pid: u32, signal: Signal) {
+    // A process that is gone needs no signal.
+    let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+}
+
+fn make(path: &Path, mode: u32) -> Result<(), SandboxError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(file_error(format!("make {}", path.display())))?;
+    set_mode(path, mode)
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), SandboxError> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .map_err(file_error(format!("set the mode of {}", path.display())))
+}
+
+fn chown(path: &Path, user: Option<u32>, group: Option<u32>) -> Result<(), SandboxError> {
+    std::os::unix::fs::lchown(path, user, group).map_err(file_error(format!("give away {}", path.display())))
+}
+
+/// Writes a small file anew. The name must be in a directory that only the runner writes.
+///
+/// # Errors
+/// [`SandboxError::File`].
+pub fn write_file(path: &Path, contents: &[u8], mode: u32) -> Result<(), SandboxError> {
+    let attempted = || format!("write {}", path.display());
+    match nix::unistd::unlink(path) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(error) => return Err(file_error(attempted())(error.into())),
+    }
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(file_error(attempted()))?;
+    file.write_all(contents).map_err(file_error(attempted()))?;
+    set_mode(path, mode)
+}
