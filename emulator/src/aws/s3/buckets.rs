@@ -17,8 +17,8 @@ use s3s::{
 use super::{
     ObjectStore,
     metadata::{self, Versioning, database_error, now, time_of, to_json},
-    objects::find,
     properties::{Tags, check_tags},
+    reading::find,
 };
 
 impl ObjectStore {

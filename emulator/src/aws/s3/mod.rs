@@ -13,6 +13,8 @@ mod multipart;
 mod objects;
 mod operations;
 mod properties;
+mod reading;
+mod uploads;
 
 use std::path::Path;
 

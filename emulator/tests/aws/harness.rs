@@ -1,0 +1,331 @@
+//! A running endpoint with a small stack, clients of the real SDK, and a recorder in the place of the
+//! functions.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_s3::primitives::ByteStream;
+use emulator::{
+    aws::{AwsEndpoint, AwsError, AwsOptions, RunningAws},
+    credentials::{AccessKey, Credentials, Principal},
+    invoker::Invoker,
+    process::{self, Logs},
+    template::{self, Stack},
+};
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use tokio::sync::watch;
+
+/// Longest wait for something that has to happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+const TEMPLATE: &str = r#"
+AWSTemplateFormatVersion: '2010-09-09'
+Transform: AWS::Serverless-2016-10-31
+Parameters:
+  KeyType: {Type: String, Default: S, AllowedValues: [S, N]}
+  Versioning: {Type: String, Default: Enabled, AllowedValues: [Enabled, Suspended]}
+  Command: {Type: String, Default: exit 0}
+  StopTimeout: {Type: Number, Default: 20}
+  Period: {Type: String, Default: rate(1 hour)}
+Resources:
+  ReconcilerFunction:
+    Type: AWS::Serverless::Function
+    Metadata: {BuildMethod: rust-cargolambda, BuildProperties: {Binary: reconciler}}
+    Properties:
+      Runtime: provided.al2023
+      Handler: bootstrap
+      Architectures: [arm64]
+      CodeUri: .
+      FunctionName: !Sub '${AWS::StackName}-reconciler'
+      Timeout: 60
+      MemorySize: 128
+      Events:
+        TaskStopped:
+          Type: EventBridgeRule
+          Properties:
+            Pattern:
+              source: [aws.ecs]
+              detail-type: [ECS Task State Change]
+              detail:
+                clusterArn: [!GetAtt Cluster.Arn]
+                lastStatus: [{anything-but: [NONE]}]
+        Sweep:
+          Type: Schedule
+          Properties: {Schedule: !Ref Period}
+  Table:
+    Type: AWS::DynamoDB::Table
+    Properties:
+      BillingMode: PAY_PER_REQUEST
+      AttributeDefinitions:
+        - {AttributeName: pk, AttributeType: S}
+        - {AttributeName: sk, AttributeType: !Ref KeyType}
+        - {AttributeName: owner, AttributeType: S}
+      KeySchema:
+        - {AttributeName: pk, KeyType: HASH}
+        - {AttributeName: sk, KeyType: RANGE}
+      GlobalSecondaryIndexes:
+        - IndexName: by_owner
+          KeySchema: [{AttributeName: owner, KeyType: HASH}]
+          Projection: {ProjectionType: ALL}
+      TimeToLiveSpecification: {AttributeName: expires_at, Enabled: true}
+  Bucket:
+    Type: AWS::S3::Bucket
+    Properties:
+      VersioningConfiguration: {Status: !Ref Versioning}
+  Cluster:
+    Type: AWS::ECS::Cluster
+    Properties: {ClusterName: !Ref AWS::StackName}
+  Definition:
+    Type: AWS::ECS::TaskDefinition
+    Properties:
+      Family: !Sub '${AWS::StackName}-runner'
+      RequiresCompatibilities: [FARGATE]
+      NetworkMode: awsvpc
+      Cpu: 256
+      Memory: 512
+      ContainerDefinitions:
+        - Name: runner
+          Image: runner
+          Essential: true
+          StopTimeout: !Ref StopTimeout
+          Command: [-c, !Ref Command]
+          Environment:
+            - {Name: GREETING, Value: hello}
+            - {Name: CHANGED, Value: before}
+"#;
+
+/// Table, bucket and cluster of the stack.
+pub(crate) const TABLE: &str = "test-table";
+pub(crate) const BUCKET: &str = "test-bucket";
+pub(crate) const CLUSTER: &str = "test";
+
+pub(crate) fn stack(parameters: &[(&str, &str)]) -> Stack {
+    let parameters: BTreeMap<_, _> = parameters
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    template::parse(TEMPLATE, &parameters, "test").unwrap()
+}
+
+/// Remembers what functions were called with.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    events: Arc<Mutex<Vec<(String, Value)>>>,
+    count: watch::Sender<usize>,
+    /// While false, a call does not return.
+    answering: watch::Sender<bool>,
+}
+
+impl Recorder {
+    fn new() -> Self {
+        Self {
+            events: Arc::default(),
+            count: watch::Sender::new(0),
+            answering: watch::Sender::new(true),
+        }
+    }
+
+    pub(crate) fn answer(&self, answering: bool) {
+        self.answering.send_replace(answering);
+    }
+
+    pub(crate) fn events(&self) -> Vec<(String, Value)> {
+        self.events.lock().unwrap().clone()
+    }
+
+    /// Waits until an event fulfils `wanted`.
+    pub(crate) async fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut count = self.count.subscribe();
+        let found = async {
+            loop {
+                count.borrow_and_update();
+                let found = self.events().into_iter().find(|(_, event)| wanted(event));
+                if let Some((_, event)) = found {
+                    return event;
+                }
+                count.changed().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(PATIENCE, found).await {
+            Ok(event) => event,
+            Err(_) => panic!("no {what} among {:#?}", self.events()),
+        }
+    }
+}
+
+impl Invoker for Recorder {
+    fn invoke_event(&self, function: &str, payload: Value) -> BoxFuture<'static, ()> {
+        let (recorder, function) = (self.clone(), function.to_owned());
+        Box::pin(async move {
+            recorder.events.lock().unwrap().push((function, payload));
+            recorder.count.send_modify(|count| *count += 1);
+            let mut answering = recorder.answering.subscribe();
+            answering.wait_for(|answering| *answering).await.unwrap();
+        })
+    }
+}
+
+/// What a test wants to be different.
+#[derive(Default)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) state: Option<&'a Path>,
+    pub(crate) parameters: &'a [(&'a str, &'a str)],
+    pub(crate) without_hooks: bool,
+    pub(crate) program: Option<PathBuf>,
+}
+
+/// A running endpoint.
+pub(crate) struct Aws {
+    pub(crate) running: RunningAws,
+    pub(crate) credentials: Credentials,
+    pub(crate) functions: Recorder,
+    pub(crate) key: AccessKey,
+}
+
+impl Aws {
+    pub(crate) async fn start() -> Self {
+        Self::with(Wanted::default()).await.unwrap()
+    }
+
+    pub(crate) async fn with(wanted: Wanted<'_>) -> Result<Self, AwsError> {
+        process::set_wrapper(env!("CARGO_BIN_EXE_emulator"));
+        let credentials = Credentials::default();
+        let functions = Recorder::new();
+        let key = credentials.issue(Principal::Operator);
+        let program = wanted.program.unwrap_or_else(|| PathBuf::from("/bin/sh"));
+        let running = AwsEndpoint::bind(([127, 0, 0, 1], 0).into())
+            .await?
+            .start(AwsOptions {
+                state: wanted.state.map(Path::to_owned),
+                credentials: credentials.clone(),
+                stack: &stack(wanted.parameters),
+                invoker: Arc::new(functions.clone()),
+                lambda: None,
+                task_programs: BTreeMap::from([("runner".to_owned(), program)]),
+                logs: Logs::new(None).unwrap(),
+                test_hooks: !wanted.without_hooks,
+            })
+            .await?;
+        Ok(Self {
+            running,
+            credentials,
+            functions,
+            key,
+        })
+    }
+
+    pub(crate) fn configuration(&self) -> SdkConfig {
+        configuration(self.running.url(), &self.key)
+    }
+
+    pub(crate) fn s3(&self) -> aws_sdk_s3::Client {
+        aws_sdk_s3::Client::new(&self.configuration())
+    }
+
+    pub(crate) fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(&self.configuration())
+    }
+
+    pub(crate) fn ecs(&self) -> aws_sdk_ecs::Client {
+        aws_sdk_ecs::Client::new(&self.configuration())
+    }
+
+    /// Plans a fault over the endpoint's own route.
+    pub(crate) async fn fault(&self, service: &str, operation: &str, error: &str, count: u32) {
+        plan_fault(self.running.url(), service, operation, error, count).await;
+    }
+}
+
+pub(crate) async fn plan_fault(url: &str, service: &str, operation: &str, error: &str, count: u32) {
+    let fault = serde_json::json!({
+        "service": service, "operation": operation, "error": error, "count": count,
+    });
+    let response = reqwest::Client::new()
+        .post(format!("{url}/_emulator/faults"))
+        .json(&fault)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 200);
+}
+
+/// Settings for any client of the SDK: nothing is retried, so that a test sees each answer.
+pub(crate) fn configuration(url: &str, key: &AccessKey) -> SdkConfig {
+    let credentials = aws_credential_types::Credentials::new(
+        key.id.clone(),
+        key.secret.clone(),
+        None,
+        None,
+        "test",
+    );
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(url)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .retry_config(RetryConfig::disabled())
+        .build()
+}
+
+/// The error code of a refused call.
+pub(crate) fn code<E, R>(error: &aws_sdk_s3::error::SdkError<E, R>) -> String
+where
+    E: aws_sdk_s3::error::ProvideErrorMetadata,
+{
+    match error {
+        aws_sdk_s3::error::SdkError::ServiceError(error) => {
+            error.err().code().unwrap_or_default().to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+/// Waits until `done`, looking again and again, because what happens has no other sign.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut done: impl FnMut() -> F) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !done().await {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{what} did not happen"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Writes an object and returns its version.
+pub(crate) async fn put(client: &aws_sdk_s3::Client, key: &str, body: &str) -> String {
+    let put = client
+        .put_object()
+        .bucket(BUCKET)
+        .key(key)
+        .body(ByteStream::from(body.as_bytes().to_vec()))
+        .send()
+        .await
+        .unwrap();
+    put.version_id().unwrap_or_default().to_owned()
+}
+
+/// The text of an object.
+pub(crate) async fn get(client: &aws_sdk_s3::Client, key: &str) -> String {
+    let got = client
+        .get_object()
+        .bucket(BUCKET)
+        .key(key)
+        .send()
+        .await
+        .unwrap();
+    text(got.body).await
+}
+
+/// The text of a body.
+pub(crate) async fn text(body: ByteStream) -> String {
+    String::from_utf8(body.collect().await.unwrap().to_vec()).unwrap()
+}
