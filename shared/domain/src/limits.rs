@@ -35,6 +35,12 @@ pub const READ_FILE_BYTES: usize = 128 * 1024;
 pub const LIST_PAGE: usize = 50;
 /// Most live text (not yet an event) kept for readers. Own.
 pub const LIVE_TEXT_BYTES: usize = 16 * 1024;
+/// Commands that one append takes and finishes. Own: a DynamoDB transaction has at most 100 parts
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>).
+pub const COMMANDS_PER_APPEND: usize = 90;
+/// How long a created session may stay without a task before the sweep repeats its start. Own: far
+/// above what a function needs from recording a session to starting its task.
+pub const START_MILLISECONDS: u64 = 15_000;
 /// How long a created session may stay without a runner before it has failed. Own: twice the
 /// slowest Fargate start seen in AWS's own figures.
 pub const PROVISIONING_MILLISECONDS: u64 = 300_000;

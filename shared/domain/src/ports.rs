@@ -124,7 +124,8 @@ pub struct ListPosition {
     pub session: SessionId,
 }
 
-/// A page of sessions, newest first; the same time is ordered by id.
+/// A page of sessions, newest first; the same time is ordered by id, from the highest. A page may
+/// be short (even empty) though there is more: then `next` says where to go on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionPage {
     /// The sessions.
@@ -136,7 +137,8 @@ pub struct SessionPage {
 /// A change of a session by someone who is not its runner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ControlChange {
-    /// The head this is based on: sequence, fence and state must still be these.
+    /// The head this is based on: sequence, fence, state and commands (accepted and taken) must
+    /// still be these, so that no message slips in between what the end names and the end.
     pub based_on: Head,
     /// What happens to it.
     pub transition: Transition,
@@ -180,7 +182,9 @@ pub trait SessionDirectory: Send + Sync {
     ) -> impl Future<Output = Result<SessionPage, Unavailable>> + Send;
 
     /// Applies the transition, appends the events without a runner, raises the fence so that the
-    /// runner (if any) can write nothing any more, and frees the slots when the session ended.
+    /// runner (if any) can write nothing any more, and frees the slots when the session ended. The
+    /// events carry the fence of the head they are based on. A transition that the state does not
+    /// know is [`ControlError::Changed`] too.
     fn control(
         &self,
         change: ControlChange,
@@ -193,7 +197,8 @@ pub trait SessionDirectory: Send + Sync {
         task: &str,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// Sessions whose lease (or time to get a runner) ran out before `now`, oldest first. May lag.
+    /// Sessions that nobody looked at in time ([`Head::look_at`] is before `now`): their lease ran
+    /// out, or their start may have to be repeated. Oldest first. May lag.
     fn overdue(
         &self,
         now: UnixMillis,
@@ -236,7 +241,8 @@ pub enum AppendError {
     /// A command came after the last taken one, and the append required that none had.
     #[error("a command came meanwhile")]
     CommandCame,
-    /// A command that was to be taken is not queued any more: read the inbox again.
+    /// A command that was to be taken is not queued any more (or one that was to be finished not
+    /// taken by this runner): read the inbox again.
     #[error("a command was withdrawn meanwhile")]
     CommandWithdrawn,
     /// Try again with the same request token.
@@ -251,7 +257,7 @@ pub struct Append {
     pub request_token: String,
     /// Sequence of the first event; the log must end right before it.
     pub first: Sequence,
-    /// At least one event, at most [`crate::limits::EVENTS_PER_BATCH`].
+    /// At most [`crate::limits::EVENTS_PER_BATCH`]; none when only commands move.
     pub events: Vec<NewEvent>,
     /// The session's state after it.
     pub state: State,
@@ -259,9 +265,12 @@ pub struct Append {
     pub turn: u32,
     /// Renews the lease until then.
     pub lease_until: UnixMillis,
-    /// Commands this append takes, in order, directly after the ones taken before.
+    /// Commands this append takes, in order, directly after the ones taken before; with the ones
+    /// it finishes at most [`crate::limits::COMMANDS_PER_APPEND`]. List withdrawn ones as they
+    /// were read: they are passed over, and count as taken. A hole is refused unless what stands
+    /// in it was withdrawn.
     pub take: Vec<Command>,
-    /// Commands this append finishes.
+    /// Commands this append finishes: taken by this runner before, or in this append.
     pub finish: Vec<(Command, CommandOutcome)>,
     /// Cost of the session so far.
     pub total_cost_usd: f64,
@@ -269,7 +278,9 @@ pub struct Append {
     pub claude_session_id: Option<String>,
     /// Set when `state` is an end: why.
     pub end_reason: Option<String>,
-    /// Refuse with [`AppendError::CommandCame`] when commands wait that no append has taken.
+    /// Refuse with [`AppendError::CommandCame`] when commands wait that neither this append nor one
+    /// before has taken. An append whose `state` is an end always does so: a message that came
+    /// meanwhile must be named in `SessionEnded`, so take it and try again.
     pub only_if_inbox_empty: bool,
     /// Now.
     pub now: UnixMillis,
@@ -277,8 +288,8 @@ pub struct Append {
 
 /// The ordered log of one session.
 pub trait SessionLog: Send + Sync {
-    /// Takes a session over: raises the fence, state `provisioning`, event `RunnerStarted`.
-    /// Repeating it with the same task gives the same lease.
+    /// Takes a session over: raises the fence, state `provisioning`, events `RunnerStarted` and
+    /// `StateChanged`. Repeating it with the same task gives the same lease and the head as it is.
     fn acquire(
         &self,
         key: &SessionKey,
@@ -288,7 +299,9 @@ pub trait SessionLog: Send + Sync {
         now: UnixMillis,
     ) -> impl Future<Output = Result<(Lease, Head), AcquireError>> + Send;
 
-    /// Appends; an end frees the slots in the same transaction. Gives the last sequence.
+    /// Appends; an end frees the slots in the same transaction. Gives the last sequence. Of several
+    /// reasons for a refusal, the one that stands first in [`AppendError`] is given. A session that
+    /// has ended is a lost lease.
     fn append(
         &self,
         lease: &Lease,
@@ -312,7 +325,8 @@ pub trait SessionLog: Send + Sync {
     ) -> impl Future<Output = Result<Vec<Event>, Unavailable>> + Send;
 
     /// Replaces the text that is being written right now; `None` clears it. Ordered after
-    /// `after`; expires by itself.
+    /// `after`; expires by itself. Refused with `LeaseLost` when a newer runner has written; a text
+    /// that a lost runner leaves behind carries its fence, by which readers know it.
     fn set_live(
         &self,
         lease: &Lease,
@@ -348,7 +362,7 @@ pub struct NewCommand {
     pub body: CommandBody,
     /// Now.
     pub now: UnixMillis,
-    /// Refuse when this many wait already.
+    /// Refuse when this many wait already; withdrawn ones wait until the runner has passed them.
     pub max_queued: u32,
 }
 
@@ -417,7 +431,8 @@ pub trait Inbox: Send + Sync {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Command>, Unavailable>> + Send;
 
-    /// Takes a queued message back, with an event in the log.
+    /// Takes a queued message back, with an event in the log. What an ended session left is
+    /// `TooLate(NotDone)`. When everything up to it was taken or withdrawn, it counts as taken.
     fn withdraw(
         &self,
         key: &SessionKey,
@@ -426,6 +441,8 @@ pub trait Inbox: Send + Sync {
     ) -> impl Future<Output = Result<Withdrawal, Unavailable>> + Send;
 
     /// Records what came of a taken command outside an append (`read_file`): only under the lease.
+    /// Repeating it with the same outcome is harmless; a command that this runner has not taken is
+    /// [`AppendError::CommandWithdrawn`].
     fn finish(
         &self,
         lease: &Lease,

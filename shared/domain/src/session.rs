@@ -118,6 +118,25 @@ impl Head {
         self.state.has_runner() && now > self.lease_until
     }
 
+    /// When someone should look at it, if nothing happens until then: its start may have to be
+    /// repeated, or its runner is gone. `None` once it has ended. [`crate::ports::SessionDirectory::overdue`]
+    /// finds sessions by this.
+    #[must_use]
+    pub fn look_at(&self) -> Option<UnixMillis> {
+        if self.state.is_ended() {
+            None
+        } else if self.state.has_runner() {
+            Some(self.lease_until)
+        } else if self.task.is_none() {
+            Some(self.created_at.plus(crate::limits::START_MILLISECONDS))
+        } else {
+            Some(
+                self.created_at
+                    .plus(crate::limits::PROVISIONING_MILLISECONDS),
+            )
+        }
+    }
+
     /// No runner has come for it within [`crate::limits::PROVISIONING_MILLISECONDS`].
     #[must_use]
     pub fn never_started(&self, now: UnixMillis) -> bool {

@@ -1,0 +1,233 @@
+//! One append: the transaction over head, batch, commands and slots, and what its refusal means.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    CommandState, Head, Sequence,
+    ids::base32,
+    limits,
+    ports::{Append, AppendError, Lease, Unavailable},
+};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Store, failure,
+    head::{self, APPEND_TOKEN},
+    inbox,
+    item::{number, text},
+    keys::{LIVE_UNTIL, Record},
+    table::{NotWritten, pause},
+    write::Write,
+};
+
+const ATTEMPTED: &str = "append to the log";
+/// How often a refusal may turn out to be one that a second look removes. Own.
+const ATTEMPTS: u32 = 10;
+
+/// What an append does to the inbox beyond what it lists.
+#[derive(Clone, Copy, Default)]
+struct Passing {
+    /// Everything up to here was taken before, seen in the head; what lies between this and the
+    /// first listed command must be withdrawn.
+    after: Option<u64>,
+    /// Withdrawn commands behind the last listed one count as taken, up to this one.
+    to: Option<u64>,
+}
+
+impl Store {
+    pub(crate) async fn append_to_log(
+        &self,
+        lease: &Lease,
+        append: &Append,
+    ) -> Result<Sequence, AppendError> {
+        check(append)?;
+        let mut passing = Passing::default();
+        let last = Sequence(append.first.0 + append.events.len() as u64 - 1);
+        for attempt in 0..ATTEMPTS {
+            let writes = self.append_writes(lease, append, last, passing).await?;
+            let content = format!(
+                "{} {lease:?} {:?} {:?} {:?} {:?} {:?}",
+                append.request_token,
+                append.first,
+                append.lease_until,
+                append.now,
+                passing.after,
+                passing.to
+            );
+            let token = base32(&Sha256::digest(content));
+            // The first part is the head, then come the commands.
+            let commands = 1..=command_writes(lease, append, passing)?.len();
+            let refused = match self.table.transact(ATTEMPTED, &token[..36], writes).await {
+                Ok(()) => return Ok(last),
+                Err(NotWritten::Unavailable(unavailable)) => return Err(unavailable.into()),
+                Err(NotWritten::Refused(refused)) => refused,
+            };
+            let Some((head, newest)) = self.head_row(&lease.key).await? else {
+                return Err(AppendError::LeaseLost);
+            };
+            if newest.as_deref() == Some(append.request_token.as_str()) {
+                // This very append had happened.
+                return Ok(last);
+            }
+            if head.fence != lease.fence || head.state.is_ended() {
+                return Err(AppendError::LeaseLost);
+            }
+            if head.last_sequence.next() != append.first {
+                return Err(AppendError::SequenceTaken {
+                    last_sequence: head.last_sequence,
+                });
+            }
+            if refused.iter().any(|part| commands.contains(part)) {
+                return Err(AppendError::CommandWithdrawn);
+            }
+            passing = self.passing(append, &head).await?;
+            pause(attempt).await;
+        }
+        Err(failure::own(ATTEMPTED, "too many others write to the session").into())
+    }
+
+    /// What a refusal leaves that is nobody's fault: only the counts of the inbox stand in the way,
+    /// or nothing any more.
+    async fn passing(&self, append: &Append, head: &Head) -> Result<Passing, AppendError> {
+        let first = append.take.first().map(|command| command.ordinal);
+        let listed = append.take.last().map_or(0, |command| command.ordinal);
+        let taken = head.commands_taken.max(listed);
+        let mut passing = Passing {
+            after: first
+                .filter(|first| head.commands_taken + 1 < *first)
+                .map(|_| head.commands_taken),
+            to: (head.commands_taken > listed && first.is_some()).then_some(taken),
+        };
+        if requires_empty_inbox(append) {
+            let passed = self.passed_withdrawn(&head.key, taken).await?;
+            if passed < head.commands_accepted {
+                return Err(AppendError::CommandCame);
+            }
+            passing.to = Some(passed);
+        }
+        Ok(passing)
+    }
+
+    /// The parts of the transaction: head, commands, batch, and the slots of an end.
+    async fn append_writes(
+        &self,
+        lease: &Lease,
+        append: &Append,
+        last: Sequence,
+        passing: Passing,
+    ) -> Result<Vec<Write>, Unavailable> {
+        let key = &lease.key;
+        let taken = passing
+            .to
+            .or_else(|| append.take.last().map(|command| command.ordinal));
+        let mut change = Write::update(Record::Head(key).key())
+            .set(head::STATE, text(append.state.as_str()))
+            .set(head::TURN, number(append.turn))
+            .set(head::LAST_SEQUENCE, number(last))
+            .set(head::LEASE_UNTIL, number(append.lease_until.0))
+            .set(head::UPDATED_AT, number(append.now.0))
+            .set(head::TOTAL_COST_USD, number(append.total_cost_usd))
+            .set(APPEND_TOKEN, text(append.request_token.as_str()))
+            .set_some(
+                head::CLAUDE_SESSION_ID,
+                append.claude_session_id.as_deref().map(text),
+            )
+            .set_some(head::COMMANDS_TAKEN, taken.map(number))
+            .when(head::FENCE, "=", number(lease.fence))
+            .when(head::LAST_SEQUENCE, "=", number(append.first.0 - 1))
+            .when_one_of(head::STATE, head::going_on());
+        if let Some(first) = append.take.first() {
+            let before = passing.after.unwrap_or(first.ordinal - 1);
+            change = change.when(head::COMMANDS_TAKEN, ">=", number(before));
+        }
+        if let Some(taken) = taken {
+            change = change.when(head::COMMANDS_TAKEN, "<=", number(taken));
+        }
+        if requires_empty_inbox(append) {
+            change = match taken {
+                Some(taken) => change.when(head::COMMANDS_ACCEPTED, "=", number(taken)),
+                None => change.when_same(head::COMMANDS_ACCEPTED, head::COMMANDS_TAKEN),
+            };
+        }
+        let ends = append.state.is_ended();
+        change = if ends {
+            let reason = append.end_reason.as_deref().unwrap_or_default();
+            self.end(change, reason, append.now)
+        } else {
+            change.set(LIVE_UNTIL, number(append.lease_until.0))
+        };
+
+        let mut writes = vec![change];
+        writes.extend(command_writes(lease, append, passing)?);
+        if !append.events.is_empty() {
+            writes.push(
+                self.batch(key, append.first, lease.fence, &append.events, append.now)
+                    .await?,
+            );
+        }
+        if ends {
+            writes.extend(Self::free_slots(key));
+        }
+        Ok(writes)
+    }
+}
+
+fn requires_empty_inbox(append: &Append) -> bool {
+    append.only_if_inbox_empty || append.state.is_ended()
+}
+
+/// What the append does to commands: one write each, because a transaction may touch a row only
+/// once.
+fn command_writes(
+    lease: &Lease,
+    append: &Append,
+    passing: Passing,
+) -> Result<Vec<Write>, Unavailable> {
+    let (key, fence) = (&lease.key, lease.fence);
+    let finished: BTreeMap<u64, _> = append
+        .finish
+        .iter()
+        .map(|(command, outcome)| (command.ordinal, outcome))
+        .collect();
+    let mut writes = Vec::new();
+    let mut next = append.take.first().map_or(0, |first| {
+        passing.after.map_or(first.ordinal, |after| after + 1)
+    });
+    for command in &append.take {
+        writes.extend((next..command.ordinal).map(|hole| inbox::check_withdrawn(key, hole)));
+        next = command.ordinal + 1;
+        if command.state == CommandState::Withdrawn {
+            continue;
+        }
+        writes.push(match finished.get(&command.ordinal) {
+            Some(outcome) => inbox::take_and_finish(key, command.ordinal, fence, outcome)?,
+            None => inbox::take(key, command.ordinal, fence),
+        });
+    }
+    for (ordinal, outcome) in &finished {
+        if !append
+            .take
+            .iter()
+            .any(|command| command.ordinal == *ordinal)
+        {
+            writes.push(inbox::finish(key, *ordinal, fence, outcome)?);
+        }
+    }
+    Ok(writes)
+}
+
+/// Bounds that the caller keeps; an append beyond them is a defect there.
+fn check(append: &Append) -> Result<(), Unavailable> {
+    let problem = if append.first < Sequence(1) {
+        "the first sequence is 1"
+    } else if append.events.len() > limits::EVENTS_PER_BATCH {
+        "too many events for one append"
+    } else if append.take.len() + append.finish.len() > limits::COMMANDS_PER_APPEND {
+        "too many commands for one append"
+    } else if append.request_token.is_empty() {
+        "an append needs a request token"
+    } else {
+        return Ok(());
+    };
+    Err(failure::own(ATTEMPTED, problem))
+}

@@ -1,0 +1,235 @@
+//! Sessions as records: looking them up, listing them, changing them from outside.
+
+use domain::{
+    Head, OwnerId, Sequence, SessionId, SessionKey, State, UnixMillis,
+    ids::base32,
+    ports::{
+        ControlChange, ControlError, CreateError, Creation, ListPosition, ListQuery, NewSession,
+        SessionDirectory, SessionPage, Unavailable,
+    },
+    state::after,
+};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Store,
+    failure::{self, Kind},
+    head::{self, update_unmoved},
+    item::{Row, UnreadableRow, expiry, number, text},
+    keys::{
+        self, BY_OWNER, EXPIRES_AT, LIVE, LIVE_KEY, LIVE_SHARDS, LIVE_UNTIL, OWNER_KEY, OWNER_SORT,
+        PARTITION, Record,
+    },
+    system,
+    table::NotWritten,
+    write::Write,
+};
+
+/// The last time that a sort key of 15 digits can hold.
+const NEVER: u64 = 999_999_999_999_999;
+/// Rows read at once for a list.
+const LIST_READ: i32 = 100;
+/// Reads for one page; a page is short rather than slow when hardly anything matches.
+const LIST_READS: usize = 10;
+
+impl SessionDirectory for Store {
+    async fn create(&self, new: NewSession) -> Result<Creation, CreateError> {
+        self.create_session(new).await
+    }
+
+    async fn head(&self, key: &SessionKey) -> Result<Option<Head>, Unavailable> {
+        Ok(self.head_row(key).await?.map(|(head, _)| head))
+    }
+
+    async fn list(&self, owner: &OwnerId, query: &ListQuery) -> Result<SessionPage, Unavailable> {
+        const ATTEMPTED: &str = "list the sessions";
+        let first_session = format!(
+            "{:015}#",
+            query.created_from.unwrap_or(UnixMillis(0)).0.min(NEVER)
+        );
+        let mut before = match (&query.after, query.created_before) {
+            (Some(position), Some(limit)) if position.created_at < limit => place(position),
+            (Some(position), None) => place(position),
+            (_, Some(limit)) => format!("{:015}#", limit.0.min(NEVER)),
+            (None, None) => format!("{NEVER:015}#"),
+        };
+        let now = system::now();
+        let mut heads = Vec::new();
+        for _ in 0..LIST_READS {
+            if before <= first_session {
+                return Ok(SessionPage { heads, next: None });
+            }
+            let answer = self
+                .table
+                .client
+                .query()
+                .table_name(&self.table.name)
+                .index_name(BY_OWNER)
+                .key_condition_expression("#owner = :owner AND #sort BETWEEN :from AND :before")
+                .expression_attribute_names("#owner", OWNER_KEY)
+                .expression_attribute_names("#sort", OWNER_SORT)
+                .expression_attribute_values(":owner", text(owner.as_str()))
+                .expression_attribute_values(":from", text(first_session.as_str()))
+                .expression_attribute_values(":before", text(before.as_str()))
+                .scan_index_forward(false)
+                .limit(LIST_READ)
+                .send()
+                .await
+                .map_err(|error| failure::aws(ATTEMPTED, Kind::Read, error))?;
+            for row in answer.items.unwrap_or_default().into_iter().map(Row) {
+                let unreadable = |error| failure::own(ATTEMPTED, error);
+                let sort = row.text(OWNER_SORT).map_err(unreadable)?.to_owned();
+                // BETWEEN includes its upper end, which the page before has shown.
+                if sort >= before {
+                    continue;
+                }
+                let matching = !row.expired(now).map_err(unreadable)?;
+                let head = head::read(&row).map_err(unreadable)?;
+                if matching && matches(&head, query) {
+                    if heads.len() == query.limit {
+                        let next = heads.last().map(position);
+                        return Ok(SessionPage { heads, next });
+                    }
+                    heads.push(head);
+                }
+                before = sort;
+            }
+            if answer.last_evaluated_key.is_none() {
+                return Ok(SessionPage { heads, next: None });
+            }
+        }
+        Ok(SessionPage {
+            heads,
+            next: read_place(&before),
+        })
+    }
+
+    async fn control(&self, change: ControlChange) -> Result<Head, ControlError> {
+        const ATTEMPTED: &str = "change the session";
+        let based_on = &change.based_on;
+        let Ok(state) = after(based_on.state, change.transition) else {
+            return Err(ControlError::Changed);
+        };
+        let mut head = based_on.clone();
+        head.state = state;
+        head.fence = based_on.fence.next();
+        head.updated_at = change.now;
+        head.last_sequence = Sequence(based_on.last_sequence.0 + change.events.len() as u64);
+        if state.is_ended() {
+            head.end_reason = Some(change.reason.clone());
+        }
+
+        let mut update = update_unmoved(based_on)
+            .set(head::STATE, text(state.as_str()))
+            .set(head::FENCE, number(head.fence))
+            .set(head::UPDATED_AT, number(head.updated_at.0))
+            .set(head::LAST_SEQUENCE, number(head.last_sequence));
+        let mut writes = Vec::new();
+        if state.is_ended() {
+            update = self.end(update, &change.reason, change.now);
+            writes.extend(Self::free_slots(&head.key));
+        }
+        writes.push(update);
+        if !change.events.is_empty() {
+            let first = based_on.last_sequence.next();
+            writes.push(
+                self.batch(&head.key, first, based_on.fence, &change.events, change.now)
+                    .await?,
+            );
+        }
+        // The same change of the same head is the same request; another one is not.
+        let token = base32(&Sha256::digest(format!("{change:?}")));
+        match self.table.transact(ATTEMPTED, &token[..36], writes).await {
+            Ok(()) => Ok(head),
+            Err(NotWritten::Refused(_)) => Err(ControlError::Changed),
+            Err(NotWritten::Unavailable(unavailable)) => Err(unavailable.into()),
+        }
+    }
+
+    async fn note_task(&self, key: &SessionKey, task: &str) -> Result<(), Unavailable> {
+        let Some(mut head) = SessionDirectory::head(self, key).await? else {
+            return Ok(());
+        };
+        if head.state != State::Requested {
+            return Ok(());
+        }
+        head.task = Some(task.to_owned());
+        let update = Write::update(Record::Head(key).key())
+            .set(head::TASK, text(task))
+            .set_some(LIVE_UNTIL, head.look_at().map(|time| number(time.0)))
+            .when(head::STATE, "=", text(State::Requested.as_str()));
+        match self.table.write("note the session's task", update).await {
+            // Refused: a runner has it already, which is better than a note.
+            Ok(()) | Err(NotWritten::Refused(_)) => Ok(()),
+            Err(NotWritten::Unavailable(unavailable)) => Err(unavailable),
+        }
+    }
+
+    async fn overdue(&self, now: UnixMillis, limit: usize) -> Result<Vec<SessionKey>, Unavailable> {
+        const ATTEMPTED: &str = "look for overdue sessions";
+        let mut found = Vec::new();
+        for shard in 0..LIVE_SHARDS {
+            let answer = self
+                .table
+                .client
+                .query()
+                .table_name(&self.table.name)
+                .index_name(LIVE)
+                .key_condition_expression("#live = :live AND #until < :now")
+                .expression_attribute_names("#live", LIVE_KEY)
+                .expression_attribute_names("#until", LIVE_UNTIL)
+                .expression_attribute_values(":live", text(keys::live_key(shard)))
+                .expression_attribute_values(":now", number(now.0))
+                .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
+                .send()
+                .await
+                .map_err(|error| failure::aws(ATTEMPTED, Kind::Read, error))?;
+            for row in answer.items.unwrap_or_default().into_iter().map(Row) {
+                let read = || {
+                    let partition = row.text(PARTITION)?;
+                    let key = keys::session_of(partition).ok_or(UnreadableRow::Rule(PARTITION))?;
+                    Ok((row.number(LIVE_UNTIL)?, key))
+                };
+                found.push(read().map_err(|error: UnreadableRow| failure::own(ATTEMPTED, error))?);
+            }
+        }
+        found.sort();
+        found.truncate(limit);
+        Ok(found.into_iter().map(|(_, key)| key).collect())
+    }
+}
+
+impl Store {
+    /// Adds to a change of the head what an end changes besides.
+    pub(crate) fn end(&self, update: Write, reason: &str, now: UnixMillis) -> Write {
+        update
+            .set(head::END_REASON, text(reason))
+            .set(EXPIRES_AT, expiry(self.head_expiry(now)))
+            .remove(LIVE_KEY)
+            .remove(LIVE_UNTIL)
+    }
+}
+
+fn matches(head: &Head, query: &ListQuery) -> bool {
+    (query.states.is_empty() || query.states.contains(&head.state))
+        && query.tags.iter().all(|tag| head.spec.tags.contains(tag))
+}
+
+fn position(head: &Head) -> ListPosition {
+    ListPosition {
+        created_at: head.created_at,
+        session: head.key.session.clone(),
+    }
+}
+
+fn place(position: &ListPosition) -> String {
+    keys::owner_sort(position.created_at, &position.session)
+}
+
+fn read_place(sort: &str) -> Option<ListPosition> {
+    let (created_at, session) = sort.split_once('#')?;
+    Some(ListPosition {
+        created_at: UnixMillis(created_at.parse().ok()?),
+        session: SessionId::parse(session).ok()?,
+    })
+}

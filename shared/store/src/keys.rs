@@ -1,0 +1,250 @@
+//! The table design: every kind of record, where it lies, who writes it and when it dies.
+//!
+//! One table, keys `pk` and `sk`, both strings. What a session's runner writes lies in the
+//! session's own partition, `owner#session`, so that its credentials can be bound to it. Times are
+//! milliseconds since 1970, except `expires_at`, which DynamoDB's TTL reads as seconds; readers
+//! treat an expired row as gone, because the sweep may be late. Prefixes are stored for ever: the
+//! test below pins them.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{CommandId, OwnerId, Sequence, SessionId, SessionKey, UnixMillis, UploadId};
+
+pub(crate) const PARTITION: &str = "pk";
+pub(crate) const SORT: &str = "sk";
+/// Epoch seconds after which a row is gone.
+pub(crate) const EXPIRES_AT: &str = "expires_at";
+
+/// Index of an owner's sessions by creation: `owner_key` = owner, `owner_sort` = [`owner_sort`].
+pub(crate) const BY_OWNER: &str = "by_owner";
+pub(crate) const OWNER_KEY: &str = "owner_key";
+pub(crate) const OWNER_SORT: &str = "owner_sort";
+
+/// Sparse index of sessions that hold compute: `live_key` = [`live_shard`], `live_until` = when
+/// someone should look at the session. Only heads that have not ended have these attributes.
+pub(crate) const LIVE: &str = "live";
+pub(crate) const LIVE_KEY: &str = "live_key";
+pub(crate) const LIVE_UNTIL: &str = "live_until";
+/// Partitions of the index, so that every append's change of it does not meet one partition.
+pub(crate) const LIVE_SHARDS: u8 = 8;
+
+/// One variant per kind of record.
+#[derive(Clone, Debug)]
+pub(crate) enum Record<'a> {
+    /// A session as it stands. Scope: session. Writer: everybody, each under its own condition.
+    /// Dies `retention_days` after the end (before that it has no expiry). Key: `owner#session`,
+    /// `head`. Value: the attributes of `head.rs`; the spec as JSON text.
+    Head(&'a SessionKey),
+    /// One batch of events. Scope: session. Writer: whoever moves the head, in the same
+    /// transaction; never changed. Dies after its head. Key: `owner#session`,
+    /// `log#<sequence of its last event>`: a reader after sequence n asks for keys above n and
+    /// gets the batch that contains n + 1 first. Value: `first`, `count`, `events` (zstd of a JSON
+    /// array), `request_token` of the append.
+    Batch(&'a SessionKey, Sequence),
+    /// Text that is not an event yet. Scope: session. Writer: the runner; a newer fence wins. Dies
+    /// after `keep_deltas_hours`. Key: `owner#session`, `live`. Value: `after`, `fence`, `text`,
+    /// `time`.
+    Live(&'a SessionKey),
+    /// A command. Scope: session. Writer: a function when it is accepted or withdrawn, the runner
+    /// afterwards. Dies after its head. Key: `owner#session`, `command#<ordinal>`. Value: `id`,
+    /// `body` (JSON), `text` (of a message), `state`, `taken_by` (fence), `accepted_at`, `outcome`
+    /// (JSON), `content` (bytes of a file that was read).
+    Command(&'a SessionKey, u64),
+    /// The ordinal of a command by its name. Writer: with the command. Dies with it. Key:
+    /// `owner#session`, `command-id#<id>`. Value: `ordinal`.
+    CommandName(&'a SessionKey, &'a CommandId),
+    /// Tokens of a session. Scope: session. Writer: the model gateway, together with a
+    /// [`Record::UsageOfRequest`]. Dies after its head. Key: `owner#session`, `usage`. Value: sums.
+    Usage(&'a SessionKey),
+    /// Tokens of one model request; its presence makes recording it again harmless. Key:
+    /// `owner#session`, `usage#<request id>`. Value: `model`, counts.
+    UsageOfRequest(&'a SessionKey, &'a str),
+    /// The session behind a client token. Scope: owner. Writer: the creation, in its transaction.
+    /// Dies `retention_days` after it. Key: `owner`, `create#<SHA-256 of the token>`. Value:
+    /// `session`, `request_digest`.
+    Creation(&'a OwnerId, &'a str),
+    /// An upload. Scope: owner. Writer: the function that signs it. Dies a day after the signature
+    /// does. Key: `owner`, `upload#<id>`. Value: `bytes`, `signed_until`.
+    Upload(&'a OwnerId, &'a UploadId),
+    /// How many of an owner's sessions hold compute. Writer: creation and end, in their
+    /// transactions. Never dies. Key: `owner`, `slots`. Value: `used`.
+    OwnerSlots(&'a OwnerId),
+    /// The same for the deployment. Key: `deployment`, `slots`.
+    DeploymentSlots,
+    /// What the newest runner found on its machine. Writer: any runner; the newest wins. Never
+    /// dies. Key: `deployment`, `runner`. Value: `claude_version`, `claude_path`, `noted_at`.
+    Runner,
+}
+
+/// Start of the sort keys of a session's batches.
+pub(crate) const BATCH_PREFIX: &str = "log#";
+/// Start of the sort keys of a session's commands.
+pub(crate) const COMMAND_PREFIX: &str = "command#";
+
+/// Partition and sort key of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) partition: String,
+    pub(crate) sort: String,
+}
+
+impl Key {
+    /// As the SDK takes it.
+    pub(crate) fn attributes(&self) -> HashMap<String, AttributeValue> {
+        HashMap::from([
+            (
+                PARTITION.to_owned(),
+                AttributeValue::S(self.partition.clone()),
+            ),
+            (SORT.to_owned(), AttributeValue::S(self.sort.clone())),
+        ])
+    }
+}
+
+impl Record<'_> {
+    /// Where the record lies.
+    pub(crate) fn key(&self) -> Key {
+        let (partition, sort) = match self {
+            Self::Head(key) => (session_partition(key), "head".to_owned()),
+            Self::Batch(key, last) => (session_partition(key), batch_sort(*last)),
+            Self::Live(key) => (session_partition(key), "live".to_owned()),
+            Self::Command(key, ordinal) => (session_partition(key), command_sort(*ordinal)),
+            Self::CommandName(key, id) => (session_partition(key), format!("command-id#{id}")),
+            Self::Usage(key) => (session_partition(key), "usage".to_owned()),
+            Self::UsageOfRequest(key, request) => {
+                (session_partition(key), format!("usage#{request}"))
+            }
+            Self::Creation(owner, hash) => (owner.to_string(), format!("create#{hash}")),
+            Self::Upload(owner, id) => (owner.to_string(), format!("upload#{id}")),
+            Self::OwnerSlots(owner) => (owner.to_string(), "slots".to_owned()),
+            Self::DeploymentSlots => ("deployment".to_owned(), "slots".to_owned()),
+            Self::Runner => ("deployment".to_owned(), "runner".to_owned()),
+        };
+        Key { partition, sort }
+    }
+}
+
+/// Partition of everything that belongs to one session.
+pub(crate) fn session_partition(key: &SessionKey) -> String {
+    format!("{}#{}", key.owner, key.session)
+}
+
+/// Sort key of the batch that ends with `last`; 20 digits hold every sequence.
+pub(crate) fn batch_sort(last: Sequence) -> String {
+    format!("{BATCH_PREFIX}{:020}", last.0)
+}
+
+/// Sort key of a command; 12 digits are more than a session can accept.
+pub(crate) fn command_sort(ordinal: u64) -> String {
+    format!("{COMMAND_PREFIX}{ordinal:012}")
+}
+
+/// The session of a partition, or `None` when the partition is not a session's.
+pub(crate) fn session_of(partition: &str) -> Option<SessionKey> {
+    let (owner, session) = partition.split_once('#')?;
+    Some(SessionKey {
+        owner: OwnerId::parse(owner).ok()?,
+        session: SessionId::parse(session).ok()?,
+    })
+}
+
+/// Place of a session among its owner's.
+pub(crate) fn owner_sort(created_at: UnixMillis, session: &SessionId) -> String {
+    format!("{:015}#{session}", created_at.0)
+}
+
+/// The partition of the live index in which a session is found.
+pub(crate) fn live_shard(session: &SessionId) -> String {
+    let last = session.as_str().bytes().last().unwrap_or_default();
+    live_key(last % LIVE_SHARDS)
+}
+
+/// A partition of the live index.
+pub(crate) fn live_key(shard: u8) -> String {
+    format!("live#{shard}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_spelled_as_they_are_stored() {
+        let owner = OwnerId::of("issuer", "subject");
+        let key = SessionKey {
+            owner: owner.clone(),
+            session: SessionId::from_random([0; 17]),
+        };
+        let command = CommandId::parse("m-1").expect("valid");
+        let upload = UploadId::from_random([0; 17]);
+        let spelled: Vec<String> = [
+            Record::Head(&key),
+            Record::Batch(&key, Sequence(42)),
+            Record::Live(&key),
+            Record::Command(&key, 7),
+            Record::CommandName(&key, &command),
+            Record::Usage(&key),
+            Record::UsageOfRequest(&key, "req_1"),
+            Record::Creation(&owner, "hash"),
+            Record::Upload(&owner, &upload),
+            Record::OwnerSlots(&owner),
+            Record::DeploymentSlots,
+            Record::Runner,
+        ]
+        .iter()
+        .map(|record| {
+            let Key { partition, sort } = record.key();
+            format!("{} {sort}", partition.replace(owner.as_str(), "OWNER"))
+        })
+        .collect();
+        assert_eq!(
+            spelled,
+            [
+                "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa head",
+                "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa log#00000000000000000042",
+                "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa live",
+                "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa command#000000000007",
+                "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa command-id#m-1",
+                "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa usage",
+                "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa usage#req_1",
+                "OWNER create#hash",
+                "OWNER upload#upl_aaaaaaaaaaaaaaaaaaaaaaaaaa",
+                "OWNER slots",
+                "deployment slots",
+                "deployment runner",
+            ]
+        );
+        assert_eq!(
+            owner_sort(UnixMillis(1_700_000_000_000), &key.session),
+            "001700000000000#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa"
+        );
+        assert_eq!(live_shard(&key.session), "live#1");
+        assert_eq!(
+            [OWNER_KEY, OWNER_SORT, LIVE_KEY, LIVE_UNTIL, EXPIRES_AT],
+            [
+                "owner_key",
+                "owner_sort",
+                "live_key",
+                "live_until",
+                "expires_at"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_partition_gives_its_session_back() {
+        let key = SessionKey {
+            owner: OwnerId::of("i", "s"),
+            session: SessionId::from_random([9; 17]),
+        };
+        assert_eq!(session_of(&session_partition(&key)), Some(key));
+        assert_eq!(session_of("deployment"), None);
+    }
+
+    #[test]
+    fn sort_keys_sort_as_their_numbers_do() {
+        assert!(batch_sort(Sequence(9)) < batch_sort(Sequence(10)));
+        assert!(command_sort(99) < command_sort(100));
+    }
+}

@@ -1,0 +1,104 @@
+//! The ports kept in DynamoDB, S3 and ECS; the only shared crate that names `aws-*`.
+//!
+//! One [`Store`] implements every port of `domain::ports`, so that a use case takes it as it is,
+//! and a few more things that only some programs need: objects, token usage, what runners found on
+//! their machine. Its methods are safe to call again after an error whose outcome is unknown.
+
+mod append;
+mod batch;
+mod compute;
+mod create;
+mod directory;
+mod failure;
+mod head;
+mod inbox;
+mod item;
+mod keys;
+mod log;
+mod objects;
+mod runner;
+mod settings;
+mod stored;
+mod system;
+mod table;
+mod uploads;
+mod usage;
+mod write;
+
+use domain::UnixMillis;
+
+pub use objects::ObjectError;
+pub use runner::RunnerFacts;
+pub use settings::{ComputeSettings, Endpoint, StoreSettings};
+pub use usage::UsageTotal;
+
+use table::Table;
+
+/// Sessions, their logs and commands, uploads, objects and runners of one deployment.
+///
+/// Cheap to clone; clones share connections. Build one per process, outside the handler.
+#[derive(Clone)]
+pub struct Store {
+    table: Table,
+    s3: aws_sdk_s3::Client,
+    bucket: String,
+    ecs: aws_sdk_ecs::Client,
+    compute: Option<ComputeSettings>,
+    retention_milliseconds: u64,
+    keep_deltas_milliseconds: u64,
+}
+
+const DAY_MILLISECONDS: u64 = 24 * 60 * 60 * 1000;
+/// Rows of a session are written while it lives, at most a day before its end, and must outlive
+/// its head: whoever still sees the head sees the log.
+const ROWS_OUTLIVE_HEAD_MILLISECONDS: u64 = 2 * DAY_MILLISECONDS;
+
+impl Store {
+    /// Builds the clients from the process's environment, as AWS sets it (region, credentials,
+    /// `AWS_ENDPOINT_URL`). Connects to nothing yet.
+    pub async fn connect(settings: StoreSettings) -> Self {
+        Self::build(settings, settings::sdk_config(None).await)
+    }
+
+    /// The same for an endpoint that the environment does not name: the emulator inside a test.
+    pub async fn connect_to(settings: StoreSettings, endpoint: Endpoint) -> Self {
+        Self::build(settings, settings::sdk_config(Some(endpoint)).await)
+    }
+
+    fn build(settings: StoreSettings, config: aws_config::SdkConfig) -> Self {
+        let s3 = aws_sdk_s3::config::Builder::from(&config)
+            // Elsewhere than at AWS a bucket has no host name of its own.
+            .force_path_style(config.endpoint_url().is_some())
+            .timeout_config(settings::timeouts(
+                settings::OBJECT_ATTEMPT_SECONDS,
+                settings::OBJECT_CALL_SECONDS,
+            ))
+            // A signed upload must not ask its client for a checksum of our choice.
+            .request_checksum_calculation(
+                aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired,
+            )
+            .build();
+        Self {
+            table: Table {
+                client: aws_sdk_dynamodb::Client::new(&config),
+                name: settings.table,
+            },
+            s3: aws_sdk_s3::Client::from_conf(s3),
+            bucket: settings.bucket,
+            ecs: aws_sdk_ecs::Client::new(&config),
+            compute: settings.compute,
+            retention_milliseconds: settings.retention_days * DAY_MILLISECONDS,
+            keep_deltas_milliseconds: settings.keep_deltas_hours * 60 * 60 * 1000,
+        }
+    }
+
+    /// When a row of a session that is written now is gone.
+    fn row_expiry(&self, now: UnixMillis) -> UnixMillis {
+        now.plus(self.retention_milliseconds + ROWS_OUTLIVE_HEAD_MILLISECONDS)
+    }
+
+    /// When the head of a session that ends now is gone.
+    fn head_expiry(&self, now: UnixMillis) -> UnixMillis {
+        now.plus(self.retention_milliseconds)
+    }
+}

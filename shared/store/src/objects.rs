@@ -1,0 +1,147 @@
+//! Objects in the bucket: what is too large for a row.
+
+use std::path::Path;
+
+use aws_sdk_s3::{error::SdkError, operation::get_object::GetObjectError, primitives::ByteStream};
+use bytes::Bytes;
+use domain::{OwnerId, SessionKey, UploadId, ports::Unavailable};
+use thiserror::Error;
+use tokio::io::AsyncWriteExt;
+
+use crate::{
+    Store,
+    failure::{self, Kind},
+};
+
+/// Why an object was not brought to disk.
+#[derive(Debug, Error)]
+pub enum ObjectError {
+    /// There is none of that name (any more).
+    #[error("there is no such object")]
+    Missing,
+    /// It is larger than the caller takes; what was written of it is to be removed.
+    #[error("the object has more than {0} bytes")]
+    TooLarge(u64),
+    /// The machine's disk refused it: full, or not to be written.
+    #[error("the object could not be written to disk")]
+    Disk(#[from] std::io::Error),
+    /// Try again.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Store {
+    /// Writes an object of a session: `<owner>/<session>/<name>`. `name` is ours, never a
+    /// client's; writing it again replaces it.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: write it again.
+    pub async fn put_object(
+        &self,
+        key: &SessionKey,
+        name: &str,
+        bytes: Vec<u8>,
+    ) -> Result<(), Unavailable> {
+        self.put(&session_object(key, name), bytes).await
+    }
+
+    /// An object of a session, whole; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn get_object(
+        &self,
+        key: &SessionKey,
+        name: &str,
+    ) -> Result<Option<Bytes>, Unavailable> {
+        self.get(&session_object(key, name)).await
+    }
+
+    /// Brings an uploaded file to `file`, which it creates or replaces, piece by piece, and gives
+    /// its size in bytes. Cut or failed, it may leave a part of the file behind.
+    ///
+    /// # Errors
+    /// [`ObjectError`]; the file is refused as soon as it exceeds `most_bytes`.
+    pub async fn download_upload(
+        &self,
+        owner: &OwnerId,
+        upload: &UploadId,
+        file: &Path,
+        most_bytes: u64,
+    ) -> Result<u64, ObjectError> {
+        const ATTEMPTED: &str = "download the upload";
+        let answer = match self
+            .s3
+            .get_object()
+            .bucket(&self.bucket)
+            .key(upload_object(owner, upload))
+            .send()
+            .await
+        {
+            Ok(answer) => answer,
+            Err(error) if is_missing(&error) => return Err(ObjectError::Missing),
+            Err(error) => return Err(failure::aws(ATTEMPTED, Kind::Read, error).into()),
+        };
+        let mut body = answer.body;
+        let mut target = tokio::fs::File::create(file).await?;
+        let mut written = 0_u64;
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|error| failure::own(ATTEMPTED, error))?;
+            written += piece.len() as u64;
+            if written > most_bytes {
+                return Err(ObjectError::TooLarge(most_bytes));
+            }
+            target.write_all(&piece).await?;
+        }
+        target.flush().await?;
+        Ok(written)
+    }
+
+    pub(crate) async fn put(&self, object: &str, bytes: Vec<u8>) -> Result<(), Unavailable> {
+        self.s3
+            .put_object()
+            .bucket(&self.bucket)
+            .key(object)
+            .body(ByteStream::from(bytes))
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| failure::aws("write an object", Kind::Write, error))
+    }
+
+    pub(crate) async fn get(&self, object: &str) -> Result<Option<Bytes>, Unavailable> {
+        const ATTEMPTED: &str = "read an object";
+        match self
+            .s3
+            .get_object()
+            .bucket(&self.bucket)
+            .key(object)
+            .send()
+            .await
+        {
+            Ok(answer) => answer
+                .body
+                .collect()
+                .await
+                .map(|body| Some(body.into_bytes()))
+                .map_err(|error| failure::own(ATTEMPTED, error)),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(failure::aws(ATTEMPTED, Kind::Read, error)),
+        }
+    }
+}
+
+fn is_missing<R>(error: &SdkError<GetObjectError, R>) -> bool {
+    error
+        .as_service_error()
+        .is_some_and(GetObjectError::is_no_such_key)
+}
+
+fn session_object(key: &SessionKey, name: &str) -> String {
+    format!("{}/{}/{name}", key.owner, key.session)
+}
+
+/// Where a client's upload lies.
+pub(crate) fn upload_object(owner: &OwnerId, upload: &UploadId) -> String {
+    format!("{owner}/uploads/{upload}")
+}

@@ -1,0 +1,108 @@
+//! What a [`crate::Store`] needs to know, and how its clients are built from it.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_smithy_http_client::tls;
+use domain::session_token::SigningKey;
+
+/// Where the rows and objects are and for how long they are kept. `boot` reads it from
+/// `SHANNON_TABLE`, `SHANNON_BUCKET` and the others; this only carries checked values.
+#[derive(Clone)]
+pub struct StoreSettings {
+    /// Name of the DynamoDB table.
+    pub table: String,
+    /// Name of the S3 bucket.
+    pub bucket: String,
+    /// Days after its end at which a session's rows expire.
+    pub retention_days: u64,
+    /// Hours for which text that is being written is kept.
+    pub keep_deltas_hours: u64,
+    /// Where runners run; absent in programs that start none.
+    pub compute: Option<ComputeSettings>,
+}
+
+/// Where runners run.
+#[derive(Clone)]
+pub struct ComputeSettings {
+    /// Name or ARN of the ECS cluster.
+    pub cluster: String,
+    /// Family (with or without revision) or ARN of the task definition.
+    pub task_definition: String,
+    /// Subnets of a task.
+    pub subnets: Vec<String>,
+    /// Security group of a task.
+    pub security_group: String,
+    /// Label of the stage, as a tag on tasks.
+    pub stage: String,
+    /// Signs the token of each runner.
+    pub signing_key: SigningKey,
+    /// Lifetime of that token, in milliseconds.
+    pub session_token_milliseconds: u64,
+}
+
+/// An AWS endpoint that is not found through the environment: the emulator inside a test.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Base URL, as `http://127.0.0.1:4566`.
+    pub url: String,
+    /// AWS region.
+    pub region: String,
+    /// AWS access key id.
+    pub access_key_id: String,
+    /// AWS secret access key.
+    pub secret_access_key: String,
+}
+
+/// Connecting takes a round trip in a region; own bound on it.
+const CONNECT_SECONDS: u64 = 3;
+/// One attempt until the answer's head. Own: far above any healthy answer, far below a lease.
+const ATTEMPT_SECONDS: u64 = 4;
+/// All attempts of one call.
+const CALL_SECONDS: u64 = 12;
+/// Attempts of one call, the first included.
+const ATTEMPTS: u32 = 4;
+/// S3 may take longer: one attempt sends a whole object.
+pub(crate) const OBJECT_ATTEMPT_SECONDS: u64 = 60;
+/// All attempts of one S3 call.
+pub(crate) const OBJECT_CALL_SECONDS: u64 = 180;
+
+/// The common part of all clients; one TLS stack (ring), or none for an `http` endpoint.
+pub(crate) async fn sdk_config(endpoint: Option<Endpoint>) -> SdkConfig {
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
+        .build_https();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(ATTEMPTS)
+                .with_initial_backoff(Duration::from_millis(50))
+                .with_max_backoff(Duration::from_secs(1)),
+        )
+        .timeout_config(timeouts(ATTEMPT_SECONDS, CALL_SECONDS));
+    if let Some(endpoint) = endpoint {
+        loader = loader
+            .endpoint_url(endpoint.url)
+            .region(Region::new(endpoint.region))
+            .credentials_provider(aws_sdk_dynamodb::config::Credentials::new(
+                endpoint.access_key_id,
+                endpoint.secret_access_key,
+                None,
+                None,
+                "endpoint",
+            ));
+    }
+    loader.load().await
+}
+
+/// Bounds on one call.
+pub(crate) fn timeouts(attempt_seconds: u64, call_seconds: u64) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(CONNECT_SECONDS))
+        .operation_attempt_timeout(Duration::from_secs(attempt_seconds))
+        .operation_timeout(Duration::from_secs(call_seconds))
+        .build()
+}

@@ -1,0 +1,142 @@
+//! What a session was asked to be, as JSON text in its head.
+
+use domain::{
+    PermissionMode, SessionSpec, UploadId,
+    workspace::{GitReference, GitUrl, RelativePath, Workspace, WorkspaceSource},
+};
+use serde::{Deserialize, Serialize};
+
+/// The spec as JSON text.
+pub(crate) fn write(spec: &SessionSpec) -> Result<String, serde_json::Error> {
+    let mut text = Vec::new();
+    StoredSpec::serialize(spec, &mut serde_json::Serializer::new(&mut text))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Reads what [`write`] wrote.
+pub(crate) fn read(text: &str) -> Result<SessionSpec, serde_json::Error> {
+    StoredSpec::deserialize(&mut serde_json::Deserializer::from_str(text))
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "SessionSpec")]
+struct StoredSpec {
+    #[serde(with = "StoredWorkspace")]
+    workspace: Workspace,
+    model: Option<String>,
+    #[serde(with = "StoredMode")]
+    permission_mode: PermissionMode,
+    max_turns: u32,
+    max_budget_usd: f64,
+    system_prompt_addition: Option<String>,
+    tags: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "PermissionMode", rename_all = "snake_case")]
+enum StoredMode {
+    Review,
+    AcceptEdits,
+    Bypass,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Workspace")]
+struct StoredWorkspace {
+    #[serde(with = "StoredSource")]
+    source: WorkspaceSource,
+    #[serde(with = "optional_path", default)]
+    subdirectory: Option<RelativePath>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "WorkspaceSource", rename_all = "snake_case")]
+enum StoredSource {
+    Empty,
+    Git {
+        #[serde(with = "super::git_url")]
+        url: GitUrl,
+        #[serde(with = "optional_reference", default)]
+        reference: Option<GitReference>,
+    },
+    Directory {
+        path: String,
+    },
+    Upload(#[serde(with = "super::upload_id")] UploadId),
+}
+
+macro_rules! optional_name {
+    ($module:ident, $name:ty) => {
+        mod $module {
+            use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+            pub(super) fn serialize<S: Serializer>(
+                value: &Option<$name>,
+                serializer: S,
+            ) -> Result<S::Ok, S::Error> {
+                value.as_ref().map(<$name>::as_str).serialize(serializer)
+            }
+
+            pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+                deserializer: D,
+            ) -> Result<Option<$name>, D::Error> {
+                Option::<String>::deserialize(deserializer)?
+                    .map(|text| <$name>::parse(&text).map_err(D::Error::custom))
+                    .transpose()
+            }
+        }
+    };
+}
+optional_name!(optional_path, domain::workspace::RelativePath);
+optional_name!(optional_reference, domain::workspace::GitReference);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(source: WorkspaceSource) -> SessionSpec {
+        SessionSpec {
+            workspace: Workspace {
+                source,
+                subdirectory: Some(RelativePath::parse("a/b").expect("valid")),
+            },
+            model: Some("haiku".to_owned()),
+            permission_mode: PermissionMode::AcceptEdits,
+            max_turns: 7,
+            max_budget_usd: 0.25,
+            system_prompt_addition: None,
+            tags: vec!["x".to_owned()],
+        }
+    }
+
+    #[test]
+    fn every_source_is_read_back() {
+        for source in [
+            WorkspaceSource::Empty,
+            WorkspaceSource::Git {
+                url: GitUrl::parse("https://example.org/a.git", false).expect("valid"),
+                reference: Some(GitReference::parse("main").expect("valid")),
+            },
+            WorkspaceSource::Git {
+                url: GitUrl::parse("http://localhost:1/a.git", true).expect("valid"),
+                reference: None,
+            },
+            WorkspaceSource::Directory {
+                path: "/somewhere".to_owned(),
+            },
+            WorkspaceSource::Upload(UploadId::from_random([1; 17])),
+        ] {
+            let spec = spec(source);
+            let text = write(&spec).expect("serialises");
+            assert_eq!(read(&text).expect("reads"), spec, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_stored_shape_stays() {
+        assert_eq!(
+            write(&spec(WorkspaceSource::Empty)).expect("serialises"),
+            r#"{"workspace":{"source":"empty","subdirectory":"a/b"},"model":"haiku","permission_mode":"accept_edits","max_turns":7,"max_budget_usd":0.25,"system_prompt_addition":null,"tags":["x"]}"#
+        );
+    }
+}
