@@ -29,14 +29,17 @@ pub fn root() -> PathBuf {
 /// Directory of the binaries of the profile under test, such as `target/debug`.
 ///
 /// # Panics
-/// When the running program does not lie in `<profile>/deps` or in `<profile>` itself.
+/// When the running program does not lie in `<profile>/deps`, `<profile>/examples` or `<profile>`.
 pub fn profile_directory() -> PathBuf {
     let program = std::env::current_exe().expect("the running test has a path");
     let directory = program.parent().expect("a program lies in a directory");
-    if directory.file_name().is_some_and(|name| name == "deps") {
+    if directory
+        .file_name()
+        .is_some_and(|name| name == "deps" || name == "examples")
+    {
         directory
             .parent()
-            .expect("deps lies in a profile directory")
+            .expect("it lies in a profile directory")
             .to_path_buf()
     } else {
         directory.to_path_buf()

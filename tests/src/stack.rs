@@ -314,16 +314,17 @@ pub fn binaries() -> PathBuf {
     BUILD.call_once(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        // All targets, so that the same features are chosen as for the tests and nothing is built
-        // twice; after `cargo test --workspace` only the binaries are left to link.
+        if directory.file_name().is_some_and(|name| name == "release") {
+            build.args(["build", "--workspace", "--bins", "--quiet", "--release"]);
+        } else {
+            // All targets, so that the same features are chosen as for the tests and nothing is
+            // built twice; after `cargo test --workspace` only the binaries are left to link.
+            build.args(["build", "--workspace", "--all-targets", "--quiet"]);
+        }
         build
-            .args(["build", "--workspace", "--all-targets", "--quiet"])
             .arg("--target-dir")
             .arg(checkout::target_directory())
             .current_dir(checkout::root());
-        if directory.file_name().is_some_and(|name| name == "release") {
-            build.arg("--release");
-        }
         installed::run(&mut build);
     });
     directory

@@ -1,0 +1,137 @@
+//! How long until something can be asked: the emulator, and each function's process.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use e2e::stack::{self, Options, Stack};
+use e2e::{checkout, process};
+use emulator::template::{self, FunctionResource};
+
+use crate::Figure;
+use crate::statistics::{median, milliseconds};
+
+const ROUNDS: usize = 9;
+
+/// From exec to the moment at which clients can connect.
+pub(crate) fn emulator() -> Vec<Figure> {
+    // The first start may have to find and check the CLI; a person starts more than once.
+    let state = tempfile::tempdir().expect("a directory");
+    let options = Options {
+        state: Some(state.path().join("state")),
+        ..Options::default()
+    };
+    drop(Stack::start(&options));
+    let mut times: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let start = Instant::now();
+            let stack = Stack::start(&options);
+            let ready = start.elapsed();
+            drop(stack);
+            ready
+        })
+        .collect();
+    vec![Figure::new(
+        "emulator: start to ready (watched every 20 ms)",
+        milliseconds(median(&mut times)),
+        "50 ms",
+    )]
+}
+
+/// Spawn to first `next`, size of the binary and memory when idle, for each function.
+pub(crate) fn functions() -> Vec<Figure> {
+    let parameters = BTreeMap::from(
+        [
+            ("AccessTokenSha256", "0".repeat(64)),
+            (
+                "SigningKey",
+                "benchmark-signing-key-of-32-bytes!".to_owned(),
+            ),
+            (
+                "AnthropicApiKey",
+                "benchmark-key-that-nobody-uses".to_owned(),
+            ),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    let stack = template::load(
+        &checkout::root().join("template.yaml"),
+        &parameters,
+        "benchmark",
+    )
+    .expect("our own template loads");
+    stack.functions.iter().map(function).collect()
+}
+
+fn function(function: &FunctionResource) -> Figure {
+    let program = stack::binaries().join(&function.name);
+    let size = std::fs::metadata(&program)
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()))
+        .len();
+    let mut memory = 0;
+    let mut times: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let (time, resident) = spawn(function, &program);
+            memory = resident;
+            time
+        })
+        .collect();
+    Figure::new(
+        format!(
+            "function `{}`: spawn to first `next`, binary, idle RSS",
+            function.name
+        ),
+        format!(
+            "{}, {:.1} MiB, {:.1} MiB",
+            milliseconds(median(&mut times)),
+            size as f64 / f64::from(1 << 20),
+            memory as f64 / 1024.0
+        ),
+        "10 ms, –, 15 MiB",
+    )
+}
+
+/// Time until the process asks for work, and its resident memory in KiB then.
+fn spawn(function: &FunctionResource, program: &std::path::Path) -> (Duration, u64) {
+    let runtime = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let address = runtime.local_addr().expect("an address").to_string();
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .envs(&function.environment)
+        .env("AWS_LAMBDA_RUNTIME_API", &address)
+        .env("AWS_LAMBDA_FUNCTION_NAME", &function.function_name)
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+        .env(
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+            function.memory_mib.to_string(),
+        )
+        .env("AWS_LAMBDA_LOG_GROUP_NAME", "benchmark")
+        .env("AWS_LAMBDA_LOG_STREAM_NAME", "benchmark")
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", "benchmark")
+        .env("AWS_SECRET_ACCESS_KEY", "benchmark")
+        .env("AWS_ENDPOINT_URL", format!("http://{address}"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    let start = Instant::now();
+    let mut child = command.spawn().expect("the function starts");
+    let (connection, _) = runtime.accept().expect("the function connects");
+    let mut line = String::new();
+    BufReader::new(connection)
+        .read_line(&mut line)
+        .expect("the function asks");
+    let time = start.elapsed();
+    assert!(line.contains("/runtime/invocation/next"), "{line}");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|text| text.trim().trim_end_matches(" kB").parse().ok())
+        .expect("a process has resident memory");
+    process::kill_hard(child.id());
+    child.wait().expect("it ends");
+    (time, resident)
+}
