@@ -1,6 +1,9 @@
 //! The AWS services that Shannon uses, in one local process, from `template.yaml`.
 
 pub mod aws;
+pub mod build;
+pub mod claude_install;
+pub mod command_line;
 pub mod credentials;
 pub mod edge;
 pub mod gateway;
@@ -9,5 +12,7 @@ pub mod lambda;
 pub mod offline_model;
 pub mod process;
 pub mod settings;
+pub mod stack;
 pub mod template;
 pub mod token;
+pub mod try_session;

@@ -146,6 +146,17 @@ impl Settings {
         self.text(name).map(Path::new)
     }
 
+    /// The same settings with another default for one of them; what was given stays.
+    #[must_use]
+    pub fn with_default(mut self, name: &str, value: &str) -> Self {
+        if let Some(effective) = self.0.get_mut(name)
+            && effective.source == Source::Default
+        {
+            effective.value = Some(value.to_owned());
+        }
+        self
+    }
+
     /// All names with their values and sources, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Effective)> {
         self.0

@@ -1,0 +1,400 @@
+//! The whole stack in one process: builds or finds the binaries, resolves the template with the
+//! effective settings, and wires gateway, Lambda, the AWS services and the model.
+//!
+//! ```text
+//! start:     port -> state -> template -> binaries -> claude -> model -> Lambda -> AWS -> gateway -> emulator.json
+//! shutdown:  emulator.json -> tasks -> AWS -> Lambda -> gateway -> model
+//! ```
+//!
+//! Tasks end first because they still write through the AWS services and call the model through the
+//! gateway.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use thiserror::Error;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::{
+    aws::{AwsEndpoint, AwsError, AwsOptions, RunningAws},
+    build::{
+        self, BuildError, Functions,
+        watch::{Watch, WatchError},
+    },
+    claude_install::{self, Claude, ClaudeError},
+    credentials::{Credentials, Principal},
+    edge::{EdgeError, EdgeFunction},
+    gateway::{self, GatewayOptions},
+    lambda::{Lambda, LambdaOptions},
+    process::Logs,
+    settings::{Settings, SettingsError},
+    template::{self, TemplateError},
+    token::{self, TokenError},
+};
+
+pub mod banner;
+pub mod isolation;
+pub mod model;
+pub mod state;
+
+use model::{Model, ModelOptions};
+use state::{Description, StateDirectory, StateError};
+
+/// Name of the stack, as a deployment would have one; prefix of the names of its resources.
+const NAME: &str = "shannon";
+/// The template's own default for a parameter whose value is known only after the build.
+const CLAUDE_PATH: &str = "ClaudePath";
+/// The edge function, in the checkout.
+const EDGE_FUNCTION: &str = "infra/edge/viewer-request.js";
+/// What a task has from SIGTERM to SIGKILL when the emulator stops.
+const TASK_STOP: Duration = Duration::from_secs(10);
+
+/// What to start.
+pub struct StackOptions {
+    /// Effective settings.
+    pub settings: Settings,
+    /// The checkout (see [`build::workspace`]).
+    pub workspace: PathBuf,
+    /// Where the binaries come from.
+    pub functions: Functions,
+    /// Keep no state: everything but an installed claude is gone at the end.
+    pub ephemeral: bool,
+    /// Build again and swap when sources change.
+    pub watch: bool,
+    /// The key and the wish for the offline model.
+    pub model: ModelOptions,
+    /// Whether the hooks for tests exist at the AWS endpoint.
+    pub test_hooks: bool,
+    /// This program, for the probes that need a process of their own.
+    pub emulator: PathBuf,
+    /// Told what goes on, one line each.
+    pub say: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// Which part did not start, and why. Nothing of the stack runs then.
+#[derive(Debug, Error)]
+pub enum StackError {
+    /// The port cannot be had.
+    #[error("cannot listen on {address}: {}", in_use(source))]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Token or signing key.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The template, or a parameter of it.
+    #[error("template.yaml")]
+    Template(#[from] TemplateError),
+    /// The binaries.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The claude binary.
+    #[error(transparent)]
+    Claude(#[from] ClaudeError),
+    /// The edge function.
+    #[error(transparent)]
+    Edge(#[from] EdgeError),
+    /// The offline model cannot listen.
+    #[error("cannot start the offline model")]
+    Model(#[source] io::Error),
+    /// The directory of the logs.
+    #[error("cannot make the logs in {}", path.display())]
+    Logs {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Lambda cannot listen.
+    #[error("cannot start Lambda")]
+    Lambda(#[source] io::Error),
+    /// The AWS services.
+    #[error("cannot start the AWS services")]
+    Aws(#[from] AwsError),
+    /// Watching the sources.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+}
+
+fn in_use(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the port is already in use; choose another with --port (0 takes any free one)"
+                .to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// A running stack. [`RunningStack::shutdown`] ends it well; dropping it ends its processes at once.
+pub struct RunningStack {
+    description: Description,
+    token: String,
+    operator: crate::credentials::AccessKey,
+    isolation_problem: Option<String>,
+    claude: Claude,
+    logs: Logs,
+    state: StateDirectory,
+    model: Model,
+    lambda: Lambda,
+    aws: RunningAws,
+    gateway: JoinHandle<()>,
+    _watch: Option<Watch>,
+}
+
+/// Starts everything. Dropping the future stops what was started until then.
+///
+/// # Errors
+/// See [`StackError`].
+pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
+    let settings = &options.settings;
+    let say = &*options.say;
+    // first what is cheap to find out and would make the rest pointless
+    let (listener, public_url) = listen(settings).await?;
+    let state_path = settings
+        .path("SHANNON_STATE_DIRECTORY")
+        .unwrap_or(Path::new(".shannon"));
+    let state = if options.ephemeral {
+        StateDirectory::temporary()?
+    } else {
+        StateDirectory::open(state_path)?
+    };
+    let token = match settings.text("SHANNON_DEV_TOKEN") {
+        Some(token) => token.to_owned(),
+        None => token::kept(&state.path().join("token"))?,
+    };
+    let signing_key = token::kept(&state.path().join("signing-key"))?;
+    let model = Model::start(&options.model)
+        .await
+        .map_err(StackError::Model)?;
+    let isolation_problem = isolation::problem(&options.emulator).await;
+    let isolation = if isolation_problem.is_none() {
+        "namespaces"
+    } else {
+        "none"
+    };
+    let mut parameters = settings.parameters()?;
+    for (name, value) in [
+        ("AccessTokenSha256", token::sha256_hex(&token)),
+        ("SigningKey", signing_key),
+        ("AnthropicApiKey", model.key()),
+        ("ModelUrl", model.url()),
+        ("PublicUrl", public_url.clone()),
+        ("SessionIsolation", isolation.to_owned()),
+    ] {
+        parameters.insert(name.to_owned(), value);
+    }
+    let template_path = options.workspace.join("template.yaml");
+    let draft = template::load(&template_path, &parameters, NAME)?;
+    let edge = EdgeFunction::load(&options.workspace.join(EDGE_FUNCTION))?;
+    let task_names = task_names(&draft.task_definitions);
+    let function_names: Vec<String> = draft
+        .functions
+        .iter()
+        .map(|function| function.name.clone())
+        .collect();
+    let names: Vec<String> = function_names.iter().chain(&task_names).cloned().collect();
+    if matches!(options.functions, Functions::Build { .. }) {
+        say("building the functions ...");
+    }
+    let binaries = build::binaries(&options.functions, &options.workspace, &names).await?;
+    let claude = match binaries.get("session-runner") {
+        Some(runner) => {
+            let directory = if options.ephemeral {
+                absolute(state_path)
+            } else {
+                state.path().to_owned()
+            };
+            claude_install::ensure(runner, &directory, settings, say).await?
+        }
+        None => return Err(no_runner(&options.workspace)),
+    };
+    parameters.insert(CLAUDE_PATH.to_owned(), claude.path.display().to_string());
+    let stack = template::load(&template_path, &parameters, NAME)?;
+
+    let log_directory = state.path().join("logs");
+    let logs = Logs::new(Some(log_directory.clone())).map_err(|source| StackError::Logs {
+        path: log_directory.clone(),
+        source,
+    })?;
+    let credentials = Credentials::default();
+    let of = |names: &[String]| -> BTreeMap<String, PathBuf> {
+        let chosen = binaries.iter().filter(|(name, _)| names.contains(name));
+        chosen
+            .map(|(name, path)| (name.clone(), path.clone()))
+            .collect()
+    };
+    let lambda = Lambda::start(LambdaOptions::new(
+        stack.functions.clone(),
+        of(&function_names),
+        credentials.clone(),
+        logs.clone(),
+    ))
+    .await
+    .map_err(StackError::Lambda)?;
+    let endpoint = AwsEndpoint::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+    lambda.set_endpoint_url(&endpoint.url());
+    let aws = endpoint
+        .start(AwsOptions {
+            state: state.is_kept().then(|| state.path().to_owned()),
+            credentials: credentials.clone(),
+            stack: &stack,
+            invoker: Arc::new(lambda.clone()),
+            lambda: Some(lambda.control()),
+            task_programs: of(&task_names),
+            logs: logs.clone(),
+            test_hooks: options.test_hooks,
+        })
+        .await?;
+    let watch = if options.watch {
+        let workspace = &options.workspace;
+        Some(Watch::start(
+            workspace,
+            options.functions.clone(),
+            binaries.clone(),
+            lambda.clone(),
+        )?)
+    } else {
+        None
+    };
+    let edge = GatewayOptions {
+        edge: Some(edge),
+        ..GatewayOptions::default()
+    };
+    let router = gateway::router(&stack, lambda.clone(), edge);
+    let gateway = tokio::spawn(async move {
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        if let Err(error) = axum::serve(listener, service).await {
+            tracing::error!(%error, "the gateway stopped serving");
+        }
+    });
+    let description = Description {
+        pid: std::process::id(),
+        mcp_url: format!("{public_url}/mcp"),
+        url: public_url,
+        aws_url: aws.url().to_owned(),
+        state: state.is_kept().then(|| state.path().to_owned()),
+        logs: log_directory,
+        model: model.in_words(),
+        claude_path: claude.path.clone(),
+        claude_version: claude.version.clone().unwrap_or_default(),
+        isolation: isolation.to_owned(),
+    };
+    let running = RunningStack {
+        description,
+        token,
+        operator: credentials.issue(Principal::Operator),
+        isolation_problem,
+        claude,
+        logs,
+        state,
+        model,
+        lambda,
+        aws,
+        gateway,
+        _watch: watch,
+    };
+    if running.state.is_kept() {
+        running.state.publish(&running.description)?;
+    }
+    Ok(running)
+}
+
+async fn listen(settings: &Settings) -> Result<(TcpListener, String), StackError> {
+    let address: IpAddr = settings
+        .text("SHANNON_BIND")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let port = settings
+        .integer("SHANNON_PORT")
+        .and_then(|port| u16::try_from(port).ok())
+        .unwrap_or_default();
+    let address = SocketAddr::new(address, port);
+    let fail = |source| StackError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(fail)?;
+    let bound = listener.local_addr().map_err(fail)?;
+    // an address that means "all" is none that a client can call
+    let host = match bound.ip() {
+        ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        ip => ip,
+    };
+    let url = format!("http://{}", SocketAddr::new(host, bound.port()));
+    Ok((listener, url))
+}
+
+/// Container names: each is the name of the program that runs as the task.
+fn task_names(definitions: &[serde_json::Value]) -> Vec<String> {
+    definitions
+        .iter()
+        .filter_map(|definition| definition["containerDefinitions"].as_array())
+        .flatten()
+        .filter_map(|container| container["name"].as_str().map(str::to_owned))
+        .collect()
+}
+
+fn no_runner(workspace: &Path) -> StackError {
+    StackError::Build(BuildError::Missing {
+        name: "session-runner".to_owned(),
+        directory: workspace.to_owned(),
+    })
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+impl RunningStack {
+    /// What others may know.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// The bearer token of the stack.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Lines of functions and tasks.
+    #[must_use]
+    pub fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    /// Stops everything and says what it does. Cut short, what is left dies with the process.
+    pub async fn shutdown(self, say: &(dyn Fn(&str) + Send + Sync)) {
+        if let Err(error) = self.state.forget() {
+            tracing::warn!(%error, "cannot remove emulator.json");
+        }
+        say("stopping sessions ...");
+        self.aws.shutdown_within(TASK_STOP).await;
+        say("stopping functions ...");
+        self.lambda.shutdown().await;
+        self.gateway.abort();
+        if let Err(error) = self.gateway.await
+            && !error.is_cancelled()
+        {
+            tracing::error!(%error, "the gateway panicked");
+        }
+        self.model.shutdown().await;
+        say("stopped");
+    }
+}

@@ -1,0 +1,286 @@
+//! The state directory of a stack: who uses it, and how others find the running stack.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+const LOCK: &str = "lock";
+const DESCRIPTION: &str = "emulator.json";
+
+/// Why a state directory cannot be used.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// A running emulator uses it.
+    #[error(
+        "another emulator uses the state directory {}{}; stop it, or give this one another with --state or --ephemeral",
+        directory.display(), holder(*process_id)
+    )]
+    InUse {
+        /// The directory.
+        directory: PathBuf,
+        /// The process that uses it, as far as it said so.
+        process_id: Option<u32>,
+    },
+    /// The operating system refused.
+    #[error("cannot use the state directory: {action} {}", path.display())]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn holder(process_id: Option<u32>) -> String {
+    process_id.map_or(String::new(), |id| format!(" (process {id})"))
+}
+
+/// What `emulator.json` says of a running stack. Holds no secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Description {
+    /// Process of the emulator.
+    pub pid: u32,
+    /// Base address for clients.
+    pub url: String,
+    /// The MCP endpoint.
+    pub mcp_url: String,
+    /// Address of the emulated AWS services.
+    pub aws_url: String,
+    /// Where state is; absent for a stack that keeps none.
+    pub state: Option<PathBuf>,
+    /// Where the logs are.
+    pub logs: PathBuf,
+    /// What answers model calls.
+    pub model: String,
+    /// The claude binary of the sessions.
+    pub claude_path: PathBuf,
+    /// Its version.
+    pub claude_version: String,
+    /// How sessions are kept apart: `namespaces` or `none`.
+    pub isolation: String,
+}
+
+/// A directory that this process alone uses until it is dropped.
+pub struct StateDirectory {
+    path: PathBuf,
+    _lock: Option<File>,
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl StateDirectory {
+    /// Makes the directory when it is missing (mode 0700) and takes its lock, which ends with the
+    /// process however that ends.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let fail = |action, source| StateError::System {
+            action,
+            path: path.to_owned(),
+            source,
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|source| fail("make", source))?;
+        let path = path.canonicalize().map_err(|source| fail("find", source))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
+            .map_err(|source| fail("make private", source))?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path.join(LOCK))
+            .map_err(|source| fail("open the lock of", source))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StateError::InUse {
+                    process_id: read(&path).map(|description| description.pid),
+                    directory: path,
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(fail("lock", source)),
+        }
+        let directory = Self {
+            path,
+            _lock: Some(lock),
+            _temporary: None,
+        };
+        // left by an emulator that was killed
+        directory.forget()?;
+        Ok(directory)
+    }
+
+    /// A directory that is removed when this is dropped.
+    ///
+    /// # Errors
+    /// [`StateError::System`].
+    pub fn temporary() -> Result<Self, StateError> {
+        let temporary = tempfile::Builder::new()
+            .prefix("shannon-")
+            .tempdir()
+            .map_err(|source| StateError::System {
+                action: "make a directory in",
+                path: std::env::temp_dir(),
+                source,
+            })?;
+        Ok(Self {
+            path: temporary.path().to_owned(),
+            _lock: None,
+            _temporary: Some(temporary),
+        })
+    }
+
+    /// Absolute path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it stays when the process ends.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self._temporary.is_none()
+    }
+
+    /// Lets others find the stack, in one step: a reader sees all of it or nothing.
+    ///
+    /// # Errors
+    /// [`StateError::System`].
+    pub fn publish(&self, description: &Description) -> Result<(), StateError> {
+        let path = self.path.join(DESCRIPTION);
+        let beside = self.path.join("emulator.json.new");
+        let written = (|| {
+            let mut options = OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&beside)?;
+            file.write_all(&serde_json::to_vec_pretty(description)?)?;
+            fs::rename(&beside, &path)
+        })();
+        written.map_err(|source| StateError::System {
+            action: "write",
+            path,
+            source,
+        })
+    }
+
+    /// Takes the description away. Doing it again does nothing.
+    ///
+    /// # Errors
+    /// [`StateError::System`].
+    pub fn forget(&self) -> Result<(), StateError> {
+        let path = self.path.join(DESCRIPTION);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StateError::System {
+                action: "remove",
+                path,
+                source,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The stack that runs on a state directory, if one does. Only one whose process holds the lock
+/// counts: a description alone may be left over.
+///
+/// # Errors
+/// [`StateError::System`].
+pub fn running(path: &Path) -> Result<Option<Description>, StateError> {
+    let fail = |source| StateError::System {
+        action: "look at the lock of",
+        path: path.to_owned(),
+        source,
+    };
+    let lock = match File::open(path.join(LOCK)) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fail(error)),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(read(path)),
+        Err(TryLockError::Error(source)) => Err(fail(source)),
+    }
+}
+
+fn read(path: &Path) -> Option<Description> {
+    let text = fs::read(path.join(DESCRIPTION)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn description() -> Description {
+        Description {
+            pid: 4711,
+            url: "http://127.0.0.1:1".into(),
+            mcp_url: "http://127.0.0.1:1/mcp".into(),
+            aws_url: "http://127.0.0.1:2".into(),
+            state: None,
+            logs: "/logs".into(),
+            model: "offline".into(),
+            claude_path: "/claude".into(),
+            claude_version: "1.2.3".into(),
+            isolation: "none".into(),
+        }
+    }
+
+    #[test]
+    fn one_emulator_at_a_time() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("state");
+        assert!(running(&path).unwrap().is_none());
+        let first = StateDirectory::open(&path).unwrap();
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        assert!(running(&path).unwrap().is_none(), "not ready yet");
+        first.publish(&description()).unwrap();
+        assert_eq!(running(&path).unwrap().unwrap().pid, 4711);
+        let message = StateDirectory::open(&path)
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("process 4711") && message.contains("--ephemeral"),
+            "{message}"
+        );
+        drop(first);
+        assert!(
+            running(&path).unwrap().is_none(),
+            "a left-over description is no running stack"
+        );
+        let second = StateDirectory::open(&path).unwrap();
+        assert!(!path.join(DESCRIPTION).exists());
+        second.forget().unwrap();
+    }
+
+    #[test]
+    fn a_temporary_directory_goes() {
+        let directory = StateDirectory::temporary().unwrap();
+        let path = directory.path().to_owned();
+        assert!(path.is_dir() && !directory.is_kept());
+        drop(directory);
+        assert!(!path.exists());
+    }
+}
