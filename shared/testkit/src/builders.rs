@@ -1,0 +1,148 @@
+//! Values that tests start from and change where it matters.
+
+use domain::{
+    Authorized, CommandBody, CommandId, Deployment, EventBody, OwnerId, PermissionMode, Principal,
+    Sequence, SessionId, SessionKey, SessionSpec, State, UnixMillis,
+    authorization::{ReadSessions, Scope, WriteSessions},
+    event::NewEvent,
+    ports::{Append, Clock, IdSource, NewCommand, NewSession},
+    workspace::{Workspace, WorkspaceSource},
+};
+
+/// The owner of that name.
+#[must_use]
+pub fn owner(name: &str) -> OwnerId {
+    OwnerId::of("testkit", name)
+}
+
+/// A caller who may do everything with the owner's sessions, as proof of scope `S`.
+///
+/// # Panics
+/// When `S` is a scope that this builder does not grant.
+#[must_use]
+pub fn caller<S: Scope>(owner: &OwnerId) -> Authorized<S> {
+    let principal = Principal {
+        owner: owner.clone(),
+        scopes: [ReadSessions::NAME, WriteSessions::NAME]
+            .map(ToOwned::to_owned)
+            .to_vec(),
+    };
+    match principal.authorize() {
+        Ok(authorized) => authorized,
+        Err(missing) => panic!("{missing}"),
+    }
+}
+
+/// The default limits.
+#[must_use]
+pub fn deployment() -> Deployment {
+    Deployment {
+        max_sessions: 100,
+        max_sessions_per_owner: 20,
+        max_queued_messages: 100,
+        max_turns: 100,
+        max_budget_usd: 10.0,
+        allow_bypass_permissions: false,
+        workspace_roots: Vec::new(),
+        max_upload_bytes: 100 << 20,
+        upload_url_seconds: 900,
+        wait_default_seconds: 25,
+        wait_max_seconds: 50,
+        response_budget_characters: 8_000,
+        lease_milliseconds: 10_000,
+        retention_days: 90,
+        session_token_seconds: 900,
+    }
+}
+
+/// An empty workspace in review mode.
+#[must_use]
+pub fn spec() -> SessionSpec {
+    SessionSpec {
+        workspace: Workspace {
+            source: WorkspaceSource::Empty,
+            subdirectory: None,
+        },
+        model: None,
+        permission_mode: PermissionMode::Review,
+        max_turns: 100,
+        max_budget_usd: 10.0,
+        system_prompt_addition: None,
+        tags: Vec::new(),
+    }
+}
+
+/// A message without attachments.
+#[must_use]
+pub fn message(text: &str) -> CommandBody {
+    CommandBody::Message {
+        text: text.to_owned(),
+        attachments: Vec::new(),
+    }
+}
+
+/// A new session of that owner with the first message `first`, now.
+pub fn new_session<P: Clock + IdSource>(ports: &P, owner: &OwnerId) -> NewSession {
+    NewSession {
+        key: SessionKey {
+            owner: owner.clone(),
+            session: SessionId::from_random(ports.random()),
+        },
+        spec: spec(),
+        title: "first".to_owned(),
+        first_message: (CommandId::from_random(ports.random()), message("first")),
+        client_token: None,
+        now: ports.now(),
+        max_sessions: 1_000_000,
+        max_sessions_per_owner: 1_000,
+    }
+}
+
+/// A message to accept, now.
+///
+/// # Panics
+/// When `id` is no command id.
+pub fn new_command<P: Clock>(ports: &P, id: &str, body: CommandBody) -> NewCommand {
+    let id = match CommandId::parse(id) {
+        Ok(id) => id,
+        Err(error) => panic!("{error}"),
+    };
+    NewCommand {
+        id,
+        body,
+        now: ports.now(),
+        max_queued: 100,
+    }
+}
+
+/// An event of turn 1.
+#[must_use]
+pub fn event(time: UnixMillis, body: EventBody) -> NewEvent {
+    NewEvent {
+        turn: 1,
+        time,
+        cause: None,
+        body,
+    }
+}
+
+/// An append of `bodies` from `first` on, with a new request token, that leaves the session
+/// running and renews the lease for 10 s.
+pub fn append<P: Clock + IdSource>(ports: &P, first: Sequence, bodies: Vec<EventBody>) -> Append {
+    let now = ports.now();
+    Append {
+        request_token: CommandId::from_random(ports.random()).to_string(),
+        first,
+        events: bodies.into_iter().map(|body| event(now, body)).collect(),
+        state: State::Running,
+        turn: 1,
+        lease_until: now.plus(10_000),
+        take: Vec::new(),
+        finish: Vec::new(),
+        total_cost_usd: 0.0,
+        claude_session_id: None,
+        end_reason: None,
+        only_if_inbox_empty: false,
+        now,
+    }
+}

@@ -1,0 +1,219 @@
+//! Every port in memory.
+
+mod directory;
+mod inbox;
+mod log;
+mod outside;
+mod world;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use domain::{
+    Command, Event, Head, OwnerId, SessionKey, UnixMillis, UploadId,
+    ports::{Clock, IdSource, Unavailable},
+};
+
+use crate::{FakeClock, Random, scheduler::yield_once};
+
+pub use world::StartedTask;
+use world::World;
+
+/// When an injected fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultTime {
+    /// The call fails and had no effect.
+    Before,
+    /// The call had its effect, and its answer is lost.
+    After,
+}
+
+/// Every port in memory, with faults on demand. Clones share the world.
+///
+/// Each port call lets others run once before its effect, which itself is atomic.
+#[derive(Clone, Debug)]
+pub struct Fake {
+    inner: Arc<Mutex<Inner>>,
+    clock: FakeClock,
+}
+
+#[derive(Debug)]
+struct Inner {
+    world: World,
+    random: Random,
+    calls: usize,
+    fault: Option<(usize, FaultTime)>,
+    /// One in so many calls fails, before or after its effect.
+    unreliable: Option<(u64, Random)>,
+}
+
+impl Fake {
+    /// An empty world whose ids follow from `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            inner: Arc::new(Mutex::new(Inner {
+                world: World::default(),
+                random: Random::new(seed),
+                calls: 0,
+                fault: None,
+                unreliable: None,
+            })),
+            clock: FakeClock::default(),
+        }
+    }
+
+    /// The clock of this world.
+    #[must_use]
+    pub const fn clock(&self) -> &FakeClock {
+        &self.clock
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the `n`-th port call from now on (from 1) fail, once.
+    pub fn fail_call(&self, n: usize, time: FaultTime) {
+        let mut inner = self.lock();
+        inner.fault = Some((inner.calls + n, time));
+    }
+
+    /// Lets one in `times` port calls fail, chosen by `seed`.
+    pub fn fail_at_random(&self, times: u64, seed: u64) {
+        self.lock().unreliable = Some((times, Random::new(seed)));
+    }
+
+    /// Takes planned faults back; says whether one had not struck yet.
+    pub fn no_more_faults(&self) -> bool {
+        let mut inner = self.lock();
+        inner.unreliable = None;
+        inner.fault.take().is_some()
+    }
+
+    /// Port calls so far (clock and randomness do not count).
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.lock().calls
+    }
+
+    /// A port call: lets others run, then has its effect at once, unless a fault strikes.
+    async fn call<T, E: From<Unavailable>>(
+        &self,
+        name: &'static str,
+        effect: impl FnOnce(&mut World) -> Result<T, E>,
+    ) -> Result<T, E> {
+        yield_once().await;
+        let mut inner = self.lock();
+        inner.calls += 1;
+        let fault = match inner.fault {
+            Some((call, time)) if call == inner.calls => {
+                inner.fault = None;
+                Some(time)
+            }
+            _ => None,
+        };
+        let fault = fault.or_else(|| {
+            let (times, random) = inner.unreliable.as_mut()?;
+            let strikes = random.one_in(*times);
+            let time = if random.one_in(2) {
+                FaultTime::Before
+            } else {
+                FaultTime::After
+            };
+            strikes.then_some(time)
+        });
+        let failed = || {
+            E::from(Unavailable {
+                attempted: name,
+                outcome_unknown: true,
+                source: "an injected fault".into(),
+            })
+        };
+        match fault {
+            Some(FaultTime::Before) => Err(failed()),
+            Some(FaultTime::After) => {
+                // The effect's own refusal is lost like everything else in the answer.
+                drop(effect(&mut inner.world));
+                Err(failed())
+            }
+            None => effect(&mut inner.world),
+        }
+    }
+
+    /// A head, looked at without a port call.
+    #[must_use]
+    pub fn peek_head(&self, key: &SessionKey) -> Option<Head> {
+        let inner = self.lock();
+        Some(inner.world.sessions.get(key)?.head.clone())
+    }
+
+    /// The whole log, looked at without a port call.
+    #[must_use]
+    pub fn peek_events(&self, key: &SessionKey) -> Vec<Event> {
+        let inner = self.lock();
+        let session = inner.world.sessions.get(key);
+        session.map(|it| it.events.clone()).unwrap_or_default()
+    }
+
+    /// All commands, looked at without a port call.
+    #[must_use]
+    pub fn peek_commands(&self, key: &SessionKey) -> Vec<Command> {
+        let inner = self.lock();
+        let session = inner.world.sessions.get(key);
+        session.map(|it| it.commands.clone()).unwrap_or_default()
+    }
+
+    /// All sessions, by key.
+    #[must_use]
+    pub fn session_keys(&self) -> Vec<SessionKey> {
+        self.lock().world.sessions.keys().cloned().collect()
+    }
+
+    /// Slots in use: of the deployment, and of each owner.
+    #[must_use]
+    pub fn slots(&self) -> (u32, BTreeMap<OwnerId, u32>) {
+        let inner = self.lock();
+        (
+            inner.world.deployment_slots,
+            inner.world.owner_slots.clone(),
+        )
+    }
+
+    /// Tasks that were started, in order.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<StartedTask> {
+        self.lock().world.tasks.clone()
+    }
+
+    /// The file of an upload arrives, as if the client had sent it.
+    pub fn deliver_upload(&self, owner: &OwnerId, id: &UploadId) {
+        let mut inner = self.lock();
+        if let Some((_, arrived)) = inner.world.uploads.get_mut(&(owner.clone(), id.clone())) {
+            *arrived = true;
+        }
+    }
+}
+
+impl Clock for Fake {
+    fn now(&self) -> UnixMillis {
+        self.clock.now()
+    }
+
+    async fn sleep(&self, milliseconds: u64) {
+        self.clock.sleep(milliseconds).await;
+    }
+}
+
+impl IdSource for Fake {
+    fn random(&self) -> [u8; 17] {
+        let mut inner = self.lock();
+        let mut bytes = [0; 17];
+        for byte in &mut bytes {
+            *byte = inner.random.next().to_le_bytes()[0];
+        }
+        bytes
+    }
+}

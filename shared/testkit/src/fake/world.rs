@@ -1,0 +1,95 @@
+//! What the fake remembers.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    Command, CommandState, Event, FencingToken, Head, OwnerId, Sequence, SessionId, SessionKey,
+    UploadId, event::NewEvent, ports::LiveText, upload::Upload,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct World {
+    pub(super) sessions: BTreeMap<SessionKey, Session>,
+    /// Session and request digest by owner and client token.
+    pub(super) creations: BTreeMap<(OwnerId, String), (SessionId, String)>,
+    pub(super) deployment_slots: u32,
+    pub(super) owner_slots: BTreeMap<OwnerId, u32>,
+    pub(super) uploads: BTreeMap<(OwnerId, UploadId), (Upload, bool)>,
+    pub(super) tasks: Vec<StartedTask>,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) head: Head,
+    pub(super) events: Vec<Event>,
+    /// In order of their ordinals, without gaps.
+    pub(super) commands: Vec<Command>,
+    pub(super) live: Option<LiveText>,
+    /// Request token of the newest append.
+    pub(super) append_token: Option<String>,
+}
+
+/// A task that was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartedTask {
+    /// Its name.
+    pub name: String,
+    /// For which session.
+    pub key: SessionKey,
+    /// For the runner after this fence.
+    pub fence: FencingToken,
+    /// Why it was stopped, if it was.
+    pub stopped: Option<String>,
+}
+
+impl Session {
+    /// Appends to the log and moves the head's sequence.
+    pub(super) fn log(&mut self, fence: FencingToken, events: &[NewEvent]) {
+        for event in events {
+            let sequence = self.head.last_sequence.next();
+            self.events.push(Event {
+                sequence,
+                fence,
+                turn: event.turn,
+                time: event.time,
+                cause: event.cause.clone(),
+                body: event.body.clone(),
+                whole_body_bytes: None,
+            });
+            self.head.last_sequence = sequence;
+        }
+    }
+
+    /// The command with that ordinal.
+    pub(super) fn command(&mut self, ordinal: u64) -> Option<&mut Command> {
+        let index = usize::try_from(ordinal.checked_sub(1)?).ok()?;
+        self.commands.get_mut(index)
+    }
+
+    /// The last command directly after `ordinal` up to which all are withdrawn.
+    pub(super) fn passed_withdrawn(&self, ordinal: u64) -> u64 {
+        self.commands
+            .iter()
+            .filter(|command| command.ordinal > ordinal)
+            .take_while(|command| command.state == CommandState::Withdrawn)
+            .last()
+            .map_or(ordinal, |command| command.ordinal)
+    }
+
+    /// Events after a sequence.
+    pub(super) fn events_after(&self, after: Sequence) -> impl Iterator<Item = &Event> {
+        self.events
+            .iter()
+            .filter(move |event| event.sequence > after)
+    }
+}
+
+impl World {
+    /// Frees the slots of a session that ends.
+    pub(super) fn free_slots(&mut self, owner: &OwnerId) {
+        self.deployment_slots = self.deployment_slots.saturating_sub(1);
+        if let Some(used) = self.owner_slots.get_mut(owner) {
+            *used = used.saturating_sub(1);
+        }
+    }
+}
