@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use boa_engine::{Context, Source};
 use e2e::checkout;
+use protocol::{Class, METHODS};
 use serde_json::{Value, json};
 
 use super::names::{template, template_functions};
@@ -79,6 +80,30 @@ fn the_edge_sends_each_method_to_its_class() {
             assert_eq!(edge.modern(method), format!("/mcp/{class}"), "{method}");
         }
     }
+}
+
+/// The product's own table, less the classes that have no function yet: those stay on `/mcp`.
+#[test]
+fn the_table_of_the_functions_is_that_of_the_map() {
+    let functions = checkout::directories("functions");
+    let mut edge = Edge::load();
+    let mut with_function: Vec<(&str, &[&str])> = Vec::new();
+    for (class, methods) in METHODS {
+        let deployed = functions.contains(class.as_str());
+        for method in methods {
+            assert_eq!(Class::of(method), class);
+            let path = if deployed {
+                format!("/mcp/{}", class.as_str())
+            } else {
+                "/mcp".to_owned()
+            };
+            assert_eq!(edge.modern(method), path, "{method}");
+        }
+        if deployed {
+            with_function.push((class.as_str(), methods));
+        }
+    }
+    assert_eq!(with_function, CLASSES);
 }
 
 #[test]
