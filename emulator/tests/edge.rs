@@ -1,5 +1,7 @@
 //! The real edge function file, and how functions that misbehave are contained.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,

@@ -154,7 +154,8 @@ fn a_bad_parameter_is_named_and_its_value_is_not_shown() {
 }
 
 fn refusal(text: &str) -> String {
-    parse(text, &BTreeMap::new(), "s").unwrap_err().to_string()
+    let stack = parse(text, &BTreeMap::new(), "s");
+    stack.expect_err("it is refused").to_string()
 }
 
 #[test]

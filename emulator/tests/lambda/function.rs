@@ -1,5 +1,8 @@
-//! The function that the emulator's tests run: a real one, on the unmodified runtime, that can be
-//! told to misbehave. `ECHO_KIND` says which kind of function it is.
+//! The function that these tests run: a real one, on the unmodified runtime, that can be told to
+//! misbehave. It lives in the tests' own binary, which is started again as the function's process,
+//! so that it is always built with them. `ECHO_KIND` says which kind of function it is.
+
+#![expect(clippy::print_stdout, reason = "what it prints is its log")]
 
 use std::{
     collections::BTreeMap,
@@ -20,21 +23,31 @@ use serde_json::{Value, json};
 
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+/// No test of its own: what a function's process runs.
+#[test]
+fn process() {
+    if let Ok(kind) = std::env::var("ECHO_KIND") {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build().unwrap();
+        runtime.block_on(run(&kind)).unwrap();
+    }
+}
+
+async fn run(kind: &str) -> Result<(), Error> {
     println!("starting");
     eprintln!("on standard error");
-    match std::env::var("ECHO_KIND").as_deref() {
-        Ok("streaming") => lambda_http::run_with_streaming_response(service_fn(streaming)).await,
-        Ok("buffered") => lambda_http::run(service_fn(buffered)).await,
-        Ok("authorizer") => lambda_runtime::run(lambda_runtime::service_fn(authorizer)).await,
-        Ok("exit") => std::process::exit(3),
-        Ok("init_error") => {
+    match kind {
+        "streaming" => lambda_http::run_with_streaming_response(service_fn(streaming)).await,
+        "buffered" => lambda_http::run(service_fn(buffered)).await,
+        "authorizer" => lambda_runtime::run(lambda_runtime::service_fn(authorizer)).await,
+        "exit" => std::process::exit(3),
+        "init_error" => {
             init_error();
             std::process::exit(1)
         }
-        Ok("hang") => std::future::pending().await,
-        _ => lambda_runtime::run(lambda_runtime::service_fn(event)).await,
+        "hang" => std::future::pending().await,
+        "event" => lambda_runtime::run(lambda_runtime::service_fn(event)).await,
+        other => panic!("there is no kind {other}"),
     }
 }
 
