@@ -1,8 +1,10 @@
 """What a person with boto3 does to the emulator. Prints "all checks passed", or fails."""
 
 import io
+import json
 import sys
 import threading
+import urllib.error
 import urllib.request
 
 import boto3
@@ -80,6 +82,15 @@ urllib.request.urlopen(request).read()
 url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "up"}, ExpiresIn=60)
 assert urllib.request.urlopen(url).read() == b"through a URL"
 
+# A refused upload is answered, not cut off, though this client sends all of it first.
+request = urllib.request.Request(url.replace("up", "other"), data=bytes(30 << 20), method="PUT")
+try:
+    urllib.request.urlopen(request)
+except urllib.error.HTTPError as error:
+    assert error.code == 403, error
+else:
+    raise AssertionError("403 expected")
+
 # Versions and many deletions.
 versions = s3.list_object_versions(Bucket=bucket, Prefix="k")["Versions"]
 assert len(versions) == 1 and versions[0]["IsLatest"], versions
@@ -131,5 +142,15 @@ ecs.get_waiter("tasks_stopped").wait(
 stopped = ecs.describe_tasks(cluster=cluster, tasks=[task])["tasks"][0]
 assert stopped["stopCode"] == "UserInitiated" and stopped["stoppedReason"] == "seen enough", stopped
 refused("ClusterNotFoundException", ecs.list_tasks, cluster="none")
+
+# Lambda's control API goes to whoever runs the functions, checked and with the caller's name.
+client = boto3.client("lambda")
+name = "arn:aws:lambda:us-east-1:000000000000:function:test-call"
+answer = client.invoke(FunctionName=name, Payload=b'{"a": 1}')
+told = json.loads(answer["Payload"].read())
+assert told["path"].startswith("/2015-03-31/functions/arn") and told["path"].endswith("/invocations")
+assert told["body"] == '{"a": 1}' and told["principal"] == "Some(Operator)", told
+stranger = boto3.client("lambda", aws_access_key_id="AKIAAAAAAAAAAAAAAAAA", aws_secret_access_key="x")
+refused("UnrecognizedClientException", stranger.invoke, FunctionName="test-call")
 
 print("all checks passed")

@@ -181,6 +181,20 @@ pub(crate) struct Wanted<'a> {
     pub(crate) program: Option<PathBuf>,
 }
 
+/// Stands for the functions: says which path was called with what, by whom.
+fn functions_router() -> axum::Router {
+    use axum::{Json, extract::Request};
+    axum::Router::new().fallback(|request: Request| async move {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Json(serde_json::json!({
+            "path": parts.uri.path(),
+            "body": String::from_utf8_lossy(&body),
+            "principal": format!("{:?}", parts.extensions.get::<Principal>()),
+        }))
+    })
+}
+
 /// A running endpoint.
 pub(crate) struct Aws {
     pub(crate) running: RunningAws,
@@ -207,7 +221,7 @@ impl Aws {
                 credentials: credentials.clone(),
                 stack: &stack(wanted.parameters),
                 invoker: Arc::new(functions.clone()),
-                lambda: None,
+                lambda: Some(functions_router()),
                 task_programs: BTreeMap::from([("runner".to_owned(), program)]),
                 logs: Logs::new(None).unwrap(),
                 test_hooks: !wanted.without_hooks,

@@ -94,7 +94,7 @@ async fn only_keys_we_issued_are_let_in() {
         .await
         .unwrap_err();
     assert_eq!(code(&refused), "SignatureDoesNotMatch");
-    assert!(refused.as_service_error().unwrap().request_id().is_none());
+    assert!(refused.as_service_error().unwrap().request_id().is_some());
     let response = reqwest::get(format!("{url}/{BUCKET}/k")).await.unwrap();
     assert_eq!(response.status(), 403);
     assert!(response.text().await.unwrap().contains("AccessDenied"));

@@ -14,11 +14,13 @@ mod objects;
 mod operations;
 mod properties;
 mod reading;
+mod upload;
 mod uploads;
 
 use std::path::Path;
 
-use axum::{body::Body, extract::Request, response::Response};
+use axum::{body::Body, response::Response};
+use http::Request;
 use s3s::{
     S3Error, S3ErrorCode, S3Result,
     access::{S3Access, S3AccessContext},
@@ -30,6 +32,7 @@ use s3s::{
 use self::{
     files::Files,
     metadata::{Metadata, now},
+    upload::Upload,
 };
 use super::{
     calls::{Call, Calls},
@@ -106,9 +109,13 @@ impl ObjectService {
     }
 
     /// Answers one request. A failure of the protocol layer itself is a 500.
-    pub(super) async fn answer(&self, request: Request) -> Response {
-        let request = request.map(s3s::Body::http_body_unsync);
-        match self.0.call(request).await {
+    pub(super) async fn answer(&self, request: Request<Body>) -> Response {
+        // Who waits for "100 Continue" sends nothing before it, so there is nothing to drain.
+        let waits = request.headers().contains_key(http::header::EXPECT);
+        let (parts, body) = request.into_parts();
+        let upload = Upload::new(body);
+        let body = s3s::Body::http_body_unsync(upload.clone());
+        let mut response = match self.0.call(Request::from_parts(parts, body)).await {
             Ok(response) => response.map(Body::new),
             Err(error) => {
                 tracing::error!(?error, "S3 request failed");
@@ -116,7 +123,15 @@ impl ObjectService {
                 *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
                 response
             }
+        };
+        if !response.status().is_success() && !waits {
+            upload.drain().await;
         }
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        if let Ok(id) = http::HeaderValue::try_from(id) {
+            response.headers_mut().insert("x-amz-request-id", id);
+        }
+        response
     }
 }
 
