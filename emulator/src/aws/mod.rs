@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::Request};
+use axum::{Router, extract::Request, serve::ListenerExt};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +47,10 @@ use self::{
 };
 use crate::{credentials::Credentials, invoker::Invoker, process::Logs, template::Stack};
 
+/// How often expired items are looked for in DynamoDB; AWS promises only "within a few days".
+const SWEEP: Duration = Duration::from_secs(60);
+/// The same, where tests wait for it.
+const SWEEP_IN_TESTS: Duration = Duration::from_secs(1);
 /// How long requests in flight have at the end.
 const DRAIN: Duration = Duration::from_secs(2);
 /// How long events of stopped tasks have to be delivered at the end.
@@ -69,7 +73,8 @@ pub struct AwsOptions<'a> {
     pub task_programs: BTreeMap<String, PathBuf>,
     /// Where tasks print.
     pub logs: Logs,
-    /// Whether `/_emulator/faults` and `/_emulator/schedules/<function>` exist. For tests.
+    /// For tests: `/_emulator/faults` and `/_emulator/schedules/<function>` exist, and expired items
+    /// go within a second instead of a minute.
     pub test_hooks: bool,
 }
 
@@ -205,13 +210,24 @@ impl AwsEndpoint {
         let stop = CancellationToken::new();
         let stopping = stop.clone().cancelled_owned();
         let mut server = JoinSet::new();
+        // An answer is often two writes, head and body: the second must not wait 40 ms for the
+        // acknowledgement of the first.
+        let listener = self.listener.tap_io(|connection| {
+            if let Err(error) = connection.set_nodelay(true) {
+                tracing::debug!(%error, "a connection will be slow");
+            }
+        });
         server.spawn(async move {
-            axum::serve(self.listener, router)
+            axum::serve(listener, router)
                 .with_graceful_shutdown(stopping)
                 .await
         });
         let mut background = JoinSet::new();
-        background.spawn(documents.sweep_for_ever());
+        background.spawn(documents.sweep_for_ever(if options.test_hooks {
+            SWEEP_IN_TESTS
+        } else {
+            SWEEP
+        }));
         for schedule in bus.schedules() {
             background.spawn(schedule);
         }

@@ -14,9 +14,6 @@ use http::{HeaderValue, StatusCode, header};
 use self::threads::Threads;
 use crate::template::TableResource;
 
-/// How often expired items are looked for. AWS promises "within a few days"; here tests should see it.
-const SWEEP: Duration = Duration::from_secs(5);
-
 /// An engine that speaks DynamoDB's JSON. Calls block.
 trait DocumentDatabase: Send + Sync + 'static {
     /// Does one operation, by its API name.
@@ -109,7 +106,7 @@ impl DocumentService {
 
     /// Answers one request whose sender is known.
     pub(super) async fn answer(&self, operation: &str, body: bytes::Bytes) -> Response {
-        respond(&self.threads.execute(operation, body).await)
+        respond(self.threads.execute(operation, body).await)
     }
 
     /// What DynamoDB answers when it is told to fail.
@@ -119,12 +116,12 @@ impl DocumentService {
         } else {
             400
         };
-        respond(&Answer::error(status, code, message))
+        respond(Answer::error(status, code, message))
     }
 
-    /// Deletes expired items until cancelled by being dropped.
-    pub(super) async fn sweep_for_ever(self) {
-        let mut ticks = tokio::time::interval(SWEEP);
+    /// Deletes expired items, once per `period`, until dropped.
+    pub(super) async fn sweep_for_ever(self, period: Duration) {
+        let mut ticks = tokio::time::interval(period);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -137,8 +134,8 @@ impl DocumentService {
     }
 }
 
-fn respond(answer: &Answer) -> Response {
-    let mut response = Response::new(Body::from(answer.body.clone()));
+fn respond(answer: Answer) -> Response {
+    let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() =
         StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(

@@ -27,6 +27,7 @@ impl ObjectStore {
         request: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let input = request.input;
+        whole_object(input.part_number)?;
         let conditions = ReadConditions {
             if_match: input.if_match,
             if_none_match: input.if_none_match,
@@ -93,6 +94,7 @@ impl ObjectStore {
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
         let input = request.input;
+        whole_object(input.part_number)?;
         let conditions = ReadConditions {
             if_match: input.if_match,
             if_none_match: input.if_none_match,
@@ -226,4 +228,15 @@ fn shown_checksums(wanted: bool, properties: &Properties) -> Checksums {
     } else {
         Checksums::default()
     }
+}
+
+// Parts are joined when an upload is completed, so there are none to be read.
+fn whole_object(part: Option<i32>) -> S3Result<()> {
+    if part.is_some() {
+        return Err(s3_error!(
+            NotImplemented,
+            "the emulator reads objects by range, not by part number"
+        ));
+    }
+    Ok(())
 }
