@@ -9,6 +9,7 @@
 //! bandwidth limit of a stream after its first 10 MB.
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -19,11 +20,15 @@ use axum::{
     body::Body,
     extract::{ConnectInfo, Request, State},
     response::Response,
+    serve::ListenerExt,
 };
 use bytes::Bytes;
 use http::{StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     edge::EdgeFunction,
@@ -73,9 +78,24 @@ struct Gateway {
     options: GatewayOptions,
 }
 
-/// The API as a service for a public listener. Serve it with connection information
-/// (`into_make_service_with_connect_info::<SocketAddr>()`) so that functions see the client's
-/// address; without it they see the loopback address.
+/// Serves the API on a public listener until the future is dropped. Without this (a router in a
+/// server of another kind) functions see the loopback address as that of every client.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener.tap_io(send_at_once), service).await
+}
+
+/// Small pieces of a stream are not held back until the other side has acknowledged earlier ones.
+pub(crate) fn send_at_once(connection: &mut TcpStream) {
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::debug!(%error, "a connection may delay small pieces");
+    }
+}
+
+/// The API as a service, for [`serve`].
 pub fn router(stack: &Stack, lambda: Lambda, options: GatewayOptions) -> Router {
     let gateway = Gateway {
         stage: stack.stage.clone(),

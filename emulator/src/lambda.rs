@@ -29,6 +29,7 @@ use crate::{
     credentials::Credentials, invoker::Invoker, process::Logs, template::FunctionResource,
 };
 
+mod connection;
 mod control;
 mod environment;
 mod instance;
@@ -187,6 +188,7 @@ impl Lambda {
             stop: CancellationToken::new(),
         }));
         let router = runtime_api::router(lambda.clone()).merge(lambda.control());
+        let listener = connection::Prompt(listener);
         let stop = lambda.0.stop.clone();
         tokio::spawn(async move {
             tokio::select! {

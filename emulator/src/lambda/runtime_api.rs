@@ -214,9 +214,10 @@ async fn stream(function: &Function, id: &str, request_id: &str, mut body: Body)
             }
         }
     }
-    // Finished first: the caller may come back with the next request at once.
+    // Finished first: the caller may come back with the next request at once. And the function is
+    // done whether or not a slow reader has taken everything.
     function.pool().finished(id, request_id);
-    drop(pieces.send(last).await);
+    tokio::spawn(async move { drop(pieces.send(last).await) });
     accepted()
 }
 

@@ -1,10 +1,10 @@
 //! API Gateway in front of real functions: events, authorizer, streaming, limits and refusals.
 
 use crate::echo::{Gate, function, start};
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use emulator::{
-    gateway::{GatewayOptions, router},
+    gateway::{GatewayOptions, router, serve},
     lambda::Lambda,
     template::{Stack, parse},
 };
@@ -66,7 +66,7 @@ impl Served {
     }
 }
 
-async fn serve(options: GatewayOptions) -> Served {
+async fn start_with(options: GatewayOptions) -> Served {
     let stack: Stack = parse(TEMPLATE, &Default::default(), "test").unwrap();
     let functions = stack.functions.iter().map(|resource| {
         let mut function = function(&resource.name, &resource.name);
@@ -77,8 +77,7 @@ async fn serve(options: GatewayOptions) -> Served {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let service = router(&stack, lambda.clone(), options);
-    let service = service.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async move { axum::serve(listener, service).await });
+    tokio::spawn(serve(listener, service));
     Served {
         url,
         lambda,
@@ -103,7 +102,7 @@ async fn refused(request: RequestBuilder, status: u16, body: &str, error: &str) 
 
 #[tokio::test]
 async fn a_function_sees_the_request_as_lambda_http_understands_it() {
-    let served = serve(GatewayOptions::default()).await;
+    let served = start_with(GatewayOptions::default()).await;
     let seen = json(
         served
             .post("/open?q=a%20b&q=c%26d&flag")
@@ -148,7 +147,7 @@ async fn a_function_sees_the_request_as_lambda_http_understands_it() {
 
 #[tokio::test]
 async fn literal_paths_win_over_parameters_and_those_over_greedy_ones() {
-    let served = serve(GatewayOptions::default()).await;
+    let served = start_with(GatewayOptions::default()).await;
     let parameters = async |request| json(request).await["path_parameters"].clone();
     assert_eq!(
         parameters(served.get("/items/a%2Fb+c")).await,
@@ -181,7 +180,7 @@ async fn literal_paths_win_over_parameters_and_those_over_greedy_ones() {
 
 #[tokio::test]
 async fn the_authorizer_decides_and_its_answer_is_kept() {
-    let served = serve(GatewayOptions::default()).await;
+    let served = start_with(GatewayOptions::default()).await;
     let with = |path: &str, token: &str| served.get(path).header("Authorization", token);
     let unauthorized = (r#"{"message":"Unauthorized"}"#, "UnauthorizedException");
     for request in [served.get("/closed"), with("/closed", "")] {
@@ -236,7 +235,7 @@ async fn the_authorizer_decides_and_its_answer_is_kept() {
 
 #[tokio::test]
 async fn answers_keep_their_headers_and_lose_those_that_are_the_gateways() {
-    let served = serve(GatewayOptions::default()).await;
+    let served = start_with(GatewayOptions::default()).await;
     for path in ["/open", "/stream"] {
         let response = served.get(path).send().await.unwrap();
         let headers = response.headers();
@@ -262,7 +261,7 @@ async fn read_to_the_end(mut response: Response) -> Result<usize, reqwest::Error
 
 #[tokio::test]
 async fn the_first_byte_of_a_stream_leaves_when_the_function_writes_it() {
-    let served = serve(GatewayOptions::default()).await;
+    let served = start_with(GatewayOptions::default()).await;
     let gate = Gate::new().await;
     let request = served.get("/stream").header("x-gate", gate.address());
     let mut response = request.send().await.unwrap();
@@ -279,7 +278,7 @@ async fn the_first_byte_of_a_stream_leaves_when_the_function_writes_it() {
 
 #[tokio::test]
 async fn a_client_that_leaves_costs_no_instance() {
-    let served = serve(GatewayOptions::default()).await;
+    let served = start_with(GatewayOptions::default()).await;
     let gate = Gate::new().await;
     let request = served.get("/stream").header("x-gate", gate.address());
     let mut response = request.send().await.unwrap();
@@ -305,7 +304,7 @@ async fn a_client_that_leaves_costs_no_instance() {
 
 #[tokio::test]
 async fn functions_that_fail_are_bad_gateways() {
-    let served = serve(GatewayOptions::default()).await;
+    let served = start_with(GatewayOptions::default()).await;
     for path in ["/open", "/stream"] {
         let request = served.get(path).header("x-fail", "1");
         let body = r#"{"message": "Internal server error"}"#;
@@ -332,7 +331,7 @@ async fn a_buffered_route_ends_at_its_time_and_a_function_that_goes_on_is_left_a
         buffered: Duration::from_millis(1500),
         ..GatewayOptions::default()
     };
-    let served = serve(options).await;
+    let served = start_with(options).await;
     let gate = Gate::new().await;
     let before = json(served.get("/open")).await;
     let request = served.get("/open").header("x-gate", gate.address());
@@ -355,8 +354,8 @@ async fn a_stream_ends_at_its_time_or_when_it_is_silent_for_too_long() {
         silent: Duration::from_millis(200),
         ..GatewayOptions::default()
     };
-    let silent = serve(options).await;
-    let whole = serve(GatewayOptions::default()).await;
+    let silent = start_with(options).await;
+    let whole = start_with(GatewayOptions::default()).await;
     for (served, path) in [(&silent, "/stream"), (&whole, "/short")] {
         let gate = Gate::new().await;
         let request = served.get(path).header("x-gate", gate.address());
@@ -379,7 +378,7 @@ async fn a_stream_ends_at_its_time_or_when_it_is_silent_for_too_long() {
 
 #[tokio::test]
 async fn requests_have_limits() {
-    let served = serve(GatewayOptions::default()).await;
+    let served = start_with(GatewayOptions::default()).await;
     let mebibytes = |count: usize| "x".repeat(count * 1024 * 1024);
     let body = r#"{"message":"Request Too Long"}"#;
     for size in [7, 11] {
