@@ -1,0 +1,270 @@
+//! In front of rmcp: what its HTTP layer refuses with plain text, accepts too freely, or cannot
+//! know (the request class). After this, headers are in the form it expects and the body is one
+//! JSON-RPC message.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use serde_json::Value;
+
+use crate::Class;
+use crate::answer::{
+    Body, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR,
+    error_response,
+};
+
+/// First version whose requests repeat their method in a header.
+const MODERN: &str = "2026-07-28";
+
+/// A request that may be given to rmcp.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// With normalised headers; the body is what was checked, written again.
+    pub(crate) request: Request<Bytes>,
+    /// JSON-RPC id.
+    pub(crate) id: Value,
+    /// JSON-RPC method.
+    pub(crate) method: String,
+    /// Name of the tool, for `tools/call`.
+    pub(crate) tool: Option<String>,
+    /// It says that it is of 2026-07-28 or later.
+    pub(crate) modern: bool,
+}
+
+/// What the front decides.
+pub(crate) enum Front {
+    /// Go on.
+    Request(Box<Checked>),
+    /// Notifications change nothing here: requests are not tied to each other, and a client that
+    /// stops waiting closes its connection.
+    Notification,
+    /// Answered already.
+    Refused(Response<Body>),
+}
+
+/// Checks a request of this class.
+pub(crate) fn check(class: Class, max_body_bytes: usize, request: Request<Bytes>) -> Front {
+    match read(class, max_body_bytes, request) {
+        Ok(front) => front,
+        Err(refused) => Front::Refused(*refused),
+    }
+}
+
+type Refusal = Box<Response<Body>>;
+
+fn refuse<T>(status: StatusCode, id: &Value, code: i64, message: &str) -> Result<T, Refusal> {
+    Err(Box::new(error_response(status, id, code, message)))
+}
+
+fn read(
+    class: Class,
+    max_body_bytes: usize,
+    mut request: Request<Bytes>,
+) -> Result<Front, Refusal> {
+    const BAD: StatusCode = StatusCode::BAD_REQUEST;
+    let none = Value::Null;
+    if request.method() != Method::POST {
+        let mut refused = error_response(
+            StatusCode::METHOD_NOT_ALLOWED,
+            &none,
+            INVALID_REQUEST,
+            "only POST is served here: there are no streams to resume and no sessions to delete",
+        );
+        refused
+            .headers_mut()
+            .insert(http::header::ALLOW, HeaderValue::from_static("POST"));
+        return Err(Box::new(refused));
+    }
+    if !is_json(request.headers()) {
+        return refuse(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            &none,
+            INVALID_REQUEST,
+            "Content-Type must be application/json",
+        );
+    }
+    if !accepts(request.headers()) {
+        return refuse(
+            StatusCode::NOT_ACCEPTABLE,
+            &none,
+            INVALID_REQUEST,
+            "Accept must allow application/json or text/event-stream",
+        );
+    }
+    if request.body().len() > max_body_bytes {
+        let message = format!(
+            "the request has {} bytes and may have {max_body_bytes}; send files with create_upload",
+            request.body().len()
+        );
+        return refuse(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &none,
+            INVALID_REQUEST,
+            &message,
+        );
+    }
+    let message: Value = match serde_json::from_slice(request.body()) {
+        Ok(message) => message,
+        Err(_) if request.body().is_empty() => {
+            return refuse(
+                BAD,
+                &none,
+                PARSE_ERROR,
+                "the body is empty; send one JSON-RPC request",
+            );
+        }
+        // The parser's own words quote the input; line and column are enough to find the fault.
+        Err(error) => {
+            let message = format!(
+                "the body is no JSON: line {}, column {}",
+                error.line(),
+                error.column()
+            );
+            return refuse(BAD, &none, PARSE_ERROR, &message);
+        }
+    };
+    let object = match message {
+        Value::Object(object) => object,
+        Value::Array(_) => {
+            return refuse(
+                BAD,
+                &none,
+                INVALID_REQUEST,
+                "batches are not served; send one request at a time",
+            );
+        }
+        _ => {
+            return refuse(
+                BAD,
+                &none,
+                INVALID_REQUEST,
+                "a JSON-RPC request is an object",
+            );
+        }
+    };
+    let id = match object.get("id") {
+        None => None,
+        Some(id @ Value::String(_)) => Some(id.clone()),
+        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
+            Some(Value::Number(number.clone()))
+        }
+        Some(_) => {
+            return refuse(
+                BAD,
+                &none,
+                INVALID_REQUEST,
+                "id must be a string or a whole number",
+            );
+        }
+    };
+    let shown = id.clone().unwrap_or(Value::Null);
+    if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+        return refuse(BAD, &shown, INVALID_REQUEST, "jsonrpc must be \"2.0\"");
+    }
+    let Some(method) = object.get("method").and_then(Value::as_str) else {
+        return refuse(
+            BAD,
+            &shown,
+            INVALID_REQUEST,
+            "method is missing; this server asks nothing, so it takes no JSON-RPC responses",
+        );
+    };
+    let method = method.to_owned();
+    let Some(id) = id else {
+        return Ok(Front::Notification);
+    };
+    let modern = request
+        .headers()
+        .get("mcp-protocol-version")
+        .is_some_and(|version| version.as_bytes() >= MODERN.as_bytes());
+    if modern {
+        for header in request.headers().get_all("mcp-method") {
+            if header.as_bytes() != method.as_bytes() {
+                let message = format!(
+                    "the header Mcp-Method ({}) is not the method of the body ({method})",
+                    String::from_utf8_lossy(header.as_bytes())
+                );
+                return refuse(BAD, &id, HEADER_MISMATCH, &message);
+            }
+        }
+    }
+    if !class.serves(&method) {
+        let message = format!(
+            "{method} is not served at /mcp/{}; send it to /mcp",
+            class.as_str()
+        );
+        return refuse(StatusCode::NOT_FOUND, &id, METHOD_NOT_FOUND, &message);
+    }
+    let parameters = object.get("params");
+    if parameters.is_some_and(|parameters| !parameters.is_object()) {
+        return refuse(BAD, &id, INVALID_PARAMS, "params must be an object");
+    }
+    let mut tool = None;
+    if method == "tools/call" {
+        tool = parameters
+            .and_then(|parameters| parameters.get("name"))
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        if tool.is_none() {
+            return refuse(BAD, &id, INVALID_PARAMS, "params.name must name a tool");
+        }
+        let arguments = parameters.and_then(|parameters| parameters.get("arguments"));
+        if arguments.is_some_and(|arguments| !arguments.is_object()) {
+            return refuse(
+                BAD,
+                &id,
+                INVALID_PARAMS,
+                "params.arguments must be an object",
+            );
+        }
+    }
+    let headers = request.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        ACCEPT,
+        HeaderValue::from_static("application/json, text/event-stream"),
+    );
+    // Written again, so that rmcp reads what was checked: of a name that comes twice we took the last.
+    *request.body_mut() = Bytes::from(Value::Object(object).to_string());
+    Ok(Front::Request(Box::new(Checked {
+        request,
+        id,
+        method,
+        tool,
+        modern,
+    })))
+}
+
+/// The type's case does not matter, and parameters may follow it.
+fn is_json(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// Clients must accept both kinds of answers; those that say less (or nothing) get what they can
+/// read in practice. Only a client that names neither is refused.
+fn accepts(headers: &HeaderMap) -> bool {
+    let mut named = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|range| range.split(';').next())
+        .map(|range| range.trim().to_ascii_lowercase())
+        .filter(|range| !range.is_empty())
+        .peekable();
+    named.peek().is_none()
+        || named.any(|range| {
+            [
+                "*/*",
+                "application/*",
+                "application/json",
+                "text/*",
+                "text/event-stream",
+            ]
+            .contains(&range.as_str())
+        })
+}

@@ -1,0 +1,46 @@
+//! What a deployment may change of the edge, read from the settings by name.
+
+use crate::Class;
+
+/// Checked values; the table of settings gives defaults and ranges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeSettings {
+    /// Largest body of a request, in bytes.
+    pub max_request_body_bytes: usize,
+    /// Silence after which a stream carries a comment, in seconds.
+    pub keep_alive_seconds: u64,
+    /// How long clients may cache lists, in seconds.
+    pub catalog_ttl_seconds: u64,
+    /// Longest request, in seconds: what is still running then is told to try again.
+    pub longest_seconds: u64,
+    /// Origins from which a browser may call.
+    pub allowed_origins: Vec<String>,
+}
+
+impl EdgeSettings {
+    /// Reads them with the given ways to read a number and a list.
+    ///
+    /// # Errors
+    /// The first error of these ways.
+    pub fn read<E>(
+        class: Class,
+        number: impl Fn(&str) -> Result<u64, E>,
+        list: impl Fn(&str) -> Result<Vec<String>, E>,
+    ) -> Result<Self, E> {
+        let longest = match class {
+            Class::Call | Class::Legacy | Class::Listen => "SHANNON_REQUEST_TIMEOUT_SECONDS",
+            Class::Discover | Class::Catalog | Class::Read | Class::Tasks => {
+                "SHANNON_SHORT_REQUEST_TIMEOUT_SECONDS"
+            }
+        };
+        let body_bytes = number("SHANNON_MAX_REQUEST_BODY_BYTES")?;
+        Ok(Self {
+            // At most 5 MiB, which fits everywhere.
+            max_request_body_bytes: usize::try_from(body_bytes).unwrap_or(usize::MAX),
+            keep_alive_seconds: number("SHANNON_KEEP_ALIVE_SECONDS")?,
+            catalog_ttl_seconds: number("SHANNON_CATALOG_TTL_SECONDS")?,
+            longest_seconds: number(longest)?,
+            allowed_origins: list("SHANNON_ALLOWED_ORIGINS")?,
+        })
+    }
+}

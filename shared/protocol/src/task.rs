@@ -1,0 +1,200 @@
+//! The tasks extension (`io.modelcontextprotocol/tasks`): a task is one turn, seen through the
+//! message that started it. Everything is read from the session's records, so that any instance
+//! answers; nothing is kept here.
+
+use domain::event::TurnEnd;
+use domain::ports::{Clock, IdSource, Inbox, SessionDirectory};
+use domain::use_cases::{TaskError, TaskState, cancel_task, get_task};
+use domain::{Command, CommandState, Deployment, Head, Principal, State, TaskId};
+use rmcp::ErrorData;
+use rmcp::model::{
+    CallToolResult, ContentBlock, CreateTaskResult, DetailedTask, ErrorCode, GetTaskResult,
+    JsonObject, Task, TaskPayload, TaskStatus,
+};
+use serde_json::{Value, json};
+
+use crate::answer::INTERNAL_ERROR;
+use crate::show;
+use crate::timestamp::to_rfc3339;
+
+/// Between two looks at a turn that runs.
+const POLL_MS: u64 = 5000;
+/// The same while nothing has run yet: the start is what a person waits for.
+const FIRST_POLL_MS: u64 = 1000;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The handle of the turn that a recorded message starts.
+pub(crate) fn created(
+    deployment: &Deployment,
+    id: &TaskId,
+    accepted_at: domain::UnixMillis,
+    message: String,
+) -> CreateTaskResult {
+    let accepted = to_rfc3339(accepted_at);
+    CreateTaskResult::new(
+        Task::new(
+            id.to_string(),
+            TaskStatus::Working,
+            accepted.clone(),
+            accepted,
+        )
+        .with_status_message(message)
+        .with_ttl_ms(deployment.retention_days * DAY_MS)
+        .with_poll_interval_ms(FIRST_POLL_MS),
+    )
+}
+
+/// `tasks/get`.
+pub(crate) async fn get<P>(
+    ports: &P,
+    deployment: &Deployment,
+    principal: &Principal,
+    id: &str,
+) -> Result<GetTaskResult, ErrorData>
+where
+    P: SessionDirectory + Inbox + Clock,
+{
+    let id = parse(id)?;
+    let reader = principal.authorize().map_err(missing_scope)?;
+    let (state, head, command) = get_task(ports, &reader, &id).await.map_err(refused)?;
+    Ok(shown(deployment, &id, state, &head, &command))
+}
+
+/// `tasks/update`: no turn asks for input yet, so every key is unknown; none is an acknowledgement.
+pub(crate) async fn update<P>(
+    ports: &P,
+    principal: &Principal,
+    id: &str,
+    keys: &[String],
+) -> Result<(), ErrorData>
+where
+    P: SessionDirectory + Inbox + Clock,
+{
+    let id = parse(id)?;
+    let reader = principal.authorize().map_err(missing_scope)?;
+    get_task(ports, &reader, &id).await.map_err(refused)?;
+    match keys.first() {
+        None => Ok(()),
+        Some(key) => {
+            let key: String = key.chars().take(64).collect();
+            Err(ErrorData::invalid_params(
+                format!("the task asks for no input named {key:?}; it asks for none at all"),
+                None,
+            ))
+        }
+    }
+}
+
+/// `tasks/cancel`: takes the message back or interrupts its turn; the session goes on.
+pub(crate) async fn cancel<P>(ports: &P, principal: &Principal, id: &str) -> Result<(), ErrorData>
+where
+    P: SessionDirectory + Inbox + Clock + IdSource,
+{
+    let id = parse(id)?;
+    let reader = principal.authorize().map_err(missing_scope)?;
+    let writer = principal.authorize().map_err(missing_scope)?;
+    cancel_task(ports, &reader, &writer, &id)
+        .await
+        .map_err(refused)
+}
+
+/// An id that is no id is as unknown as any other.
+fn parse(id: &str) -> Result<TaskId, ErrorData> {
+    TaskId::parse(id).map_err(|_| refused(TaskError::NoSuchTask))
+}
+
+fn missing_scope(missing: domain::authorization::MissingScope) -> ErrorData {
+    ErrorData::invalid_request(missing.to_string(), None)
+}
+
+fn refused(error: TaskError) -> ErrorData {
+    match &error {
+        TaskError::NoSuchTask => ErrorData::invalid_params(error.to_string(), None),
+        TaskError::Unavailable(unavailable) => {
+            tracing::warn!(
+                error = unavailable as &dyn std::error::Error,
+                "a task was not served"
+            );
+            ErrorData::internal_error(format!("{unavailable}; ask again"), None)
+        }
+    }
+}
+
+fn shown(
+    deployment: &Deployment,
+    id: &TaskId,
+    state: TaskState,
+    head: &Head,
+    command: &Command,
+) -> GetTaskResult {
+    let waiting = matches!(head.state, State::Requested | State::Provisioning)
+        || command.state == CommandState::Queued;
+    let (payload, message) = match state {
+        TaskState::Working => (
+            TaskPayload::Working,
+            format!("session {} is {}", head.key.session, head.state),
+        ),
+        TaskState::Completed(end) => (
+            TaskPayload::Completed {
+                result: result(head, command, &end),
+            },
+            show::turn_ended(&end),
+        ),
+        TaskState::Cancelled => (
+            TaskPayload::Cancelled,
+            "the message was withdrawn or its turn interrupted".to_owned(),
+        ),
+        TaskState::Failed(reason) => (
+            TaskPayload::Failed {
+                error: object(json!({"code": INTERNAL_ERROR, "message": reason})),
+            },
+            reason,
+        ),
+    };
+    // The head's time is the turn's while the turn is the session's newest; never before it began.
+    let updated = head.updated_at.max(command.accepted_at);
+    let task = Task::new(
+        id.to_string(),
+        payload.status(),
+        to_rfc3339(command.accepted_at),
+        to_rfc3339(updated),
+    )
+    .with_status_message(message)
+    .with_ttl_ms(deployment.retention_days * DAY_MS)
+    .with_poll_interval_ms(if waiting { FIRST_POLL_MS } else { POLL_MS });
+    GetTaskResult::new(DetailedTask::new(task, payload))
+}
+
+/// What the tool would have answered, had it waited for the turn: an answer of `create_session`
+/// for the session's first message, of `send_message` for the others.
+fn result(head: &Head, command: &Command, end: &TurnEnd) -> JsonObject {
+    let structured = json!({
+        "session_id": head.key.session.as_str(),
+        "state": head.state.as_str(),
+        "message_id": command.id.as_str(),
+        "turn": show::turn_end(end),
+    });
+    let text = format!(
+        "{}\n\n[session {} is {}; {}]",
+        end.text,
+        head.key.session,
+        head.state,
+        show::turn_ended(end)
+    );
+    let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
+    result.structured_content = Some(structured);
+    result.is_error = Some(end.is_error);
+    object(serde_json::to_value(result).unwrap_or_default())
+}
+
+fn object(value: Value) -> JsonObject {
+    match value {
+        Value::Object(object) => object,
+        _ => JsonObject::new(),
+    }
+}
+
+/// Unknown tools and tasks share this code.
+pub(crate) fn invalid_params(message: String) -> ErrorData {
+    ErrorData::new(ErrorCode::INVALID_PARAMS, message, None)
+}

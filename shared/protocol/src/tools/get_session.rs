@@ -1,0 +1,95 @@
+//! `get_session`: where a session stands.
+
+use domain::Principal;
+use domain::use_cases::{self, GetError};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::find_claude_binary::ClaudeFinder;
+use super::{
+    ASK_AGAIN, Definition, Done, Effect, Refused, key, refused, session_id_schema, state_schema,
+};
+use crate::show;
+use crate::work::{Ports, Sessions};
+
+pub(super) const DEFINITION: Definition = Definition {
+    name: "get_session",
+    title: "Look at a session",
+    description: "Shows where a Claude Code session stands: state, cost so far, number of turns, messages that \
+        wait, and what was asked for when it was created. Answers at once and shows no events; to follow what \
+        the session does, call wait_session.",
+    effect: Effect::Reads,
+    input,
+    output,
+};
+
+fn input() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["session_id"],
+        "properties": {"session_id": session_id_schema()}
+    })
+}
+
+fn output() -> Value {
+    session_schema()
+}
+
+/// A session, as `get_session` and `list_sessions` show it.
+pub(super) fn session_schema() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["session_id", "title", "state", "created_at_unix_ms", "updated_at_unix_ms", "turn", "last_sequence", "pending_messages", "total_cost_usd", "workspace", "permission_mode", "max_turns", "max_budget_usd", "tags"],
+        "properties": {
+            "session_id": session_id_schema(),
+            "title": {"type": "string", "description": "First line of the prompt."},
+            "state": state_schema(),
+            "end_reason": {"type": "string", "description": "Why it ended, and what to do about it."},
+            "created_at_unix_ms": {"type": "integer"},
+            "updated_at_unix_ms": {"type": "integer"},
+            "turn": {"type": "integer", "description": "Turns started."},
+            "last_sequence": {"type": "integer", "description": "Number of the newest event."},
+            "pending_messages": {"type": "integer", "description": "Messages that the session has not taken yet."},
+            "total_cost_usd": {"type": "number", "description": "Cost so far as Claude Code computes it."},
+            "workspace": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["source"],
+                "properties": {
+                    "source": {"type": "string", "enum": ["empty", "git", "directory", "upload"]},
+                    "git_url": {"type": "string"},
+                    "git_ref": {"type": "string"},
+                    "directory": {"type": "string"},
+                    "upload_id": {"type": "string"},
+                    "subdirectory": {"type": "string"}
+                }
+            },
+            "model": {"type": "string"},
+            "permission_mode": {"type": "string"},
+            "max_turns": {"type": "integer"},
+            "max_budget_usd": {"type": "number"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "claude_session_id": {"type": "string", "description": "The id that Claude Code itself uses."}
+        }
+    })
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Input {
+    session_id: String,
+}
+
+pub(super) async fn run<P: Ports, F: ClaudeFinder>(
+    work: &Sessions<P, F>,
+    principal: &Principal,
+    input: Input,
+) -> Result<Done, Refused> {
+    let reader = principal.authorize().map_err(Refused::because)?;
+    let key = key(principal, &input.session_id)?;
+    let head = use_cases::get_session(&work.ports, &reader, &key)
+        .await
+        .map_err(|error| refused!(error, GetError::Unavailable, ASK_AGAIN))?;
+    Ok(Done::new(show::session(&head), show::session_line(&head)))
+}

@@ -1,0 +1,377 @@
+//! The tools: what each is called, takes and gives, and the way from a call to its use case.
+//!
+//! A tool's refusal is a result with `isError` whose text says what to do; only a call that names no
+//! tool is a protocol error.
+
+mod arguments;
+mod cancel_session;
+mod create_session;
+mod create_upload;
+pub(crate) mod find_claude_binary;
+mod get_session;
+mod interrupt_session;
+mod list_sessions;
+mod read_file;
+mod send_message;
+mod wait_session;
+
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use domain::authorization::{ReadSessions, Scope, WriteSessions};
+use domain::ports::Unavailable;
+use domain::{Principal, SessionId, SessionKey, TaskId, UnixMillis};
+use rmcp::ErrorData;
+use rmcp::model::{
+    CallToolResponse, CallToolResult, ContentBlock, JsonObject, Tool, ToolAnnotations,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::task;
+use crate::work::{Ports, Sessions, ToolCall};
+use find_claude_binary::ClaudeFinder;
+
+/// What a tool is.
+pub(crate) struct Definition {
+    name: &'static str,
+    title: &'static str,
+    description: &'static str,
+    effect: Effect,
+    input: fn() -> Value,
+    output: fn() -> Value,
+}
+
+/// What calling a tool does, as annotations and as the scope it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Changes nothing.
+    Reads,
+    /// Adds something, each time.
+    Adds,
+    /// Adds something once: repeating it with the same id does nothing more. What a session then
+    /// does reaches the outside world.
+    AddsOnce,
+    /// Stops something.
+    Stops,
+}
+
+impl Effect {
+    const fn scope(self) -> &'static str {
+        match self {
+            Self::Reads => ReadSessions::NAME,
+            Self::Adds | Self::AddsOnce | Self::Stops => WriteSessions::NAME,
+        }
+    }
+
+    fn annotations(self, title: &str) -> ToolAnnotations {
+        ToolAnnotations::with_title(title)
+            .read_only(self == Self::Reads)
+            .destructive(self == Self::Stops)
+            .idempotent(self != Self::Adds)
+            .open_world(self == Self::AddsOnce)
+    }
+}
+
+const DEFINITIONS: [Definition; 10] = [
+    create_session::DEFINITION,
+    wait_session::DEFINITION,
+    send_message::DEFINITION,
+    get_session::DEFINITION,
+    list_sessions::DEFINITION,
+    interrupt_session::DEFINITION,
+    cancel_session::DEFINITION,
+    read_file::DEFINITION,
+    create_upload::DEFINITION,
+    find_claude_binary::DEFINITION,
+];
+
+struct Entry {
+    definition: Definition,
+    tool: Tool,
+    arguments: OnceLock<arguments::Arguments>,
+}
+
+/// The tools in their fixed order; schemas are compiled when a tool is first called.
+static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+    DEFINITIONS
+        .into_iter()
+        .map(|definition| Entry {
+            tool: Tool::new(
+                definition.name,
+                definition.description,
+                Arc::new(schema((definition.input)())),
+            )
+            .with_title(definition.title)
+            .with_raw_output_schema(Arc::new(schema((definition.output)())))
+            .with_annotations(definition.effect.annotations(definition.title)),
+            definition,
+            arguments: OnceLock::new(),
+        })
+        .collect()
+});
+
+fn schema(value: Value) -> JsonObject {
+    let mut schema = JsonObject::new();
+    schema.insert(
+        "$schema".to_owned(),
+        "https://json-schema.org/draft/2020-12/schema".into(),
+    );
+    if let Value::Object(object) = value {
+        schema.extend(object);
+    }
+    schema
+}
+
+/// The tools that this caller's scopes allow, in their fixed order.
+pub(crate) fn allowed(principal: &Principal) -> Vec<Tool> {
+    ENTRIES
+        .iter()
+        .filter(|entry| {
+            let needed = entry.definition.effect.scope();
+            principal.scopes.iter().any(|scope| scope == needed)
+        })
+        .map(|entry| entry.tool.clone())
+        .collect()
+}
+
+/// What a tool did.
+pub(crate) struct Done {
+    structured: Value,
+    text: String,
+    /// The turn that it started.
+    turn: Option<(TaskId, UnixMillis)>,
+}
+
+impl Done {
+    fn new(structured: Value, text: impl Into<String>) -> Self {
+        Self {
+            structured,
+            text: text.into(),
+            turn: None,
+        }
+    }
+}
+
+/// Why a tool did nothing (or, where the text says so, may have done it all the same).
+#[derive(Debug)]
+pub(crate) struct Refused(String);
+
+impl Refused {
+    fn because(reason: impl ToString) -> Self {
+        Self(reason.to_string())
+    }
+
+    /// An outside service failed; its own words are for the log. `repeat` says how to ask again
+    /// without doing it twice.
+    fn unavailable(unavailable: &Unavailable, repeat: &str) -> Self {
+        tracing::warn!(
+            error = unavailable as &dyn std::error::Error,
+            outcome_unknown = unavailable.outcome_unknown,
+            "a tool was not served"
+        );
+        if unavailable.outcome_unknown {
+            Self(format!(
+                "{unavailable}; it may have happened all the same. {repeat}"
+            ))
+        } else {
+            Self(format!("{unavailable}; nothing was done. {repeat}"))
+        }
+    }
+}
+
+/// Lets a use case's error be shown: an outside service's failure is logged, the rest is the
+/// caller's to read.
+macro_rules! refused {
+    ($error:expr, $unavailable:path, $repeat:expr) => {
+        match $error {
+            $unavailable(unavailable) => $crate::tools::Refused::unavailable(&unavailable, $repeat),
+            other => $crate::tools::Refused::because(other),
+        }
+    };
+}
+use refused;
+
+const ASK_AGAIN: &str = "Call the tool again in a moment.";
+
+/// Calls a tool.
+pub(crate) async fn call<P: Ports, F: ClaudeFinder>(
+    work: &Sessions<P, F>,
+    call: ToolCall,
+) -> Result<CallToolResponse, ErrorData> {
+    let Some(entry) = ENTRIES
+        .iter()
+        .find(|entry| entry.definition.name == call.name)
+    else {
+        let name: String = call.name.chars().take(64).collect();
+        return Err(task::invalid_params(format!(
+            "there is no tool named {name}; tools/list shows those there are"
+        )));
+    };
+    let wants_task = call.wants_task;
+    let compiled = entry
+        .arguments
+        .get_or_init(|| arguments::Arguments::compile(&entry.tool.input_schema));
+    let done = match compiled.check(Value::Object(call.arguments.clone())) {
+        Err(problems) => Err(Refused(format!("invalid arguments: {problems}"))),
+        Ok(arguments) => run(work, entry.definition.name, &call, arguments).await,
+    };
+    Ok(match done {
+        Ok(Done {
+            turn: Some((id, accepted_at)),
+            text,
+            ..
+        }) if wants_task => {
+            CallToolResponse::Task(task::created(&work.deployment, &id, accepted_at, text))
+        }
+        Ok(done) => {
+            let mut result = CallToolResult::success(vec![ContentBlock::text(done.text)]);
+            result.structured_content = Some(done.structured);
+            CallToolResponse::Complete(result)
+        }
+        Err(Refused(text)) => {
+            CallToolResponse::Complete(CallToolResult::error(vec![ContentBlock::text(text)]))
+        }
+    })
+}
+
+async fn run<P: Ports, F: ClaudeFinder>(
+    work: &Sessions<P, F>,
+    name: &str,
+    call: &ToolCall,
+    arguments: Value,
+) -> Result<Done, Refused> {
+    let caller = &call.principal;
+    match name {
+        "create_session" => create_session::run(work, caller, read(arguments)?).await,
+        "wait_session" => {
+            wait_session::run(work, caller, call.progress.as_ref(), read(arguments)?).await
+        }
+        "send_message" => send_message::run(work, caller, read(arguments)?).await,
+        "get_session" => get_session::run(work, caller, read(arguments)?).await,
+        "list_sessions" => list_sessions::run(work, caller, read(arguments)?).await,
+        "interrupt_session" => interrupt_session::run(work, caller, read(arguments)?).await,
+        "cancel_session" => cancel_session::run(work, caller, read(arguments)?).await,
+        "read_file" => read_file::run(work, caller, read(arguments)?).await,
+        "create_upload" => create_upload::run(work, caller, read(arguments)?).await,
+        "find_claude_binary" => find_claude_binary::run(work, caller).await,
+        // The table and this list are compared by a test.
+        other => Err(Refused(format!("{other} is not served"))),
+    }
+}
+
+/// Arguments that passed the schema, as the tool wants them. What still does not fit is a number
+/// beyond what the type holds.
+fn read<T: DeserializeOwned>(arguments: Value) -> Result<T, Refused> {
+    serde_json::from_value(arguments)
+        .map_err(|error| Refused(format!("invalid arguments: {error}")))
+}
+
+/// Where a session of the caller would be.
+fn key(principal: &Principal, session_id: &str) -> Result<SessionKey, Refused> {
+    Ok(SessionKey {
+        owner: principal.owner.clone(),
+        session: SessionId::parse(session_id).map_err(Refused::because)?,
+    })
+}
+
+fn session_id_schema() -> Value {
+    json!({"type": "string", "description": "The session, as create_session returned it (ses_…)."})
+}
+
+fn state_schema() -> Value {
+    let states: Vec<&str> = domain::State::ALL
+        .iter()
+        .map(|state| state.as_str())
+        .collect();
+    json!({"type": "string", "enum": states, "description": "Where the session is; completed, failed, cancelled, timed_out and lost are ends."})
+}
+
+fn message_id_schema(description: &str) -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9._-]+$", "description": description})
+}
+
+fn attachments_schema() -> Value {
+    json!({
+        "type": "array",
+        "maxItems": domain::limits::ATTACHMENTS,
+        "description": "Uploaded files that come with the message; the session finds them under .attachments/ of its workspace.",
+        "items": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["upload_id", "name"],
+            "properties": {
+                "upload_id": {"type": "string", "description": "As create_upload returned it (upl_…)."},
+                "name": {"type": "string", "description": "File name under which the session finds it, without directories."}
+            }
+        }
+    })
+}
+
+/// How a turn ended, in the results of tasks.
+fn turn_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "How the turn ended; only in the result of a task.",
+        "properties": {
+            "subtype": {"type": "string"},
+            "is_error": {"type": "boolean"},
+            "text": {"type": "string", "description": "The final text, or what went wrong."},
+            "terminal_reason": {"type": "string"},
+            "total_cost_usd": {"type": "number"},
+            "duration_ms": {"type": "integer"},
+            "model_turns": {"type": "integer"},
+            "usage": {"type": "object"},
+            "messages": {"type": "array", "items": {"type": "string"}}
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_compiles_and_closes() {
+        for entry in ENTRIES.iter() {
+            let name = entry.definition.name;
+            for schema in [
+                &entry.tool.input_schema,
+                entry.tool.output_schema.as_ref().expect("each has one"),
+            ] {
+                let schema = Value::Object(schema.as_ref().clone());
+                jsonschema::draft202012::meta::validate(&schema)
+                    .unwrap_or_else(|error| panic!("{name}: {error}"));
+                jsonschema::draft202012::new(&schema)
+                    .unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert_eq!(schema["additionalProperties"], false, "{name}");
+                assert_eq!(schema["type"], "object", "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_list_of_tools_is_what_a_client_sees() {
+        let owner = domain::OwnerId::of("i", "s");
+        let principal = |scopes: &[&str]| Principal {
+            owner: owner.clone(),
+            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+        };
+        let all = allowed(&principal(&["sessions:read", "sessions:write"]));
+        insta::assert_json_snapshot!("tools", all);
+        let readable: Vec<_> = allowed(&principal(&["sessions:read"]))
+            .into_iter()
+            .map(|tool| tool.name)
+            .collect();
+        assert_eq!(
+            readable,
+            [
+                "wait_session",
+                "get_session",
+                "list_sessions",
+                "read_file",
+                "find_claude_binary"
+            ]
+        );
+        assert!(allowed(&principal(&[])).is_empty());
+    }
+}

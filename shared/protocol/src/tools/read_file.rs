@@ -1,0 +1,152 @@
+//! `read_file`: a file of a session's workspace, read by its runner.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use domain::use_cases::{self, ReadFileError};
+use domain::workspace::RelativePath;
+use domain::{Principal, limits};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::find_claude_binary::ClaudeFinder;
+use super::{ASK_AGAIN, Definition, Done, Effect, Refused, key, refused, session_id_schema};
+use crate::work::{Ports, Sessions};
+
+pub(super) const DEFINITION: Definition = Definition {
+    name: "read_file",
+    title: "Read a file of a session",
+    description: "Reads a file of a Claude Code session's workspace while the session is running or idle: text as \
+        text, anything else as base64. One call returns at most 131072 bytes; when next_offset is present there is \
+        more: call again with it as offset. Links are not followed.",
+    effect: Effect::Reads,
+    input,
+    output,
+};
+
+fn input() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["session_id", "path"],
+        "properties": {
+            "session_id": session_id_schema(),
+            "path": {"type": "string", "minLength": 1, "description": "The file, relative to the workspace (or as the session names it, below /workspace/)."},
+            "offset": {"type": "integer", "minimum": 0, "default": 0, "description": "First byte."},
+            "length": {"type": "integer", "minimum": 1, "maximum": limits::READ_FILE_BYTES, "description": "At most this many bytes."}
+        }
+    })
+}
+
+fn output() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["session_id", "path", "offset", "bytes", "file_bytes"],
+        "properties": {
+            "session_id": session_id_schema(),
+            "path": {"type": "string"},
+            "offset": {"type": "integer"},
+            "bytes": {"type": "integer", "description": "How many bytes this is."},
+            "file_bytes": {"type": "integer", "description": "Size of the whole file."},
+            "next_offset": {"type": "integer", "description": "Present when there is more: offset of the next call."},
+            "text": {"type": "string", "description": "The bytes, when they are UTF-8 text."},
+            "base64": {"type": "string", "description": "The bytes otherwise."}
+        }
+    })
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Input {
+    session_id: String,
+    path: String,
+    #[serde(default)]
+    offset: u64,
+    length: Option<u64>,
+}
+
+pub(super) async fn run<P: Ports, F: ClaudeFinder>(
+    work: &Sessions<P, F>,
+    principal: &Principal,
+    input: Input,
+) -> Result<Done, Refused> {
+    let reader = principal.authorize().map_err(Refused::because)?;
+    let path =
+        RelativePath::parse(&input.path).map_err(|error| Refused(format!("path: {error}")))?;
+    let request = use_cases::ReadFile {
+        key: key(principal, &input.session_id)?,
+        path: path.clone(),
+        offset: input.offset,
+        length: input.length,
+    };
+    let content = use_cases::read_file(&work.ports, &reader, request)
+        .await
+        .map_err(|error| refused!(error, ReadFileError::Unavailable, ASK_AGAIN))?;
+    let at_end = input.offset.saturating_add(content.bytes.len() as u64) >= content.file_bytes;
+    let (bytes, text) = as_text(content.bytes, at_end);
+    let next_offset = input.offset.saturating_add(bytes.len() as u64);
+    let mut structured = json!({
+        "session_id": input.session_id,
+        "path": path.as_str(),
+        "offset": input.offset,
+        "bytes": bytes.len(),
+        "file_bytes": content.file_bytes,
+    });
+    let shown = match text {
+        Some(text) => {
+            structured["text"] = text.as_str().into();
+            text
+        }
+        None => {
+            structured["base64"] = STANDARD.encode(&bytes).into();
+            format!(
+                "{} bytes of {path} that are no text; they stand in base64 in the structured result",
+                bytes.len(),
+                path = path.as_str()
+            )
+        }
+    };
+    if next_offset < content.file_bytes && !bytes.is_empty() {
+        structured["next_offset"] = next_offset.into();
+    }
+    Ok(Done::new(structured, shown))
+}
+
+/// The bytes as text, if they are. A piece that ends inside a character leaves that character to
+/// the next piece.
+fn as_text(mut bytes: Vec<u8>, at_end: bool) -> (Vec<u8>, Option<String>) {
+    let whole = match std::str::from_utf8(&bytes) {
+        Ok(_) => bytes.len(),
+        Err(error) if !at_end && error.error_len().is_none() && error.valid_up_to() > 0 => {
+            error.valid_up_to()
+        }
+        Err(_) => return (bytes, None),
+    };
+    bytes.truncate(whole);
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    // NUL is UTF-8, and no text.
+    let text = (!text.contains('\0')).then_some(text);
+    (bytes, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_of_text_ends_at_a_character() {
+        let whole = "aé".as_bytes().to_vec();
+        assert_eq!(
+            as_text(whole.clone(), true),
+            (whole.clone(), Some("aé".to_owned()))
+        );
+        let piece = whole[..2].to_vec();
+        assert_eq!(
+            as_text(piece.clone(), false),
+            (b"a".to_vec(), Some("a".to_owned()))
+        );
+        assert_eq!(as_text(piece.clone(), true), (piece, None));
+        assert_eq!(as_text(vec![0xff, 0], false), (vec![0xff, 0], None));
+        assert_eq!(as_text(vec![b'a', 0], true), (vec![b'a', 0], None));
+        assert_eq!(as_text(vec![], true), (vec![], Some(String::new())));
+    }
+}
