@@ -8,17 +8,28 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::process::Command;
 
 use crate::{build::Group, settings::Settings};
 
+mod remembered;
+
 /// Each candidate is given 5 s by the search; a machine has a handful.
 const SEARCH_DEADLINE: Duration = Duration::from_secs(60);
 
+/// What of the environment the search depends on.
+const VARIABLES: [&str; 3] = ["PATH", "HOME", "NVM_DIR"];
+/// What of the settings it depends on.
+const SETTINGS: [&str; 3] = [
+    "SHANNON_CLAUDE_VERSION",
+    "SHANNON_CLAUDE_SEARCH_PATHS",
+    "SHANNON_CLAUDE_NVM_CHECK",
+];
+
 /// One claude binary.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claude {
     /// Absolute path.
     pub path: PathBuf,
@@ -108,9 +119,14 @@ pub async fn ensure(
     settings: &Settings,
     say: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Claude, ClaudeError> {
+    let question = remembered::Question::of(state, settings);
+    if let Some(claude) = question.answer() {
+        return Ok(claude);
+    }
     let found = search(runner, state, settings).await?;
     let version = found.supported_version.clone();
     if let Some(claude) = found.selected {
+        question.remember(&claude);
         return Ok(claude);
     }
     let others: Vec<String> = found
@@ -168,16 +184,12 @@ async fn search(runner: &Path, state: &Path, settings: &Settings) -> Result<Foun
         .env_clear()
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    for name in ["PATH", "HOME", "NVM_DIR"] {
+    for name in VARIABLES {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
     }
-    for name in [
-        "SHANNON_CLAUDE_VERSION",
-        "SHANNON_CLAUDE_SEARCH_PATHS",
-        "SHANNON_CLAUDE_NVM_CHECK",
-    ] {
+    for name in SETTINGS {
         if let Some(value) = settings.text(name) {
             command.env(name, value);
         }

@@ -149,6 +149,7 @@ pub struct RunningStack {
     token: String,
     operator: crate::credentials::AccessKey,
     isolation_problem: Option<String>,
+    loopback: bool,
     claude: Claude,
     logs: Logs,
     state: StateDirectory,
@@ -168,6 +169,9 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
     let say = &*options.say;
     // first what is cheap to find out and would make the rest pointless
     let (listener, public_url) = listen(settings).await?;
+    let loopback = listener
+        .local_addr()
+        .is_ok_and(|address| address.ip().is_loopback());
     let state_path = settings
         .path("SHANNON_STATE_DIRECTORY")
         .unwrap_or(Path::new(".shannon"));
@@ -302,6 +306,7 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
         token,
         operator: credentials.issue(Principal::Operator),
         isolation_problem,
+        loopback,
         claude,
         logs,
         state,

@@ -12,9 +12,10 @@ pub(super) enum Due {
     Plain { prompt: String },
 }
 
-/// Finds the newest prompt. The text blocks that the CLI adds by itself (`<system-reminder>`,
-/// `[Request interrupted]`, its resumption sentence) are no prompts, but a script in one counts:
-/// that is how a message that was sent into a running turn arrives.
+/// Finds the newest prompt. The texts that the CLI adds by itself (`<system-reminder>`,
+/// `[Request interrupted]`, its resumption sentence) are no prompts. Nor is a message that was sent
+/// into a running turn: the CLI puts it into a message of the role `system`, and the script of the
+/// turn goes on.
 pub(super) fn due(messages: &[Value]) -> Due {
     let mut answers_since = 0;
     for message in messages.iter().rev() {

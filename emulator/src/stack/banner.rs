@@ -48,6 +48,12 @@ impl RunningStack {
                 &format!("NOT ISOLATED ({problem}): a session can read and change what you can"),
             ),
         }
+        if !self.loopback {
+            line(
+                "network",
+                "REACHABLE FROM OTHER MACHINES, without TLS: SHANNON_BIND is no loopback address",
+            );
+        }
         let desktop = serde_json::to_string_pretty(&desktop).unwrap_or_default();
         format!(
             "Shannon is ready.\n\n{text}\n\
