@@ -99,7 +99,7 @@ impl Store {
             to: (head.commands_taken > listed && first.is_some()).then_some(taken),
         };
         if requires_empty_inbox(append) {
-            let passed = self.passed_withdrawn(&head.key, taken).await?;
+            let passed = self.passed_withdrawn(&head.key, taken, None).await?;
             if passed < head.commands_accepted {
                 return Err(AppendError::CommandCame);
             }

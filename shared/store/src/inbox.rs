@@ -1,7 +1,7 @@
 //! Commands: accepted under the head, taken and finished by appends, withdrawn under both.
 
 use domain::{
-    Command, CommandBody, CommandId, CommandOutcome, CommandState, FencingToken, Head, SessionKey,
+    Command, CommandBody, CommandId, CommandOutcome, CommandState, FencingToken, SessionKey,
     UnixMillis,
     event::{EventBody, NewEvent},
     ids::base32,
@@ -167,7 +167,9 @@ impl Inbox for Store {
                 CommandState::Withdrawn => return Ok(Withdrawal::Withdrawn),
                 state => return Ok(Withdrawal::TooLate(state)),
             }
-            let passed = self.passed_after_withdrawal(&head, &command).await?;
+            let passed = self
+                .passed_withdrawn(key, head.commands_taken, Some(command.ordinal))
+                .await?;
             let event = NewEvent {
                 turn: head.turn,
                 time: now,
@@ -283,24 +285,13 @@ impl Store {
         }
     }
 
-    /// Up to where commands count as taken once `withdrawn` is withdrawn.
-    async fn passed_after_withdrawal(
-        &self,
-        head: &Head,
-        withdrawn: &Command,
-    ) -> Result<u64, Unavailable> {
-        if withdrawn.ordinal != head.commands_taken + 1 {
-            return Ok(head.commands_taken);
-        }
-        self.passed_withdrawn(&head.key, withdrawn.ordinal).await
-    }
-
-    /// The last command directly after `ordinal` up to which all are withdrawn; `ordinal` itself
-    /// when the next one is not.
+    /// The last command directly after `ordinal` up to which all are withdrawn (`also` counts as
+    /// withdrawn); `ordinal` itself when the next one is not.
     pub(crate) async fn passed_withdrawn(
         &self,
         key: &SessionKey,
         ordinal: u64,
+        also: Option<u64>,
     ) -> Result<u64, Unavailable> {
         let mut passed = ordinal;
         loop {
@@ -308,7 +299,9 @@ impl Store {
             let full = page.len() == 50;
             let run = page
                 .iter()
-                .take_while(|command| command.state == CommandState::Withdrawn)
+                .take_while(|command| {
+                    command.state == CommandState::Withdrawn || also == Some(command.ordinal)
+                })
                 .count();
             if let Some(last) = page[..run].last() {
                 passed = last.ordinal;

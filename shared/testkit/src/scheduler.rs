@@ -8,7 +8,7 @@ use std::{
 
 use crate::{FakeClock, Random};
 
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+type Actor<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// Lets others run once.
 pub async fn yield_once() {
@@ -26,26 +26,25 @@ pub async fn yield_once() {
 }
 
 /// Runs all side by side on the caller's task and gives their results in order.
-pub async fn join_all<'a, T>(futures: impl IntoIterator<Item = Boxed<'a, T>>) -> Vec<T> {
-    let mut futures: Vec<(Boxed<'a, T>, Option<T>)> =
-        futures.into_iter().map(|future| (future, None)).collect();
+pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut futures: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
+    let mut results: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
     poll_fn(|context| {
-        let mut all = true;
-        for (future, result) in &mut futures {
-            if result.is_none() {
-                match future.as_mut().poll(context) {
-                    Poll::Ready(value) => *result = Some(value),
-                    Poll::Pending => all = false,
-                }
+        for (future, result) in futures.iter_mut().zip(&mut results) {
+            if result.is_none()
+                && let Poll::Ready(value) = future.as_mut().poll(context)
+            {
+                *result = Some(value);
             }
         }
-        if all { Poll::Ready(()) } else { Poll::Pending }
+        if results.iter().all(Option::is_some) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     })
     .await;
-    futures
-        .into_iter()
-        .filter_map(|(_, result)| result)
-        .collect()
+    results.into_iter().flatten().collect()
 }
 
 /// Runs actors in an order that its seed chooses, one step (up to the next wait) at a time, while
@@ -53,7 +52,7 @@ pub async fn join_all<'a, T>(futures: impl IntoIterator<Item = Boxed<'a, T>>) ->
 pub struct Scheduler<'a> {
     clock: FakeClock,
     random: Random,
-    actors: Vec<Boxed<'a, ()>>,
+    actors: Vec<Actor<'a>>,
     killable: Vec<usize>,
 }
 

@@ -1,0 +1,27 @@
+//! The fake keeps the contracts of the ports.
+
+use testkit::{Fake, contracts};
+
+#[tokio::test]
+async fn the_fake_is_a_session_directory() {
+    contracts::session_directory_contract(&Fake::new(1)).await;
+}
+
+#[tokio::test]
+async fn the_fake_is_a_session_log() {
+    contracts::session_log_contract(&Fake::new(2)).await;
+}
+
+#[tokio::test]
+async fn the_fake_is_an_inbox() {
+    contracts::whole_inbox_contract(&Fake::new(3)).await;
+}
+
+#[tokio::test]
+async fn the_fake_has_uploads_and_compute() {
+    let fake = Fake::new(4);
+    contracts::outside_contract(&fake, async |upload, _| {
+        fake.deliver_upload(&upload.owner, &upload.id);
+    })
+    .await;
+}
