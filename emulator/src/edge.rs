@@ -7,7 +7,7 @@
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::{Arc, mpsc},
 };
 
 use axum::{body::Body, response::Response};
@@ -53,7 +53,7 @@ pub struct EdgeFunction {
 
 #[derive(Debug)]
 struct Call {
-    event: Value,
+    event: Arc<Value>,
     answer: oneshot::Sender<Result<Value, String>>,
 }
 
@@ -110,15 +110,16 @@ impl EdgeFunction {
         viewer: IpAddr,
     ) -> Result<Option<Response<Body>>, EdgeError> {
         let (answer, answered) = oneshot::channel();
-        let gone = |()| EdgeError::Failed("its thread ended".into());
-        self.calls
-            .send(Call {
-                event: event::viewer_request(parts, viewer),
-                answer,
-            })
-            .map_err(|_| gone(()))?;
-        let returned = answered.await.map_err(|_| gone(()))?;
-        event::apply(returned.map_err(EdgeError::Failed)?, parts).map_err(EdgeError::Failed)
+        let gone = || EdgeError::Failed("its thread ended".into());
+        let event = Arc::new(event::viewer_request(parts, viewer));
+        let call = Call {
+            event: event.clone(),
+            answer,
+        };
+        self.calls.send(call).map_err(|_| gone())?;
+        let returned = answered.await.map_err(|_| gone())?;
+        let returned = returned.map_err(EdgeError::Failed)?;
+        event::apply(&event, &returned, parts).map_err(EdgeError::Failed)
     }
 }
 

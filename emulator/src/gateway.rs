@@ -23,8 +23,8 @@ use axum::{
     serve::ListenerExt,
 };
 use bytes::Bytes;
-use http::{StatusCode, header, request::Parts};
-use http_body_util::{BodyExt, Limited};
+use http::{header, request::Parts};
+use http_body_util::BodyExt;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{Instant, timeout_at},
@@ -48,6 +48,10 @@ use refusal::Refusal;
 /// Largest request body.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>
 pub const MAX_REQUEST_BYTES: usize = 10 * 1024 * 1024;
+
+/// How much of a refused request is read before the refusal is sent, in bytes and in time.
+const MAX_DISCARDED_BYTES: usize = 64 * 1024 * 1024;
+const DISCARD: Duration = Duration::from_secs(5);
 
 /// What the gateway can be told.
 #[derive(Clone, Debug)]
@@ -117,7 +121,7 @@ struct Exchange {
 }
 
 async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, mut body) = request.into_parts();
     let client = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     let exchange = Exchange {
         request_id: uuid::Uuid::new_v4().to_string(),
@@ -133,14 +137,17 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
             }
         }
     }
-    match gateway.serve(&exchange, parts, body).await {
+    match gateway.serve(&exchange, parts, &mut body).await {
         Ok(mut response) => {
             if let Ok(id) = exchange.request_id.parse() {
                 response.headers_mut().insert("x-amzn-requestid", id);
             }
             response
         }
-        Err(refusal) => refusal.response(&exchange.request_id),
+        Err(refusal) => {
+            discard(&mut body).await;
+            refusal.response(&exchange.request_id)
+        }
     }
 }
 
@@ -149,7 +156,7 @@ impl Gateway {
         &self,
         exchange: &Exchange,
         parts: Parts,
-        body: Body,
+        body: &mut Body,
     ) -> Result<Response, Refusal> {
         let began = Instant::now();
         let path = parts.uri.path();
@@ -169,14 +176,7 @@ impl Gateway {
         if announced.is_some_and(|length| length > MAX_REQUEST_BYTES) {
             return Err(Refusal::TooLarge);
         }
-        let body = match Limited::new(body, MAX_REQUEST_BYTES).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                return Err(Refusal::TooLarge);
-            }
-            // The client has gone, or breaks the protocol; nobody will read this.
-            Err(_) => return Err(Refusal::BadRequest),
-        };
+        let body = read(body).await?;
         event::set_body(&mut event, &body);
         let payload = Bytes::from(event.to_string());
         if payload.len() > MAX_PAYLOAD_BYTES {
@@ -213,11 +213,39 @@ impl Gateway {
                 Err(_) => Err(Refusal::TimedOut),
             },
             Err(InvokeError::TooLarge { .. }) => Err(Refusal::TooLarge),
-            Err(InvokeError::Throttled) => Err(Refusal::Throttled),
-            Err(error @ (InvokeError::UnknownFunction(_) | InvokeError::Stopping)) => {
-                tracing::error!(function = route.function, %error, "cannot invoke");
-                Err(Refusal::Internal(StatusCode::INTERNAL_SERVER_ERROR))
+            Err(error) => {
+                tracing::warn!(function = route.function, %error, "cannot invoke");
+                Err(Refusal::Internal)
             }
+        }
+    }
+}
+
+/// The whole body, if it is not too large.
+async fn read(body: &mut Body) -> Result<Vec<u8>, Refusal> {
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        // The client has gone, or breaks the protocol; nobody will read this.
+        let frame = frame.map_err(|_| Refusal::BadRequest)?;
+        if let Some(data) = frame.data_ref() {
+            if read.len() + data.len() > MAX_REQUEST_BYTES {
+                return Err(Refusal::TooLarge);
+            }
+            read.extend_from_slice(data);
+        }
+    }
+    Ok(read)
+}
+
+/// Reads what the client still sends, within reason: a connection that is closed over unread bytes
+/// is reset, and the client does not see why it was refused.
+async fn discard(body: &mut Body) {
+    let end = Instant::now() + DISCARD;
+    let mut bytes = 0;
+    while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+        if bytes > MAX_DISCARDED_BYTES {
+            return;
         }
     }
 }

@@ -34,6 +34,7 @@ mod control;
 mod environment;
 mod instance;
 mod outcome;
+mod phase;
 mod pool;
 mod runtime_api;
 
@@ -41,7 +42,8 @@ pub(crate) use runtime_api::trace_id;
 
 pub use outcome::{FunctionError, Outcome, ResponseStream, StreamError};
 
-use pool::{Job, Pool};
+use phase::Job;
+use pool::Pool;
 
 /// Largest synchronous request and buffered response.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>

@@ -78,7 +78,7 @@ async fn everything_else_is_left_alone() {
         ("POST", "/model/v1/messages", vec![MODERN, call]),
         (
             "GET",
-            "/health?x=%20y&flag",
+            "/health?x=%20y&flag&empty=&x=",
             vec![("Cookie", "a=1; b=2"), ("X-Any", "1"), ("X-Any", "2")],
         ),
     ] {

@@ -193,6 +193,14 @@ fn what_is_not_understood_is_refused_with_its_place() {
             "there is no authorizer Nobody",
         ),
         (
+            with("RequestModel: {Model: M}"),
+            "Resources.F.Properties.Events.E.RequestModel: the emulator does not know this",
+        ),
+        (
+            api.replace("Timeout: 3", "SnapStart: {ApplyOn: PublishedVersions}"),
+            "Resources.F.Properties.SnapStart: the emulator does not know this",
+        ),
+        (
             "Resources: {Q: {Type: AWS::SQS::Queue}}".into(),
             "Resources.Q.Type: the emulator does not know AWS::SQS::Queue",
         ),

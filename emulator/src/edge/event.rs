@@ -88,44 +88,58 @@ fn values(entry: &Value) -> Vec<&str> {
     }
 }
 
-/// Applies what the function returned.
-pub(super) fn apply(returned: Value, parts: &mut Parts) -> Result<Option<Response<Body>>, String> {
+/// Applies what the function returned on this event. What it has not changed stays as the client
+/// sent it, to the byte.
+pub(super) fn apply(
+    event: &Value,
+    returned: &Value,
+    parts: &mut Parts,
+) -> Result<Option<Response<Body>>, String> {
+    let unchanged = |part: &str| event["request"][part] == returned[part];
     if !returned["statusCode"].is_null() {
-        return response(&returned).map(Some);
+        return response(returned).map(Some);
     }
     let path = returned["uri"]
         .as_str()
         .filter(|path| path.starts_with('/'))
         .ok_or("it returned neither a request nor a response")?;
-    let mut query = String::new();
-    for (name, entry) in entries(&returned["querystring"]) {
-        for value in values(entry) {
-            query.push(if query.is_empty() { '?' } else { '&' });
-            query.push_str(name);
-            if !value.is_empty() {
-                query.push('=');
-                query.push_str(value);
-            }
-        }
-    }
+    let query = if unchanged("querystring") {
+        let query = parts.uri.query();
+        query.map_or_else(String::new, |query| format!("?{query}"))
+    } else {
+        querystring(&returned["querystring"])
+    };
     let uri: Uri = format!("{path}{query}")
         .parse()
         .map_err(|error| format!("it returned an unusable uri: {error}"))?;
-    let mut headers = headers(&returned["headers"])?;
-    let cookies: Vec<String> = entries(&returned["cookies"])
-        .flat_map(|(name, entry)| {
-            values(entry)
-                .into_iter()
-                .map(move |value| format!("{name}={value}"))
-        })
-        .collect();
-    if !cookies.is_empty() {
-        let line = HeaderValue::try_from(cookies.join("; "));
-        headers.insert(header::COOKIE, line.map_err(|error| error.to_string())?);
+    if !unchanged("headers") || !unchanged("cookies") {
+        let mut headers = headers(&returned["headers"])?;
+        let cookies: Vec<String> = pairs(&returned["cookies"]).collect();
+        if !cookies.is_empty() {
+            let line = HeaderValue::try_from(cookies.join("; "));
+            headers.insert(header::COOKIE, line.map_err(|error| error.to_string())?);
+        }
+        parts.headers = headers;
     }
     parts.uri = uri;
-    parts.headers = headers;
     Ok(None)
+}
+
+/// `name=value` for each value.
+fn pairs(object: &Value) -> impl Iterator<Item = String> {
+    entries(object).flat_map(|(name, entry)| {
+        let values = values(entry).into_iter();
+        values.map(move |value| format!("{name}={value}"))
+    })
+}
+
+fn querystring(object: &Value) -> String {
+    let query = pairs(object).collect::<Vec<_>>().join("&");
+    if query.is_empty() {
+        query
+    } else {
+        format!("?{query}")
+    }
 }
 
 fn entries(object: &Value) -> impl Iterator<Item = (&String, &Value)> {

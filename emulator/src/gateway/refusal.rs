@@ -25,12 +25,10 @@ pub(super) enum Refusal {
     BadRequest,
     /// The integration took too long.
     TimedOut,
-    /// Lambda has no room.
-    Throttled,
     /// The function failed or answered with something unusable.
     BadGateway,
-    /// Something here failed.
-    Internal(StatusCode),
+    /// Lambda took no invocation, for want of room or otherwise.
+    Internal,
     /// CloudFront: the edge function failed.
     EdgeFailed,
 }
@@ -78,18 +76,13 @@ impl Refusal {
                 "InternalServerErrorException",
                 r#"{"message": "Endpoint request timed out"}"#,
             ),
-            Self::Throttled => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "TooManyRequestsException",
-                r#"{"message":"Too Many Requests"}"#,
-            ),
             Self::BadGateway => (
                 StatusCode::BAD_GATEWAY,
                 "InternalServerErrorException",
                 r#"{"message": "Internal server error"}"#,
             ),
-            Self::Internal(status) => (
-                *status,
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
                 "InternalServerErrorException",
                 r#"{"message": "Internal server error"}"#,
             ),

@@ -4,7 +4,7 @@ use std::{os::unix::process::ExitStatusExt, path::PathBuf, sync::Arc, time::Dura
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Function, Lambda, environment, outcome::FunctionError, pool::Timer};
+use super::{Function, Lambda, environment, outcome::FunctionError, phase::Timer};
 use crate::{
     credentials::{Credentials, Principal},
     process::{self, LogSink, ProcessSpec},

@@ -15,108 +15,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::outcome::{FunctionError, Outcome, StreamError};
+use super::{
+    outcome::{FunctionError, Outcome, StreamError},
+    phase::{Active, Instance, Invocation, Job, Phase, Plan, Timer},
+};
 use crate::process::{LogSink, ProcessHandle};
 
 /// How long an instance that has answered is trusted to ask for more before another is started.
 const SOON_IDLE: Duration = Duration::from_millis(20);
-
-/// An accepted invocation.
-pub(super) struct Job {
-    pub(super) request_id: String,
-    payload: Bytes,
-    answer: oneshot::Sender<Outcome>,
-}
-
-impl Job {
-    pub(super) fn new(payload: Bytes, answer: oneshot::Sender<Outcome>) -> Self {
-        Self {
-            request_id: Uuid::new_v4().to_string(),
-            payload,
-            answer,
-        }
-    }
-}
-
-/// What an instance is told about its invocation.
-pub(super) struct Invocation {
-    pub(super) request_id: String,
-    pub(super) payload: Bytes,
-}
-
-/// The invocation that an instance works on.
-struct Active {
-    request_id: String,
-    /// Taken by whoever answers.
-    answer: Option<oneshot::Sender<Outcome>>,
-    reason: Arc<OnceLock<StreamError>>,
-    began: Instant,
-    /// When the whole response had been read.
-    done: Option<Instant>,
-    _timer: DropGuard,
-}
-
-enum Phase {
-    Starting {
-        _timer: DropGuard,
-    },
-    Idle {
-        poll: oneshot::Sender<Invocation>,
-        /// Higher for the one that became idle last, which is used first.
-        since: u64,
-        _timer: DropGuard,
-    },
-    Busy(Active),
-    Ending,
-}
-
-struct Instance {
-    phase: Phase,
-    generation: u64,
-    process: Option<ProcessHandle>,
-    log: Option<LogSink>,
-    init_error: Option<FunctionError>,
-}
-
-impl Instance {
-    fn end(&mut self) {
-        self.phase = Phase::Ending;
-        // Without a handle yet: `Pool::started` ends it.
-        if let Some(process) = &self.process {
-            process.kill();
-        }
-    }
-
-    fn note(&self, line: String) {
-        if let Some(log) = &self.log {
-            log.note(line);
-        }
-    }
-}
-
-/// What is to be done after a dispatch, outside of the lock.
-#[derive(Default)]
-pub(super) struct Plan {
-    /// Instances to start, each with what ends its initialisation timer.
-    pub(super) start: Vec<(String, CancellationToken)>,
-    /// Invocations that began.
-    pub(super) timers: Vec<Timer>,
-    /// Dispatch again after this pause: an instance was trusted to become idle.
-    pub(super) look_again: Option<Duration>,
-}
-
-/// An invocation whose timeout has to be watched.
-pub(super) struct Timer {
-    pub(super) instance: String,
-    pub(super) request_id: String,
-    /// Cancelled when there is nothing to watch any more.
-    pub(super) over: CancellationToken,
-}
 
 pub(super) struct Pool {
     binary: Option<PathBuf>,

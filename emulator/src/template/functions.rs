@@ -17,6 +17,71 @@ const STREAMING_MILLISECONDS: u32 = 900_000;
 /// Least integration timeout.
 const LEAST_MILLISECONDS: u32 = 50;
 
+/// What is understood of a function. `Policies` mean nothing here: permissions are not emulated.
+const FUNCTION: &[&str] = &[
+    "Architectures",
+    "CodeUri",
+    "Description",
+    "Environment",
+    "Events",
+    "FunctionName",
+    "Handler",
+    "MemorySize",
+    "Policies",
+    "ReservedConcurrentExecutions",
+    "Runtime",
+    "Tags",
+    "Timeout",
+];
+const API: &[&str] = &[
+    "Auth",
+    "Description",
+    "EndpointConfiguration",
+    "Name",
+    "StageName",
+    "Tags",
+];
+const AUTH: &[&str] = &[
+    "AddDefaultAuthorizerToCorsPreflight",
+    "Authorizers",
+    "DefaultAuthorizer",
+];
+const AUTHORIZER: &[&str] = &["FunctionArn", "FunctionPayloadType", "Identity"];
+const IDENTITY: &[&str] = &["Headers", "ReauthorizeEvery"];
+const ROUTE: &[&str] = &[
+    "Auth",
+    "Method",
+    "Path",
+    "ResponseTransferMode",
+    "RestApiId",
+    "TimeoutInMillis",
+];
+const RULE: &[&str] = &["Pattern"];
+const SCHEDULE: &[&str] = &["Description", "Schedule"];
+
+/// Refuses properties that would be deployed but do nothing here.
+pub(super) fn only<'name>(
+    names: impl Iterator<Item = &'name String>,
+    known: &[&str],
+    place: &str,
+) -> Result<(), TemplateError> {
+    for name in names {
+        if !known.contains(&name.as_str()) {
+            let place = format!("{place}.{name}");
+            return Err(invalid(&place, "the emulator does not know this property"));
+        }
+    }
+    Ok(())
+}
+
+fn only_in(value: &Value, known: &[&str], place: &str) -> Result<(), TemplateError> {
+    only(
+        value.as_object().into_iter().flat_map(Map::keys),
+        known,
+        place,
+    )
+}
+
 /// A number that may have come through a parameter, which makes it a text.
 pub(super) fn number<Number: std::str::FromStr>(
     value: &Value,
@@ -34,6 +99,11 @@ fn word<'value>(value: &'value Value, place: &str) -> Result<&'value str, Templa
 }
 
 pub(super) fn function(resource: &Resource) -> Result<FunctionResource, TemplateError> {
+    only(
+        resource.properties.keys(),
+        FUNCTION,
+        &resource.properties_place(),
+    )?;
     let property = |name: &str| resource.properties.get(name);
     let name = word(
         &resource.metadata["BuildProperties"]["Binary"],
@@ -107,15 +177,21 @@ pub(super) fn connect(stack: &mut Stack, resources: &[Resource]) -> Result<(), T
                     }
                     stack.routes.push(route);
                 }
-                Some("EventBridgeRule" | "CloudWatchEvent") => stack.rules.push(EventRule {
-                    function: function.clone(),
-                    pattern: properties["Pattern"].clone(),
-                }),
-                Some("Schedule") => stack.schedules.push(Schedule {
-                    name: format!("{function}-{event}"),
-                    function: function.clone(),
-                    seconds: rate(&properties["Schedule"], &place)?,
-                }),
+                Some("EventBridgeRule" | "CloudWatchEvent") => {
+                    only_in(properties, RULE, &place)?;
+                    stack.rules.push(EventRule {
+                        function: function.clone(),
+                        pattern: properties["Pattern"].clone(),
+                    });
+                }
+                Some("Schedule") => {
+                    only_in(properties, SCHEDULE, &place)?;
+                    stack.schedules.push(Schedule {
+                        name: format!("{function}-{event}"),
+                        function: function.clone(),
+                        seconds: rate(&properties["Schedule"], &place)?,
+                    });
+                }
                 kind => {
                     let kind = kind.unwrap_or("(none)");
                     let reason = format!("the emulator does not know the event type {kind}");
@@ -128,11 +204,13 @@ pub(super) fn connect(stack: &mut Stack, resources: &[Resource]) -> Result<(), T
 }
 
 fn add_api(stack: &mut Stack, api: &Resource) -> Result<(), TemplateError> {
+    only(api.properties.keys(), API, &api.properties_place())?;
     let stage = api.properties.get("StageName").unwrap_or(&Value::Null);
     stack.stage = word(stage, &api.place("StageName"))?.to_owned();
     let Some(auth) = api.properties.get("Auth") else {
         return Ok(());
     };
+    only_in(auth, AUTH, &api.place("Auth"))?;
     let none = Map::new();
     for (name, declaration) in auth["Authorizers"].as_object().unwrap_or(&none) {
         let place = api.place(&format!("Auth.Authorizers.{name}"));
@@ -147,14 +225,8 @@ fn add_api(stack: &mut Stack, api: &Resource) -> Result<(), TemplateError> {
         let function =
             function.ok_or_else(|| invalid(&place, format!("there is no function {arn}")))?;
         let identity = &declaration["Identity"];
-        let known = ["Headers", "ReauthorizeEvery"];
-        let keys = identity.as_object().unwrap_or(&none).keys();
-        if let Some(unknown) = keys.into_iter().find(|key| !known.contains(&key.as_str())) {
-            return Err(invalid(
-                &place,
-                format!("the emulator does not know Identity.{unknown}"),
-            ));
-        }
+        only_in(declaration, AUTHORIZER, &place)?;
+        only_in(identity, IDENTITY, &format!("{place}.Identity"))?;
         let headers = identity["Headers"].as_array();
         let headers = headers
             .filter(|headers| !headers.is_empty())
@@ -181,6 +253,12 @@ fn route(
     default_authorizer: Option<&str>,
     place: &str,
 ) -> Result<Route, TemplateError> {
+    only_in(properties, ROUTE, place)?;
+    only_in(
+        &properties["Auth"],
+        &["Authorizer"],
+        &format!("{place}.Auth"),
+    )?;
     // SAM takes any other spelling silently and makes the route a buffered one.
     let streaming = match &properties["ResponseTransferMode"] {
         Value::Null => false,

@@ -38,7 +38,12 @@ pub(super) struct Resource {
 impl Resource {
     /// Place of a property, for errors.
     pub(super) fn place(&self, property: &str) -> String {
-        format!("Resources.{}.Properties.{property}", self.logical_id)
+        format!("{}.{property}", self.properties_place())
+    }
+
+    /// Place of all properties.
+    pub(super) fn properties_place(&self) -> String {
+        format!("Resources.{}.Properties", self.logical_id)
     }
 }
 

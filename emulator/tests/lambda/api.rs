@@ -1,20 +1,18 @@
 //! Lambda's two HTTP APIs as their clients see them.
 
-use crate::echo::{Gate, function, options, start};
+use crate::echo::{Gate, client, function, options, start};
 use std::time::Duration;
 
 use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder};
 use bytes::{Bytes, BytesMut};
 
 use emulator::lambda::{Lambda, Outcome, StreamError};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
 async fn call(lambda: &Lambda, name: &str, kind: &str, body: &str) -> Response {
     let url = format!("{}/2015-03-31/functions/{name}/invocations", lambda.url());
-    let request = Client::new()
-        .post(url)
-        .header("x-amz-invocation-type", kind);
+    let request = client().post(url).header("x-amz-invocation-type", kind);
     request.body(body.to_owned()).send().await.unwrap()
 }
 
@@ -120,7 +118,7 @@ async fn a_response_stream_comes_in_frames_while_the_function_writes() {
     );
     let gate = Gate::new().await;
     let event = http_event(json!({"x-gate": gate.address()}));
-    let mut response = Client::new()
+    let mut response = client()
         .post(&url)
         .body(event.to_string())
         .send()
@@ -163,7 +161,7 @@ async fn a_response_stream_comes_in_frames_while_the_function_writes() {
     );
 
     let event = http_event(json!({"x-fail": "1"}));
-    let response = Client::new()
+    let response = client()
         .post(&url)
         .body(event.to_string())
         .send()
@@ -246,7 +244,7 @@ async fn the_runtime_api_refuses_what_makes_no_sense() {
     let api = answer["environment"]["AWS_LAMBDA_RUNTIME_API"]
         .as_str()
         .unwrap();
-    let client = Client::new();
+    let client = client();
     let post = |path: String| client.post(path).body("{}").send();
     let unknown = post(format!("{api}/2018-06-01/runtime/invocation/none/response"));
     assert_eq!(unknown.await.unwrap().status(), StatusCode::BAD_REQUEST);

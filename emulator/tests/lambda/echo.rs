@@ -59,6 +59,14 @@ pub(crate) async fn start(functions: Vec<FunctionResource>) -> Lambda {
     Lambda::start(options(functions)).await.unwrap()
 }
 
+/// An HTTP client. Other members of the workspace make reqwest ask for a TLS provider, even where
+/// it is not used.
+pub(crate) fn client() -> reqwest::Client {
+    // An error says that it is installed already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::new()
+}
+
 /// Something a function can be told to wait at.
 pub(crate) struct Gate(TcpListener);
 
