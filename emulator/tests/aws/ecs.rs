@@ -9,7 +9,10 @@ use aws_sdk_ecs::types::{
 use aws_sdk_s3::primitives::ByteStream;
 use emulator::credentials::AccessKey;
 
-use crate::harness::{Aws, BUCKET, CLUSTER, Wanted, code, configuration, eventually};
+use crate::{
+    harness::{Aws, BUCKET, CLUSTER, Wanted, code, configuration, eventually},
+    plain_http,
+};
 
 fn network() -> NetworkConfiguration {
     let vpc = AwsVpcConfiguration::builder()
@@ -137,8 +140,8 @@ async fn a_task_has_its_environment_and_nothing_else() {
 
     let metadata = variables["ECS_CONTAINER_METADATA_URI_V4"];
     let read = |url: String| async move {
-        let response = reqwest::get(url).await.unwrap();
-        serde_json::from_str::<serde_json::Value>(&response.text().await.unwrap()).unwrap()
+        let answer = plain_http::get(&url).await;
+        serde_json::from_str::<serde_json::Value>(&answer.text).unwrap()
     };
     let about = read(format!("{metadata}/task")).await;
     assert_eq!(about["TaskARN"], task.task_arn().unwrap());

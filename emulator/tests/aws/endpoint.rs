@@ -1,12 +1,18 @@
 //! The one endpoint: who is let in, what is counted, and the hooks for tests.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use emulator::{
-    aws::{AwsEndpoint, AwsError},
-    credentials::{AccessKey, Principal},
+    aws::{AwsEndpoint, AwsError, AwsOptions},
+    credentials::{AccessKey, Credentials, Principal},
+    process::Logs,
 };
 
-use crate::harness::{Aws, TABLE, Wanted, code, configuration};
+use crate::{
+    harness::{Aws, TABLE, Wanted, code, configuration},
+    plain_http,
+};
 
 #[tokio::test]
 async fn json_services_check_key_and_signature() {
@@ -39,19 +45,12 @@ async fn json_services_check_key_and_signature() {
     aws.credentials.revoke(&aws.key.id);
     let refused = aws.dynamodb().list_tables().send().await.unwrap_err();
     assert_eq!(code(&refused), "UnrecognizedClientException");
-    let unsigned = reqwest::Client::new()
-        .post(url)
-        .header("x-amz-target", "DynamoDB_20120810.ListTables")
-        .body("{}")
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(unsigned.status(), 400);
+    let target = [("x-amz-target", "DynamoDB_20120810.ListTables")];
+    let unsigned = plain_http::send("POST", url, &target, "{}").await;
+    assert_eq!(unsigned.status, 400);
     assert!(
         unsigned
-            .text()
-            .await
-            .unwrap()
+            .text
             .contains("MissingAuthenticationTokenException")
     );
 }
@@ -72,10 +71,8 @@ async fn calls_are_counted_for_whoever_makes_them() {
             .unwrap();
     }
     aws.dynamodb().list_tables().send().await.unwrap();
-    let answer = reqwest::get(format!("{}/_emulator/calls", aws.running.url()))
-        .await
-        .unwrap();
-    let answer: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    let answer = plain_http::get(&format!("{}/_emulator/calls", aws.running.url())).await;
+    let answer: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
     assert_eq!(
         answer["calls"],
         serde_json::json!([
@@ -122,35 +119,25 @@ async fn hooks_exist_only_when_asked_for_and_only_for_this_machine() {
         ..Wanted::default()
     };
     let aws = Aws::with(wanted).await.unwrap();
-    let http = reqwest::Client::new();
     let url = |path: &str| format!("{}/_emulator/{path}", aws.running.url());
     for path in ["faults", "schedules/reconciler"] {
-        assert_eq!(
-            http.post(url(path))
-                .body("{}")
-                .send()
-                .await
-                .unwrap()
-                .status(),
-            404,
-            "{path}"
-        );
+        let answer = plain_http::send("POST", &url(path), &[], "{}").await;
+        assert_eq!(answer.status, 404, "{path}");
     }
-    let rebound = http
-        .get(url("calls"))
-        .header("host", "attacker.example")
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(rebound.status(), 403);
+    let rebound = [("host", "attacker.example")];
+    let rebound = plain_http::send("GET", &url("calls"), &rebound, "").await;
+    assert_eq!(rebound.status, 403);
     let with_hooks = Aws::start().await;
-    let bad = http
-        .post(format!("{}/_emulator/faults", with_hooks.running.url()))
-        .body(r#"{"service":"lambda","operation":"*","error":"x","count":1}"#)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(bad.status(), 400);
+    let faults = format!("{}/_emulator/faults", with_hooks.running.url());
+    let unknown = r#"{"service":"lambda","operation":"*","error":"x","count":1}"#;
+    assert_eq!(
+        plain_http::send("POST", &faults, &[], unknown).await.status,
+        400
+    );
+    assert_eq!(
+        plain_http::send("POST", &faults, &[], "{").await.status,
+        400
+    );
 }
 
 #[tokio::test]
@@ -164,4 +151,75 @@ async fn addresses_are_checked() {
         .await
         .unwrap_err();
     assert!(matches!(taken, AwsError::Listen { .. }));
+}
+
+#[tokio::test]
+async fn the_product_template_starts_and_starts_again() {
+    let template = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
+    let parameters = [
+        ("AccessTokenSha256", "0".repeat(64)),
+        ("SigningKey", "0".repeat(32)),
+        ("AnthropicApiKey", "none".to_owned()),
+    ];
+    let parameters = parameters
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+    let stack = emulator::template::load(&template, &parameters, "shannon").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let credentials = Credentials::default();
+        let key = credentials.issue(Principal::Operator);
+        let running = AwsEndpoint::bind(([127, 0, 0, 1], 0).into())
+            .await
+            .unwrap()
+            .start(AwsOptions {
+                state: Some(directory.path().to_owned()),
+                credentials,
+                stack: &stack,
+                invoker: Arc::new(crate::harness::Recorder::new()),
+                lambda: None,
+                task_programs: BTreeMap::new(),
+                logs: Logs::new(None).unwrap(),
+                test_hooks: false,
+            })
+            .await
+            .unwrap();
+        let configuration = configuration(running.url(), &key);
+        let dynamodb = aws_sdk_dynamodb::Client::new(&configuration);
+        let name = &stack.tables[0].name;
+        let table = dynamodb
+            .describe_table()
+            .table_name(name)
+            .send()
+            .await
+            .unwrap();
+        let table = table.table().unwrap();
+        let mut indexes: Vec<_> = table
+            .global_secondary_indexes()
+            .iter()
+            .map(|index| index.index_name().unwrap())
+            .collect();
+        indexes.sort_unstable();
+        assert_eq!(indexes, ["by_owner", "live"]);
+        let ttl = dynamodb
+            .describe_time_to_live()
+            .table_name(name)
+            .send()
+            .await
+            .unwrap();
+        let ttl = ttl.time_to_live_description().unwrap();
+        assert_eq!(ttl.attribute_name(), Some("expires_at"));
+        let s3 = aws_sdk_s3::Client::new(&configuration);
+        let bucket = s3.get_bucket_versioning().bucket(&stack.buckets[0].name);
+        let status = bucket.send().await.unwrap().status().cloned();
+        assert_eq!(status.unwrap().as_str(), "Enabled");
+        let ecs = aws_sdk_ecs::Client::new(&configuration);
+        let definition = ecs
+            .describe_task_definition()
+            .task_definition("shannon-session-runner");
+        let definition = definition.send().await.unwrap();
+        // Unchanged, the second start adds no revision.
+        assert_eq!(definition.task_definition().unwrap().revision(), 1);
+        running.shutdown().await;
+    }
 }

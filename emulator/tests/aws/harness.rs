@@ -22,6 +22,8 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::plain_http;
+
 /// Longest wait for something that has to happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -124,7 +126,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             events: Arc::default(),
             count: watch::Sender::new(0),
@@ -261,13 +263,9 @@ pub(crate) async fn plan_fault(url: &str, service: &str, operation: &str, error:
     let fault = serde_json::json!({
         "service": service, "operation": operation, "error": error, "count": count,
     });
-    let response = reqwest::Client::new()
-        .post(format!("{url}/_emulator/faults"))
-        .json(&fault)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(response.status(), 200);
+    let url = format!("{url}/_emulator/faults");
+    let answer = plain_http::send("POST", &url, &[], fault.to_string()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
 /// Settings for any client of the SDK: nothing is retried, so that a test sees each answer.

@@ -10,13 +10,15 @@ use aws_sdk_s3::{
 };
 use emulator::credentials::AccessKey;
 
-use crate::harness::{Aws, BUCKET, code, configuration, get};
+use crate::{
+    harness::{Aws, BUCKET, code, configuration, get},
+    plain_http,
+};
 
 #[tokio::test]
 async fn presigned_urls_work_until_they_expire_and_for_nothing_else() {
     let aws = Aws::start().await;
     let client = aws.s3();
-    let http = reqwest::Client::new();
     let presigning = || PresigningConfig::expires_in(Duration::from_secs(60)).unwrap();
     let upload = client
         .put_object()
@@ -24,44 +26,34 @@ async fn presigned_urls_work_until_they_expire_and_for_nothing_else() {
         .key("up/load")
         .content_type("text/plain");
     let upload = upload.presigned(presigning()).await.unwrap();
-    let send = |url: &str, body: &'static str| {
-        http.put(url)
-            .header("content-type", "text/plain")
-            .body(body)
-            .send()
-    };
-    let response = send(upload.uri(), "uploaded").await.unwrap();
-    assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+    let text = [("content-type", "text/plain")];
+    let answer = plain_http::send("PUT", upload.uri(), &text, "uploaded").await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(get(&client, "up/load").await, "uploaded");
     let moved = upload.uri().replace("up/load", "up/other");
-    let response = send(&moved, "x").await.unwrap();
-    assert_eq!(response.status(), 403);
+    let answer = plain_http::send("PUT", &moved, &text, "x").await;
+    assert_eq!(answer.status, 403);
     assert!(
-        response
-            .text()
-            .await
-            .unwrap()
-            .contains("SignatureDoesNotMatch")
+        answer.text.contains("SignatureDoesNotMatch"),
+        "{}",
+        answer.text
     );
 
     let download = client.get_object().bucket(BUCKET).key("up/load");
     let url = download.clone().presigned(presigning()).await.unwrap();
-    let response = http.get(url.uri()).send().await.unwrap();
-    assert_eq!(response.text().await.unwrap(), "uploaded");
+    assert_eq!(plain_http::get(url.uri()).await.text, "uploaded");
     let expired = PresigningConfig::builder()
         .start_time(std::time::SystemTime::now() - Duration::from_secs(120))
         .expires_in(Duration::from_secs(60))
         .build()
         .unwrap();
     let url = download.presigned(expired).await.unwrap();
-    let response = http.get(url.uri()).send().await.unwrap();
-    assert_eq!(response.status(), 403);
+    let answer = plain_http::get(url.uri()).await;
+    assert_eq!(answer.status, 403);
     assert!(
-        response
-            .text()
-            .await
-            .unwrap()
-            .contains("Request has expired")
+        answer.text.contains("Request has expired"),
+        "{}",
+        answer.text
     );
 }
 
@@ -95,9 +87,13 @@ async fn only_keys_we_issued_are_let_in() {
         .unwrap_err();
     assert_eq!(code(&refused), "SignatureDoesNotMatch");
     assert!(refused.as_service_error().unwrap().request_id().is_some());
-    let response = reqwest::get(format!("{url}/{BUCKET}/k")).await.unwrap();
-    assert_eq!(response.status(), 403);
-    assert!(response.text().await.unwrap().contains("AccessDenied"));
+    let anonymous = plain_http::get(&format!("{url}/{BUCKET}/k")).await;
+    assert_eq!(anonymous.status, 403);
+    assert!(
+        anonymous.text.contains("AccessDenied"),
+        "{}",
+        anonymous.text
+    );
 }
 
 #[tokio::test]

@@ -9,7 +9,10 @@ use aws_sdk_s3::{
 };
 use futures_util::StreamExt;
 
-use crate::harness::{Aws, BUCKET, code};
+use crate::{
+    harness::{Aws, BUCKET, code},
+    plain_http,
+};
 
 const MIB: usize = 1024 * 1024;
 
@@ -277,14 +280,11 @@ async fn a_hundred_megabytes_pass_through_an_upload_url() {
     let chunk = bytes::Bytes::from(vec![7_u8; MIB]);
     let chunks =
         futures_util::stream::iter(0..100).map(move |_| Ok::<_, std::io::Error>(chunk.clone()));
-    let response = reqwest::Client::new()
-        .put(upload.uri())
-        .header("content-length", 100 * MIB)
-        .body(reqwest::Body::wrap_stream(chunks))
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+    let length = (100 * MIB).to_string();
+    let headers = [("content-length", length.as_str())];
+    let body = axum::body::Body::from_stream(chunks);
+    let answer = plain_http::send("PUT", upload.uri(), &headers, body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
     let mut got = client
         .get_object()
         .bucket(BUCKET)
