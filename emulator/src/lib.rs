@@ -9,6 +9,7 @@ pub mod edge;
 pub mod gateway;
 pub mod invoker;
 pub mod lambda;
+mod loopback_client;
 pub mod offline_model;
 pub mod process;
 pub mod settings;

@@ -85,7 +85,7 @@ impl Stack {
             .route("/mcp", post(mcp))
             .with_state(stack.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        (stack, Client::new(url, "the-token".to_owned()).unwrap())
+        (stack, Client::new(url, "the-token".to_owned()))
     }
 
     fn tools(&self) -> Vec<String> {
@@ -265,7 +265,7 @@ async fn refusals_and_gaps_are_told() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let nowhere = Client::new(format!("http://{closed}/mcp"), "x".to_owned()).unwrap();
+    let nowhere = Client::new(format!("http://{closed}/mcp"), "x".to_owned());
     let end = run(&nowhere, options(false), pending(), &mut |_| {}).await;
     assert!(end.unwrap_err().to_string().contains("does not answer"));
 }

@@ -8,6 +8,13 @@ use std::time::{Duration, Instant};
 use emulator::offline_model::{OfflineModel, OfflineReason};
 use serde_json::{Value, json};
 
+/// reqwest wants a TLS provider as soon as any crate of the workspace asks it for TLS.
+fn http() -> reqwest::Client {
+    // an error says that there is one already
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 struct Client {
     model: OfflineModel,
     http: reqwest::Client,
@@ -17,7 +24,7 @@ impl Client {
     async fn start() -> Self {
         Self {
             model: OfflineModel::start(OfflineReason::NoKey).await.unwrap(),
-            http: reqwest::Client::new(),
+            http: http(),
         }
     }
 
@@ -490,6 +497,10 @@ async fn shutdown_closes_the_port() {
     let client = Client::start().await;
     let url = client.model.url();
     client.model.shutdown().await;
-    let refused = reqwest::get(format!("{url}/v1/models")).await.unwrap_err();
+    let refused = http()
+        .get(format!("{url}/v1/models"))
+        .send()
+        .await
+        .unwrap_err();
     assert!(refused.is_connect());
 }

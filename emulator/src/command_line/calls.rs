@@ -1,11 +1,13 @@
 //! `emulator calls`: the AWS calls that the running stack has counted.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use serde::Deserialize;
 
-use super::{FAILED, NO_STACK, SUCCESS, out, say, say_error};
-use crate::{settings::Settings, stack::state};
+use super::{FAILED, NO_STACK, SUCCESS, in_one_line, out, say, say_error};
+use crate::{loopback_client, settings::Settings, stack::state};
+
+const DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
 struct Answer {
@@ -50,24 +52,28 @@ pub(super) async fn run(settings: &Settings, json: bool) -> u8 {
                 SUCCESS
             }
             Err(error) => {
-                say_error(&error);
+                say(&format!(
+                    "the stack gives an answer that is not understood: {error}"
+                ));
                 FAILED
             }
         },
-        Err(error) => {
-            say_error(&error);
+        Err(problem) => {
+            say(&format!("the stack does not tell its calls: {problem}"));
             FAILED
         }
     }
 }
 
-async fn ask(aws_url: &str) -> reqwest::Result<String> {
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    let answer = client
-        .get(format!("{aws_url}/_emulator/calls"))
-        .send()
-        .await?;
-    answer.error_for_status()?.text().await
+async fn ask(aws_url: &str) -> Result<String, String> {
+    let request = http::Request::get(format!("{aws_url}/_emulator/calls"))
+        .body(http_body_util::Full::default())
+        .map_err(|error| error.to_string())?;
+    match loopback_client::send(request, DEADLINE).await {
+        Ok((200, text)) => Ok(text),
+        Ok((status, text)) => Err(format!("HTTP {status}: {text}")),
+        Err(error) => Err(in_one_line(&error)),
+    }
 }
 
 /// One block for each session, the calls that belong to none first.

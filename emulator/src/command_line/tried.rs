@@ -166,8 +166,10 @@ async fn place(arguments: &StartArguments, settings: Settings) -> Result<Place, 
             (about.mcp_url.clone(), stack.token().to_owned(), Some(stack))
         }
     };
-    let client = Client::new(url, token).map_err(|error| said(&error))?;
-    Ok(Place { client, own })
+    Ok(Place {
+        client: Client::new(url, token),
+        own,
+    })
 }
 
 #[cfg(test)]

@@ -177,7 +177,7 @@ mod tests {
             script: "TEXT:a;;TEXT:b".to_owned(),
             step,
         };
-        assert_eq!(due(&[prompt.clone()]), step(0));
+        assert_eq!(due(std::slice::from_ref(&prompt)), step(0));
         assert_eq!(
             due(&[prompt.clone(), answer.clone(), result.clone(), system]),
             step(1)

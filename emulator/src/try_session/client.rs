@@ -5,8 +5,12 @@ use std::{
     time::Duration,
 };
 
+use http::Request;
+use http_body_util::Full;
 use serde_json::{Value, json};
 use thiserror::Error;
+
+use crate::loopback_client::{self, SendError};
 
 const VERSION: &str = "2026-07-28";
 /// Longer than every bounded wait of the tools.
@@ -14,7 +18,6 @@ const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A client of one stack.
 pub struct Client {
-    http: reqwest::Client,
     url: String,
     token: String,
     next_id: AtomicU64,
@@ -41,8 +44,11 @@ pub enum ClientError {
         url: String,
         /// Why.
         #[source]
-        source: reqwest::Error,
+        source: SendError,
     },
+    /// Address or token cannot stand in a request.
+    #[error("the address of the stack or its token is not usable")]
+    Request(#[source] http::Error),
     /// The token is not that of the stack.
     #[error("the stack refuses our token; start `try` with the SHANNON_DEV_TOKEN of the stack")]
     Token,
@@ -66,24 +72,13 @@ pub enum ClientError {
 
 impl Client {
     /// A client for the MCP endpoint at `url`.
-    ///
-    /// # Errors
-    /// When no HTTP client can be made.
-    pub fn new(url: String, token: String) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder()
-            .timeout(DEADLINE)
-            .no_proxy()
-            .build()
-            .map_err(|source| ClientError::Transport {
-                url: url.clone(),
-                source,
-            })?;
-        Ok(Self {
-            http,
+    #[must_use]
+    pub fn new(url: String, token: String) -> Self {
+        Self {
             url,
             token,
             next_id: AtomicU64::new(1),
-        })
+        }
     }
 
     /// Calls a tool once.
@@ -105,24 +100,21 @@ impl Client {
                 },
             },
         });
-        let fail = |source| ClientError::Transport {
-            url: self.url.clone(),
-            source,
-        };
-        let response = self
-            .http
-            .post(&self.url)
-            .bearer_auth(&self.token)
+        let request = Request::post(&self.url)
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", "application/json")
             .header("accept", "application/json, text/event-stream")
             .header("mcp-protocol-version", VERSION)
             .header("mcp-method", "tools/call")
             .header("mcp-name", name)
-            .json(&body)
-            .send()
+            .body(Full::from(body.to_string()))
+            .map_err(ClientError::Request)?;
+        let (status, text) = loopback_client::send(request, DEADLINE)
             .await
-            .map_err(fail)?;
-        let status = response.status().as_u16();
-        let text = response.text().await.map_err(fail)?;
+            .map_err(|source| ClientError::Transport {
+                url: self.url.clone(),
+                source,
+            })?;
         if status == 401 || status == 403 {
             return Err(ClientError::Token);
         }
