@@ -179,12 +179,41 @@ impl Stack {
         self.address("aws_url")
     }
 
-    /// Access key id and secret of a person at this machine.
+    /// Access key id and secret of a person at this machine, as the start message shows them.
+    ///
+    /// # Panics
+    /// When the start message does not.
     pub fn operator_key(&self) -> (String, String) {
-        (
-            self.address("access_key_id"),
-            self.address("secret_access_key"),
-        )
+        let value = |name: &str| {
+            let said = fs::read_to_string(self.directory.join("stdout")).ok()?;
+            let rest = said.split_once(&format!("{name}="))?.1;
+            rest.split_whitespace().next().map(ToOwned::to_owned)
+        };
+        let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+        // The message is printed just after the description was written.
+        let shown = process::eventually(READY_WITHIN, || {
+            names.iter().all(|name| value(name).is_some())
+        });
+        assert!(shown, "no keys in:\n{}", printed(&self.directory));
+        let [id, secret] = names.map(|name| value(name).expect("just seen"));
+        (id, secret)
+    }
+
+    /// Plans failures of the emulated AWS (`service`, `operation`, `error`, `count`); the stack has
+    /// to be started with `--test-hooks`.
+    ///
+    /// # Panics
+    /// When the stack does not take it.
+    pub async fn plan_fault(&self, fault: Value) {
+        let answer = self
+            .client()
+            .http()
+            .post(format!("{}/_emulator/faults", self.aws_url()))
+            .body(fault.to_string())
+            .send()
+            .await
+            .expect("the emulator answers");
+        assert!(answer.status().is_success(), "{fault}: {}", answer.status());
     }
 
     fn address(&self, name: &str) -> String {

@@ -61,7 +61,7 @@ async fn calls_our_tools(era: &str) {
         "mcp__shannon__create_session",
         &json!({"prompt": "started by another session", "tags": [tag]}),
     );
-    let list = script::tool("mcp__shannon__list_sessions", &json!({"tag": tag}));
+    let list = script::tool("mcp__shannon__list_sessions", &json!({"tags": [tag]}));
     let lines = ask(
         &script::prompt(&[create, list, script::text("both called")]),
         era,
@@ -77,7 +77,7 @@ async fn calls_our_tools(era: &str) {
 
     let stack = stack::shared();
     let client = stack.client();
-    let listed = client.call("list_sessions", json!({"tag": tag})).await;
+    let listed = client.call("list_sessions", json!({"tags": [tag]})).await;
     let sessions = listed["sessions"].as_array().expect("sessions");
     assert_eq!(sessions.len(), 1, "{listed} {lines:#?}");
     let id = sessions[0]["session_id"].as_str().expect("an id");

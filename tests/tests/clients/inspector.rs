@@ -22,7 +22,7 @@ fn inspector(era: &str, arguments: &[&str]) -> Output {
     command.output().expect("node starts")
 }
 
-/// The JSON of a run that must succeed; the Inspector wraps nothing around the result.
+/// The result of a run that must succeed.
 fn result(era: &str, arguments: &[&str]) -> Value {
     let output = inspector(era, arguments);
     let (said, complained) = (
@@ -37,7 +37,9 @@ fn result(era: &str, arguments: &[&str]) -> Value {
     let start = said
         .find('{')
         .unwrap_or_else(|| panic!("no JSON in {said}"));
-    serde_json::from_str(&said[start..]).unwrap_or_else(|error| panic!("{error} in {said}"))
+    let answer: Value =
+        serde_json::from_str(&said[start..]).unwrap_or_else(|error| panic!("{error} in {said}"));
+    answer["result"].clone()
 }
 
 fn lists_and_calls(era: &str) {

@@ -305,7 +305,12 @@ async fn arguments_that_miss_the_schema_are_named() {
             "session_id",
         ),
         ("get_session", json!({"session_id": 7}), "session_id"),
-        ("get_session", json!([]), "object"),
+        (
+            "interrupt_session",
+            json!({"session_id": session, "message_id": "a b"}),
+            "message_id",
+        ),
+        ("create_upload", json!({}), "bytes"),
     ] {
         let answer = client
             .request("tools/call", json!({"name": tool, "arguments": arguments}))

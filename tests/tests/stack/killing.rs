@@ -169,7 +169,9 @@ async fn a_hanging_runner_is_noticed_although_nobody_watches() {
     let start = Instant::now();
     // The list shows what is recorded and finds out nothing by itself.
     loop {
-        let lost = client.call("list_sessions", json!({"state": "lost"})).await;
+        let lost = client
+            .call("list_sessions", json!({"states": ["lost"]}))
+            .await;
         if lost["sessions"][0]["session_id"] == json!(session.id) {
             break;
         }
@@ -249,7 +251,7 @@ async fn a_killed_emulator_leaves_no_process_and_the_next_one_finds_the_sessions
         let answer = client.call("wait_session", arguments.clone()).await;
         later.extend(answer["events"].as_array().expect("events").clone());
         arguments["cursor"] = answer["next_cursor"].clone();
-        if answer["state"] == "lost" && answer["truncated"] != true {
+        if answer["state"] == "lost" && answer["more"] != true {
             break;
         }
         assert!(start.elapsed() < Duration::from_secs(30), "{answer}");

@@ -34,14 +34,14 @@ async fn sessions_are_listed_newest_first_page_by_page() {
     let mut newest_first: Vec<String> = sessions.iter().map(|session| session.id.clone()).collect();
     newest_first.reverse();
 
-    let all = client.call("list_sessions", json!({"tag": tag})).await;
+    let all = client.call("list_sessions", json!({"tags": [tag]})).await;
     assert_eq!(ids(&all), newest_first);
     assert!(all["next_cursor"].is_null(), "{all}");
 
     let mut paged = Vec::new();
     let mut cursor = json!(null);
     loop {
-        let mut arguments = json!({"tag": tag, "limit": 2});
+        let mut arguments = json!({"tags": [tag], "limit": 2});
         if cursor.is_string() {
             arguments["cursor"] = cursor.clone();
         }
@@ -60,11 +60,14 @@ async fn sessions_are_listed_newest_first_page_by_page() {
     }
     sessions[0].cancel().await;
     let cancelled = client
-        .call("list_sessions", json!({"tag": tag, "state": "cancelled"}))
+        .call(
+            "list_sessions",
+            json!({"tags": [tag], "states": ["cancelled"]}),
+        )
         .await;
     assert_eq!(ids(&cancelled), [sessions[0].id.clone()]);
     let idle = client
-        .call("list_sessions", json!({"tag": tag, "state": "idle"}))
+        .call("list_sessions", json!({"tags": [tag], "states": ["idle"]}))
         .await;
     assert_eq!(ids(&idle), [sessions[2].id.clone(), sessions[1].id.clone()]);
 
@@ -75,11 +78,17 @@ async fn sessions_are_listed_newest_first_page_by_page() {
     let later = client
         .call(
             "list_sessions",
-            json!({"tag": tag, "created_after_unix_ms": since}),
+            json!({"tags": [tag], "created_from": since}),
         )
         .await;
-    assert!(!ids(&later).contains(&newest_first[2]), "{later}");
-    assert!(ids(&later).contains(&newest_first[0]), "{later}");
+    assert_eq!(ids(&later), newest_first[..2]);
+    let earlier = client
+        .call(
+            "list_sessions",
+            json!({"tags": [tag], "created_before": since}),
+        )
+        .await;
+    assert_eq!(ids(&earlier), newest_first[2..]);
     for session in &mut sessions[1..] {
         session.cancel().await;
     }
@@ -93,7 +102,7 @@ async fn what_is_no_page_is_refused() {
         json!({"limit": 0}),
         json!({"limit": 51}),
         json!({"cursor": "made-up"}),
-        json!({"state": "sleeping"}),
+        json!({"states": ["sleeping"]}),
     ] {
         let refused = client.try_call("list_sessions", arguments.clone()).await;
         assert!(refused.is_error, "{arguments}: {}", refused.text);

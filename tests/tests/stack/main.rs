@@ -7,6 +7,7 @@ mod bad_input;
 mod catalog;
 mod command_line;
 mod failing_claude;
+mod failing_services;
 mod files;
 mod hostile_repository;
 mod isolation;

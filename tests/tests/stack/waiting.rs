@@ -70,12 +70,12 @@ async fn a_small_budget_loses_nothing() {
         events.extend(page.iter().map(|event| event["sequence"].clone()));
         cursor = answer["next_cursor"].clone();
         answers += 1;
-        if answer["truncated"] != true {
+        if answer["more"] != true {
             break;
         }
         assert!(
             !page.is_empty(),
-            "a truncated answer without events never ends"
+            "an answer with more to come but without events never ends"
         );
     }
     let all: Vec<_> = session
