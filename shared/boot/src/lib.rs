@@ -7,6 +7,7 @@ pub mod http;
 pub mod logging;
 mod on_lambda;
 mod on_port;
+pub mod outbound;
 pub mod settings;
 mod start;
 
