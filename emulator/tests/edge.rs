@@ -55,6 +55,36 @@ async fn a_modern_request_goes_to_the_function_of_its_class() {
 }
 
 #[tokio::test]
+async fn every_path_that_the_edge_gives_is_a_route_of_the_template() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
+    let given = [
+        ("AccessTokenSha256", "0".repeat(64)),
+        ("SigningKey", "k".repeat(32)),
+        ("AnthropicApiKey", "offline".into()),
+    ];
+    let given = given.map(|(name, value)| (name.to_owned(), value)).into();
+    let stack = emulator::template::load(&path, &given, "test").unwrap();
+    let edge = real();
+    for method in [
+        "server/discover",
+        "tools/list",
+        "tools/call",
+        "tasks/get",
+        "none",
+    ] {
+        let mut parts = request("POST", "/mcp", &[MODERN, ("Mcp-Method", method)]);
+        edge.apply(&mut parts, VIEWER).await.unwrap();
+        let route = stack
+            .routes
+            .iter()
+            .find(|route| route.path == parts.uri.path());
+        let route = route.unwrap_or_else(|| panic!("no route for {}", parts.uri));
+        assert!(["POST", "ANY"].contains(&route.method.as_str()));
+        assert!(route.streaming && route.authorizer.is_some());
+    }
+}
+
+#[tokio::test]
 async fn everything_else_is_left_alone() {
     let edge = real();
     let call = ("Mcp-Method", "tools/call");

@@ -2,7 +2,6 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -241,16 +240,20 @@ fn the_keeping_wrapper_kills_when_its_lifeline_closes_and_passes_on_the_rest() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_wrapper_whose_parent_is_gone_starts_nothing() {
-    let marker = tempfile::tempdir().unwrap();
-    let path: PathBuf = marker.path().join("started");
-    let script = format!("touch {}", Path::new(&path).display());
-    let status = Command::new(env!("CARGO_BIN_EXE_emulator"))
-        // Some other process than its parent.
-        .args(["child", "exec", "1", "/bin/sh", "-c", &script])
-        .status()
-        .unwrap();
-    assert_eq!(status.code(), Some(125));
-    assert!(!path.exists());
+    let directory = tempfile::tempdir().unwrap();
+    let marker = directory.path().join("started");
+    let script = format!("touch {}", marker.display());
+    for mode in ["exec", "keep"] {
+        if mode == "exec" && !cfg!(target_os = "linux") {
+            continue;
+        }
+        let status = Command::new(env!("CARGO_BIN_EXE_emulator"))
+            // Some other process than its parent.
+            .args(["child", mode, "1", "/bin/sh", "-c", &script])
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(125), "{mode}");
+        assert!(!marker.exists(), "{mode}");
+    }
 }

@@ -17,6 +17,9 @@ use tokio::{
 
 /// A longer line is cut into several: a process that prints no line end costs no more memory.
 const MAX_LINE_BYTES: usize = 256 * 1024;
+/// A file that is larger when it is opened makes way: it becomes `<name>.log.old`, of which there is
+/// one.
+const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
 /// Lines a slow reader of the feed may be behind before it loses some (the files lose none).
 const FEED_LINES: usize = 1024;
 
@@ -116,6 +119,9 @@ fn append(
 ) -> io::Result<()> {
     if !files.contains_key(&line.name) {
         let path = directory.join(format!("{}.log", line.name.replace('/', "_")));
+        if std::fs::metadata(&path).is_ok_and(|file| file.len() > MAX_FILE_BYTES) {
+            std::fs::rename(&path, path.with_extension("log.old"))?;
+        }
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         files.insert(line.name.clone(), file);
     }

@@ -85,7 +85,7 @@ pub fn run_child(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCo
     Some(match mode.to_str() {
         #[cfg(target_os = "linux")]
         Some("exec") => exec(parent, &program, &rest),
-        Some("keep") => keep(&program, &rest),
+        Some("keep") => keep(parent, &program, &rest),
         _ => {
             eprintln!("emulator child: unknown mode {}", mode.display());
             ExitCode::from(2)
@@ -109,7 +109,7 @@ fn exec(parent: i32, program: &OsStr, arguments: &[OsString]) -> ExitCode {
         return ExitCode::from(CANNOT_RUN);
     }
     // The signal covers deaths from now on; an earlier one shows as a different parent.
-    if nix::unistd::getppid() != Pid::from_raw(parent) {
+    if orphaned(parent) {
         return ExitCode::from(ORPHANED);
     }
     let error = std::process::Command::new(program).args(arguments).exec();
@@ -117,7 +117,14 @@ fn exec(parent: i32, program: &OsStr, arguments: &[OsString]) -> ExitCode {
     ExitCode::from(CANNOT_RUN)
 }
 
-fn keep(program: &OsStr, arguments: &[OsString]) -> ExitCode {
+fn orphaned(parent: i32) -> bool {
+    nix::unistd::getppid() != Pid::from_raw(parent)
+}
+
+fn keep(parent: i32, program: &OsStr, arguments: &[OsString]) -> ExitCode {
+    if orphaned(parent) {
+        return ExitCode::from(ORPHANED);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

@@ -188,13 +188,13 @@ async fn a_stream_that_is_cut_off_is_no_complete_one() {
     let mut slow = function("f", "streaming");
     slow.timeout_seconds = 3.0;
     let lambda = start(vec![slow]).await;
-    let cut = stream(&lambda, json!({"x-exit": "1"}))
-        .await
-        .collect()
-        .await;
+    let gate = Gate::new().await;
+    let mut begun = stream(&lambda, json!({"x-exit": gate.address()})).await;
+    assert!(begun.next().await.unwrap().is_ok());
+    drop(gate.arrival().await);
+    let cut = begun.collect().await;
     assert!(matches!(cut, Err(StreamError::Cut)), "{cut:?}");
 
-    let gate = Gate::new().await;
     let mut held = stream(&lambda, json!({"x-gate": gate.address()})).await;
     assert!(held.next().await.unwrap().is_ok());
     let _never_released = gate.arrival().await;

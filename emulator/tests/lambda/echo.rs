@@ -86,12 +86,6 @@ impl Gate {
         let arrival = tokio::time::timeout(Duration::from_secs(30), self.0.accept());
         arrival.await.expect("a function arrives").unwrap().0
     }
-
-    /// Whether nobody arrives in a while. Only ever proves that something did not happen yet.
-    pub(crate) async fn nobody(&self) -> bool {
-        let arrival = tokio::time::timeout(Duration::from_millis(300), self.0.accept());
-        arrival.await.is_err()
-    }
 }
 
 /// Waits for what other processes do.

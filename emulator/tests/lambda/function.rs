@@ -10,7 +10,6 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
 };
 
 use lambda_http::{
@@ -154,9 +153,8 @@ async fn streaming(
         if !send(format!("{description}\n")).await {
             return;
         }
-        if exit.is_some() {
-            // Gives the first piece time to leave this process; nothing waits for the pause.
-            tokio::time::sleep(Duration::from_millis(300)).await;
+        if let Some(gate) = exit {
+            let _ = tokio::task::spawn_blocking(move || wait_for(&gate)).await;
             std::process::exit(9);
         }
         if let Some(gate) = gate {

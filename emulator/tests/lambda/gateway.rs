@@ -315,9 +315,11 @@ async fn functions_that_fail_are_bad_gateways() {
         let body = r#"{"message": "Internal server error"}"#;
         refused(served.get(path), 502, body, "InternalServerErrorException").await;
     }
-    let cut = served.get("/stream").header("x-exit", "1");
+    let gate = Gate::new().await;
+    let cut = served.get("/stream").header("x-exit", gate.address());
     let cut = cut.send().await.unwrap();
     assert_eq!(cut.status(), 200);
+    drop(gate.arrival().await);
     assert!(
         read_to_the_end(cut).await.is_err(),
         "not a complete response"
