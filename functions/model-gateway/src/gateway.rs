@@ -1,0 +1,159 @@
+//! One request: who asks, what is forwarded, what comes back.
+
+use std::sync::Arc;
+
+use boot::http::{Body, json_response};
+use bytes::Bytes;
+use domain::session_token::{SessionClaims, SigningKey};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use serde_json::json;
+
+use crate::records::Records;
+use crate::refusal::Refusal;
+use crate::response::answer;
+use crate::upstream::Upstream;
+
+/// Where a body that does not fit a Lambda event lies: `<owner>/<session>/<name>`.
+const BODY_OBJECT: &str = "x-shannon-body-object";
+
+/// The gateway; one per process.
+pub(crate) struct Gateway<R> {
+    records: R,
+    signing_key: SigningKey,
+    token_seconds: u64,
+    upstream: Arc<Upstream>,
+}
+
+impl<R: Records> Gateway<R> {
+    pub(crate) fn new(
+        records: R,
+        signing_key: SigningKey,
+        token_seconds: u64,
+        upstream: Upstream,
+    ) -> Self {
+        Self {
+            records,
+            signing_key,
+            token_seconds,
+            upstream: Arc::new(upstream),
+        }
+    }
+
+    /// Answers one request. Repeating one asks the model again; its usage is counted once per
+    /// answer of the model.
+    pub(crate) async fn handle(&self, request: Request<Bytes>) -> Response<Body> {
+        match self.forward(request).await {
+            Ok(response) => response,
+            Err(refusal) => refusal.response(),
+        }
+    }
+
+    async fn forward(&self, request: Request<Bytes>) -> Result<Response<Body>, Refusal> {
+        if request.method() != Method::POST {
+            return Err(Refusal::NotPost);
+        }
+        let claims = self.claims(request.headers()).await?;
+        let path = match request.uri().path() {
+            "/model/session-token" => return Ok(self.renew(claims)),
+            path @ ("/model/v1/messages" | "/model/v1/messages/count_tokens") => {
+                path.trim_start_matches("/model").to_owned()
+            }
+            _ => return Err(Refusal::NoSuchPath),
+        };
+        let (parts, body) = request.into_parts();
+        let body = self.body(&claims, &parts.headers, body).await?;
+        let target = match parts.uri.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path,
+        };
+        let upstream = Arc::clone(&self.upstream);
+        let served = upstream.send(&target, &parts.headers, body).await?;
+        Ok(answer(served, self.records.clone(), claims.key).await)
+    }
+
+    /// The session behind the token: it must be alive, and this runner the one that has it.
+    async fn claims(&self, headers: &HeaderMap) -> Result<SessionClaims, Refusal> {
+        let token = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or(Refusal::NotAllowed)?;
+        let claims = self
+            .signing_key
+            .verify(token, self.records.now())
+            .map_err(|_| Refusal::NotAllowed)?;
+        let head = self
+            .records
+            .head(&claims.key)
+            .await
+            .map_err(|unavailable| {
+                tracing::warn!(
+                    error = &unavailable as &dyn std::error::Error,
+                    "a session was not checked"
+                );
+                Refusal::RecordsUnavailable
+            })?;
+        let head = head.ok_or(Refusal::NotAllowed)?;
+        if head.fence != claims.fence || head.state.is_ended() {
+            tracing::info!(
+                session = %claims.key.session,
+                fence = claims.fence.0,
+                head_fence = head.fence.0,
+                state = %head.state,
+                "a token is good for nothing any more"
+            );
+            return Err(Refusal::NotAllowed);
+        }
+        Ok(claims)
+    }
+
+    fn renew(&self, claims: SessionClaims) -> Response<Body> {
+        let expires_at = self.records.now().plus(self.token_seconds * 1000);
+        let token = self.signing_key.sign(&SessionClaims {
+            expires_at,
+            ..claims
+        });
+        let renewed = json!({"token": token, "expires_at_unix_ms": expires_at.0});
+        json_response(StatusCode::OK, &renewed)
+    }
+
+    /// The body itself, or what the header names; only objects of the session itself are read.
+    async fn body(
+        &self,
+        claims: &SessionClaims,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Bytes, Refusal> {
+        let Some(object) = headers.get(BODY_OBJECT) else {
+            return if body.is_empty() {
+                Err(Refusal::NoBody)
+            } else {
+                Ok(body)
+            };
+        };
+        let prefix = format!("{}/{}/", claims.key.owner, claims.key.session);
+        let name = object
+            .to_str()
+            .ok()
+            .and_then(|object| object.strip_prefix(&prefix))
+            .filter(|name| !name.is_empty())
+            .ok_or(Refusal::NoBody)?;
+        match self.records.object(&claims.key, name).await {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err(Refusal::NoBody),
+            Err(unavailable) => {
+                tracing::warn!(
+                    error = &unavailable as &dyn std::error::Error,
+                    "a body was not fetched"
+                );
+                Err(Refusal::RecordsUnavailable)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! The Messages API: where it is, the key, and what of a request reaches it.
+
+use std::time::Duration;
+
+use boot::{Secret, Settings, SettingsError, StartError};
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http_body_util::Full;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
+
+use crate::refusal::Refusal;
+
+const KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// An answer of the API, and until when it may go on.
+pub(crate) struct Served {
+    pub(crate) response: Response<hyper::body::Incoming>,
+    pub(crate) deadline: Instant,
+    /// How long its head took.
+    pub(crate) waited: Duration,
+}
+
+/// One connection pool to the API.
+pub(crate) struct Upstream {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    base: String,
+    key: HeaderValue,
+    longest: Duration,
+}
+
+impl Upstream {
+    /// # Errors
+    /// [`StartError`] when a setting is missing, or the machine has no certificate authorities.
+    pub(crate) fn from_settings(settings: &Settings) -> Result<Self, StartError> {
+        let base = settings.text("SHANNON_MODEL_URL")?;
+        let connect = settings.integer("SHANNON_CONNECT_TIMEOUT_SECONDS")?;
+        let longest = settings.integer("SHANNON_MODEL_TIMEOUT_SECONDS")?;
+        let key = settings.secret("SHANNON_ANTHROPIC_API_KEY")?;
+        Self::new(
+            base,
+            &key,
+            Duration::from_secs(connect),
+            Duration::from_secs(longest),
+        )
+    }
+
+    fn new(
+        base: &str,
+        key: &Secret,
+        connect: Duration,
+        longest: Duration,
+    ) -> Result<Self, StartError> {
+        let refuse = |name: &str, problem: &str, allowed: &str| SettingsError::Invalid {
+            name: name.to_owned(),
+            problem: problem.to_owned(),
+            allowed: allowed.to_owned(),
+        };
+        let plain = base.strip_prefix("http://").is_some();
+        if !plain && !base.starts_with("https://") {
+            let error = refuse("SHANNON_MODEL_URL", "it is no HTTP address", "https://…");
+            return Err(error.into());
+        }
+        let mut key = HeaderValue::from_str(key.expose()).map_err(|_| {
+            refuse(
+                "SHANNON_ANTHROPIC_API_KEY",
+                "it is no header value",
+                "printable ASCII",
+            )
+        })?;
+        key.set_sensitive(true);
+        let mut http = HttpConnector::new();
+        http.set_connect_timeout(Some(connect));
+        http.set_nodelay(true);
+        http.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_native_roots()
+            .map_err(|error| StartError::Part(error.into()))?
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
+        Ok(Self {
+            client: Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                // Shorter than what the API keeps open, so that a request seldom meets a closed one.
+                .pool_idle_timeout(Duration::from_secs(20))
+                .build(connector),
+            base: base.trim_end_matches('/').to_owned(),
+            key,
+            longest,
+        })
+    }
+
+    /// Sends one request and gives the answer's head as soon as it is there.
+    pub(crate) async fn send(
+        &self,
+        target: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Served, Refusal> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = format!("{}{target}", self.base)
+            .parse()
+            .map_err(|_| Refusal::NoSuchPath)?;
+        for (name, value) in headers {
+            if is_forwarded(name) {
+                request.headers_mut().append(name, value.clone());
+            }
+        }
+        request
+            .headers_mut()
+            .entry(CONTENT_TYPE)
+            .or_insert(HeaderValue::from_static("application/json"));
+        request.headers_mut().insert(KEY, self.key.clone());
+        request.headers_mut().remove(HOST);
+        let started = Instant::now();
+        let deadline = started + self.longest;
+        match tokio::time::timeout_at(deadline, self.client.request(request)).await {
+            Ok(Ok(response)) => Ok(Served {
+                response,
+                deadline,
+                waited: started.elapsed(),
+            }),
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the model API was not reached"
+                );
+                Err(Refusal::Unreachable)
+            }
+            Err(_) => Err(Refusal::TooSlow),
+        }
+    }
+}
+
+/// What the API needs of the CLI's headers. Everything else stays here: our authorization, whatever
+/// the proxies in front added, and encodings, because usage is read from the answer.
+fn is_forwarded(name: &HeaderName) -> bool {
+    name.as_str().starts_with("anthropic-")
+        || [ACCEPT, CONTENT_TYPE, USER_AGENT].contains(name)
+        || name.as_str() == "x-app"
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::ffi::OsString;
+
+    /// An upstream as a deployment with these values would have it.
+    pub(crate) fn upstream(base: &str, longest: Duration) -> Upstream {
+        let variables = [(
+            OsString::from("SHANNON_ANTHROPIC_API_KEY"),
+            OsString::from("sk-test-0123456789-0123456789-0123456789"),
+        )];
+        let settings = Settings::read(variables).expect("good settings");
+        let key = settings.secret("SHANNON_ANTHROPIC_API_KEY").expect("set");
+        Upstream::new(base, &key, Duration::from_secs(5), longest).expect("an address")
+    }
+
+    #[test]
+    fn an_address_that_is_none_stops_the_start() {
+        let settings = Settings::read([(
+            OsString::from("SHANNON_ANTHROPIC_API_KEY"),
+            OsString::from("sk-test-0123456789-0123456789-0123456789"),
+        )])
+        .expect("good settings");
+        let key = settings.secret("SHANNON_ANTHROPIC_API_KEY").expect("set");
+        let second = Duration::from_secs(1);
+        assert!(Upstream::new("ftp://example.com", &key, second, second).is_err());
+    }
+}
