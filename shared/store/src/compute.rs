@@ -33,22 +33,23 @@ impl Compute for Store {
     ) -> Result<String, Unavailable> {
         const ATTEMPTED: &str = "start a runner";
         let compute = self.compute(ATTEMPTED)?;
-        let sent = self
-            .ecs
-            .run_task()
-            .cluster(&compute.cluster)
-            .task_definition(&compute.task_definition)
-            .launch_type(LaunchType::Fargate)
-            .count(1)
-            .client_token(client_token(key, fence))
-            .started_by(key.session.as_str())
-            .network_configuration(network(compute, ATTEMPTED)?)
-            .overrides(overrides(compute, key, fence))
-            .tags(tag("shannon:session", key.session.as_str()))
-            .tags(tag("shannon:owner", key.owner.as_str()))
-            .tags(tag("shannon:stage", &compute.stage))
-            .send()
-            .await;
+        let sent = Box::pin(
+            self.ecs
+                .run_task()
+                .cluster(&compute.cluster)
+                .task_definition(&compute.task_definition)
+                .launch_type(LaunchType::Fargate)
+                .count(1)
+                .client_token(client_token(key, fence))
+                .started_by(key.session.as_str())
+                .network_configuration(network(compute, ATTEMPTED)?)
+                .overrides(overrides(compute, key, fence))
+                .tags(tag("shannon:session", key.session.as_str()))
+                .tags(tag("shannon:owner", key.owner.as_str()))
+                .tags(tag("shannon:stage", &compute.stage))
+                .send(),
+        )
+        .await;
         let answer = match sent {
             Ok(answer) => answer,
             // A repeat carries another session token, so it is not the same request to ECS; but
@@ -80,14 +81,15 @@ impl Compute for Store {
     async fn stop_runner(&self, task: &str, reason: &str) -> Result<(), Unavailable> {
         const ATTEMPTED: &str = "stop the runner";
         let compute = self.compute(ATTEMPTED)?;
-        let stopped = self
-            .ecs
-            .stop_task()
-            .cluster(&compute.cluster)
-            .task(task)
-            .reason(reason.chars().take(255).collect::<String>())
-            .send()
-            .await;
+        let stopped = Box::pin(
+            self.ecs
+                .stop_task()
+                .cluster(&compute.cluster)
+                .task(task)
+                .reason(reason.chars().take(255).collect::<String>())
+                .send(),
+        )
+        .await;
         match stopped {
             Ok(_) => Ok(()),
             // ECS forgets a stopped task after an hour and then answers that it knows none.

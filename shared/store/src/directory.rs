@@ -59,23 +59,24 @@ impl SessionDirectory for Store {
             if before <= first_session {
                 return Ok(SessionPage { heads, next: None });
             }
-            let answer = self
-                .table
-                .client
-                .query()
-                .table_name(&self.table.name)
-                .index_name(BY_OWNER)
-                .key_condition_expression("#owner = :owner AND #sort BETWEEN :from AND :before")
-                .expression_attribute_names("#owner", OWNER_KEY)
-                .expression_attribute_names("#sort", OWNER_SORT)
-                .expression_attribute_values(":owner", text(owner.as_str()))
-                .expression_attribute_values(":from", text(first_session.as_str()))
-                .expression_attribute_values(":before", text(before.as_str()))
-                .scan_index_forward(false)
-                .limit(LIST_READ)
-                .send()
-                .await
-                .map_err(|error| failure::aws(ATTEMPTED, Kind::Read, error))?;
+            let answer = Box::pin(
+                self.table
+                    .client
+                    .query()
+                    .table_name(&self.table.name)
+                    .index_name(BY_OWNER)
+                    .key_condition_expression("#owner = :owner AND #sort BETWEEN :from AND :before")
+                    .expression_attribute_names("#owner", OWNER_KEY)
+                    .expression_attribute_names("#sort", OWNER_SORT)
+                    .expression_attribute_values(":owner", text(owner.as_str()))
+                    .expression_attribute_values(":from", text(first_session.as_str()))
+                    .expression_attribute_values(":before", text(before.as_str()))
+                    .scan_index_forward(false)
+                    .limit(LIST_READ)
+                    .send(),
+            )
+            .await
+            .map_err(|error| failure::aws(ATTEMPTED, Kind::Read, error))?;
             for row in answer.items.unwrap_or_default().into_iter().map(Row) {
                 let unreadable = |error| failure::own(ATTEMPTED, error);
                 let sort = row.text(OWNER_SORT).map_err(unreadable)?.to_owned();
@@ -169,21 +170,22 @@ impl SessionDirectory for Store {
         const ATTEMPTED: &str = "look for overdue sessions";
         let mut found = Vec::new();
         for shard in 0..LIVE_SHARDS {
-            let answer = self
-                .table
-                .client
-                .query()
-                .table_name(&self.table.name)
-                .index_name(LIVE)
-                .key_condition_expression("#live = :live AND #until < :now")
-                .expression_attribute_names("#live", LIVE_KEY)
-                .expression_attribute_names("#until", LIVE_UNTIL)
-                .expression_attribute_values(":live", text(keys::live_key(shard)))
-                .expression_attribute_values(":now", number(now.0))
-                .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
-                .send()
-                .await
-                .map_err(|error| failure::aws(ATTEMPTED, Kind::Read, error))?;
+            let answer = Box::pin(
+                self.table
+                    .client
+                    .query()
+                    .table_name(&self.table.name)
+                    .index_name(LIVE)
+                    .key_condition_expression("#live = :live AND #until < :now")
+                    .expression_attribute_names("#live", LIVE_KEY)
+                    .expression_attribute_names("#until", LIVE_UNTIL)
+                    .expression_attribute_values(":live", text(keys::live_key(shard)))
+                    .expression_attribute_values(":now", number(now.0))
+                    .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
+                    .send(),
+            )
+            .await
+            .map_err(|error| failure::aws(ATTEMPTED, Kind::Read, error))?;
             for row in answer.items.unwrap_or_default().into_iter().map(Row) {
                 let read = || {
                     let partition = row.text(PARTITION)?;

@@ -29,7 +29,7 @@ use domain::UnixMillis;
 
 pub use objects::ObjectError;
 pub use runner::RunnerFacts;
-pub use settings::{ComputeSettings, Endpoint, StoreSettings};
+pub use settings::{ComputeSettings, Endpoint, StoreSettings, StoreSettingsError};
 pub use usage::UsageTotal;
 
 use table::Table;

@@ -70,13 +70,14 @@ impl Store {
         most_bytes: u64,
     ) -> Result<u64, ObjectError> {
         const ATTEMPTED: &str = "download the upload";
-        let answer = match self
-            .s3
-            .get_object()
-            .bucket(&self.bucket)
-            .key(upload_object(owner, upload))
-            .send()
-            .await
+        let answer = match Box::pin(
+            self.s3
+                .get_object()
+                .bucket(&self.bucket)
+                .key(upload_object(owner, upload))
+                .send(),
+        )
+        .await
         {
             Ok(answer) => answer,
             Err(error) if is_missing(&error) => return Err(ObjectError::Missing),
@@ -98,27 +99,22 @@ impl Store {
     }
 
     pub(crate) async fn put(&self, object: &str, bytes: Vec<u8>) -> Result<(), Unavailable> {
-        self.s3
-            .put_object()
-            .bucket(&self.bucket)
-            .key(object)
-            .body(ByteStream::from(bytes))
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| failure::aws("write an object", Kind::Write, error))
+        Box::pin(
+            self.s3
+                .put_object()
+                .bucket(&self.bucket)
+                .key(object)
+                .body(ByteStream::from(bytes))
+                .send(),
+        )
+        .await
+        .map(drop)
+        .map_err(|error| failure::aws("write an object", Kind::Write, error))
     }
 
     pub(crate) async fn get(&self, object: &str) -> Result<Option<Bytes>, Unavailable> {
         const ATTEMPTED: &str = "read an object";
-        match self
-            .s3
-            .get_object()
-            .bucket(&self.bucket)
-            .key(object)
-            .send()
-            .await
-        {
+        match Box::pin(self.s3.get_object().bucket(&self.bucket).key(object).send()).await {
             Ok(answer) => answer
                 .body
                 .collect()

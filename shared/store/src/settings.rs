@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_smithy_http_client::tls;
-use domain::session_token::SigningKey;
+use domain::session_token::{ShortKey, SigningKey};
+use thiserror::Error;
 
 /// Where the rows and objects are and for how long they are kept. `boot` reads it from
 /// `SHANNON_TABLE`, `SHANNON_BUCKET` and the others; this only carries checked values.
@@ -39,6 +40,65 @@ pub struct ComputeSettings {
     pub signing_key: SigningKey,
     /// Lifetime of that token, in milliseconds.
     pub session_token_milliseconds: u64,
+}
+
+/// Why a [`StoreSettings`] could not be read; `E` is the error of whoever looks settings up.
+#[derive(Debug, Error)]
+pub enum StoreSettingsError<E: std::error::Error + 'static> {
+    /// The lookup failed.
+    #[error(transparent)]
+    Lookup(#[from] E),
+    /// A setting that is needed here is not set.
+    #[error("{0} is not set")]
+    Missing(&'static str),
+    /// A setting that should be a whole number is none.
+    #[error("{0} is not a whole number")]
+    Number(&'static str),
+    /// The signing key cannot be used.
+    #[error("SHANNON_SIGNING_KEY: {0}")]
+    SigningKey(ShortKey),
+}
+
+impl StoreSettings {
+    /// Reads the settings by their names, with `text` giving each one's value or default. What a
+    /// program needs to start runners is read where `SHANNON_CLUSTER` is set.
+    ///
+    /// # Errors
+    /// [`StoreSettingsError`]; the program does not start.
+    pub fn read<E: std::error::Error + 'static>(
+        text: impl Fn(&'static str) -> Result<Option<String>, E>,
+    ) -> Result<Self, StoreSettingsError<E>> {
+        let needed = |name| text(name)?.ok_or(StoreSettingsError::Missing(name));
+        let number = |name| -> Result<u64, StoreSettingsError<E>> {
+            needed(name)?
+                .parse()
+                .map_err(|_| StoreSettingsError::Number(name))
+        };
+        let compute = match text("SHANNON_CLUSTER")? {
+            None => None,
+            Some(cluster) => Some(ComputeSettings {
+                cluster,
+                task_definition: needed("SHANNON_TASK_DEFINITION")?,
+                subnets: needed("SHANNON_SUBNETS")?
+                    .split(',')
+                    .map(|subnet| subnet.trim().to_owned())
+                    .filter(|subnet| !subnet.is_empty())
+                    .collect(),
+                security_group: needed("SHANNON_SECURITY_GROUP")?,
+                stage: needed("SHANNON_STAGE")?,
+                signing_key: SigningKey::new(needed("SHANNON_SIGNING_KEY")?.as_bytes())
+                    .map_err(StoreSettingsError::SigningKey)?,
+                session_token_milliseconds: number("SHANNON_SESSION_TOKEN_SECONDS")? * 1000,
+            }),
+        };
+        Ok(Self {
+            table: needed("SHANNON_TABLE")?,
+            bucket: needed("SHANNON_BUCKET")?,
+            retention_days: number("SHANNON_RETENTION_DAYS")?,
+            keep_deltas_hours: number("SHANNON_KEEP_DELTAS_HOURS")?,
+            compute,
+        })
+    }
 }
 
 /// An AWS endpoint that is not found through the environment: the emulator inside a test.
@@ -95,7 +155,7 @@ pub(crate) async fn sdk_config(endpoint: Option<Endpoint>) -> SdkConfig {
                 "endpoint",
             ));
     }
-    loader.load().await
+    Box::pin(loader.load()).await
 }
 
 /// Bounds on one call.

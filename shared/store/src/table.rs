@@ -23,7 +23,8 @@ const TRANSACTION_ATTEMPTS: u32 = 9;
 const FIRST_PAUSE_MILLISECONDS: u64 = 10;
 const LONGEST_PAUSE_MILLISECONDS: u64 = 400;
 
-/// One DynamoDB table.
+/// One DynamoDB table. The futures of the SDK are boxed wherever they are awaited in this crate:
+/// they nest so deep that a program around them would not compile without.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     pub(crate) client: Client,
@@ -53,15 +54,16 @@ impl Table {
         attempted: &'static str,
         key: &Key,
     ) -> Result<Option<Row>, Unavailable> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.name)
-            .set_key(Some(key.attributes()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| failure::aws(attempted, Kind::Read, error))?;
+        let answer = Box::pin(
+            self.client
+                .get_item()
+                .table_name(&self.name)
+                .set_key(Some(key.attributes()))
+                .consistent_read(true)
+                .send(),
+        )
+        .await
+        .map_err(|error| failure::aws(attempted, Kind::Read, error))?;
         Ok(answer.item.map(Row))
     }
 
@@ -76,21 +78,22 @@ impl Table {
         limit: usize,
     ) -> Result<Vec<Row>, Unavailable> {
         use crate::item::text;
-        let answer = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .key_condition_expression("#partition = :partition AND #sort BETWEEN :from AND :to")
-            .expression_attribute_names("#partition", PARTITION)
-            .expression_attribute_names("#sort", SORT)
-            .expression_attribute_values(":partition", text(partition))
-            .expression_attribute_values(":from", text(from))
-            .expression_attribute_values(":to", text(to))
-            .consistent_read(true)
-            .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
-            .send()
-            .await
-            .map_err(|error| failure::aws(attempted, Kind::Read, error))?;
+        let answer = Box::pin(
+            self.client
+                .query()
+                .table_name(&self.name)
+                .key_condition_expression("#partition = :partition AND #sort BETWEEN :from AND :to")
+                .expression_attribute_names("#partition", PARTITION)
+                .expression_attribute_names("#sort", SORT)
+                .expression_attribute_values(":partition", text(partition))
+                .expression_attribute_values(":from", text(from))
+                .expression_attribute_values(":to", text(to))
+                .consistent_read(true)
+                .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
+                .send(),
+        )
+        .await
+        .map_err(|error| failure::aws(attempted, Kind::Read, error))?;
         Ok(answer
             .items
             .unwrap_or_default()
@@ -108,43 +111,46 @@ impl Table {
         let (action, it) = write.parts();
         match action {
             Action::Put(row) => {
-                let sent = self
-                    .client
-                    .put_item()
-                    .table_name(&self.name)
-                    .set_item(Some(row.0))
-                    .set_condition_expression(it.condition)
-                    .set_expression_attribute_names(it.names)
-                    .set_expression_attribute_values(it.values)
-                    .send()
-                    .await;
+                let sent = Box::pin(
+                    self.client
+                        .put_item()
+                        .table_name(&self.name)
+                        .set_item(Some(row.0))
+                        .set_condition_expression(it.condition)
+                        .set_expression_attribute_names(it.names)
+                        .set_expression_attribute_values(it.values)
+                        .send(),
+                )
+                .await;
                 single(attempted, sent.map(drop))
             }
             Action::Update(key) => {
-                let sent = self
-                    .client
-                    .update_item()
-                    .table_name(&self.name)
-                    .set_key(Some(key.attributes()))
-                    .set_update_expression(it.update)
-                    .set_condition_expression(it.condition)
-                    .set_expression_attribute_names(it.names)
-                    .set_expression_attribute_values(it.values)
-                    .send()
-                    .await;
+                let sent = Box::pin(
+                    self.client
+                        .update_item()
+                        .table_name(&self.name)
+                        .set_key(Some(key.attributes()))
+                        .set_update_expression(it.update)
+                        .set_condition_expression(it.condition)
+                        .set_expression_attribute_names(it.names)
+                        .set_expression_attribute_values(it.values)
+                        .send(),
+                )
+                .await;
                 single(attempted, sent.map(drop))
             }
             Action::Delete(key) => {
-                let sent = self
-                    .client
-                    .delete_item()
-                    .table_name(&self.name)
-                    .set_key(Some(key.attributes()))
-                    .set_condition_expression(it.condition)
-                    .set_expression_attribute_names(it.names)
-                    .set_expression_attribute_values(it.values)
-                    .send()
-                    .await;
+                let sent = Box::pin(
+                    self.client
+                        .delete_item()
+                        .table_name(&self.name)
+                        .set_key(Some(key.attributes()))
+                        .set_condition_expression(it.condition)
+                        .set_expression_attribute_names(it.names)
+                        .set_expression_attribute_values(it.values)
+                        .send(),
+                )
+                .await;
                 single(attempted, sent.map(drop))
             }
             Action::Check(_) => Err(NotWritten::Unavailable(failure::own(
@@ -172,13 +178,14 @@ impl Table {
         }
         let mut attempt = 0;
         loop {
-            let sent = self
-                .client
-                .transact_write_items()
-                .set_transact_items(Some(parts.clone()))
-                .client_request_token(token)
-                .send()
-                .await;
+            let sent = Box::pin(
+                self.client
+                    .transact_write_items()
+                    .set_transact_items(Some(parts.clone()))
+                    .client_request_token(token)
+                    .send(),
+            )
+            .await;
             let Err(error) = sent else { return Ok(()) };
             let (refused, met_another) = verdict(&error);
             if !refused.is_empty() {

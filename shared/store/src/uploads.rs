@@ -91,13 +91,14 @@ impl Uploads for Store {
         let Some(upload) = upload else {
             return Ok(None);
         };
-        let arrived = match self
-            .s3
-            .head_object()
-            .bucket(&self.bucket)
-            .key(upload_object(owner, id))
-            .send()
-            .await
+        let arrived = match Box::pin(
+            self.s3
+                .head_object()
+                .bucket(&self.bucket)
+                .key(upload_object(owner, id))
+                .send(),
+        )
+        .await
         {
             Ok(object) => object.content_length() == i64::try_from(upload.bytes).ok(),
             Err(error) if error.as_service_error().is_some_and(|it| it.is_not_found()) => false,

@@ -7,6 +7,9 @@ use crate::{
 
 use super::{create_session, get_session};
 
+/// How often a session that moves on under us is looked at again. Own.
+const ATTEMPTS: usize = 5;
+
 /// What was found and done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconciled {
@@ -66,30 +69,34 @@ pub async fn task_stopped<P>(
 where
     P: SessionDirectory + Inbox + Clock,
 {
-    let Some(head) = ports.head(key).await? else {
+    let Some(mut head) = ports.head(key).await? else {
         return Ok(Reconciled::Gone);
     };
-    if head.state.is_ended() {
-        return Ok(Reconciled::Ended(head.state));
+    // A message or a last append may come between reading the head and ending the session.
+    for _ in 0..ATTEMPTS {
+        if head.state.is_ended() {
+            return Ok(Reconciled::Ended(head.state));
+        }
+        if head.task.as_deref().is_some_and(|current| current != task) {
+            return Ok(Reconciled::Healthy);
+        }
+        let (transition, text) = if head.state == State::Requested {
+            (
+                Transition::BrokeDown,
+                format!("its task stopped before it could begin: {reason}"),
+            )
+        } else {
+            (
+                Transition::RunnerVanished,
+                format!("its task stopped: {reason}"),
+            )
+        };
+        head = get_session::end(ports, head, transition, text).await?;
     }
-    if head.task.as_deref().is_some_and(|current| current != task) {
-        return Ok(Reconciled::Healthy);
-    }
-    let (transition, text) = if head.state == State::Requested {
-        (
-            Transition::BrokeDown,
-            format!("its task stopped before it could begin: {reason}"),
-        )
-    } else {
-        (
-            Transition::RunnerVanished,
-            format!("its task stopped: {reason}"),
-        )
-    };
-    let head = get_session::end(ports, head, transition, text).await?;
     Ok(if head.state.is_ended() {
         Reconciled::Ended(head.state)
     } else {
+        // Still written to after all: its lease tells.
         Reconciled::Healthy
     })
 }

@@ -1,0 +1,135 @@
+//! The events of EventBridge that come here, and what we read of them.
+
+use std::collections::BTreeMap;
+
+use domain::{OwnerId, SessionId, SessionKey};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// An event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The schedule fired.
+    Sweep,
+    /// A task of the cluster stopped.
+    TaskStopped(StoppedTask),
+    /// Something else; its `detail-type`.
+    Unknown(String),
+}
+
+/// A task that stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoppedTask {
+    /// Last part of its ARN.
+    pub name: String,
+    /// The session that it ran, as whoever started it said; `None` for a task of somebody else.
+    pub session: Option<SessionKey>,
+    /// Why it stopped, in the words of ECS.
+    pub reason: String,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(rename = "detail-type")]
+    kind: String,
+    #[serde(default)]
+    detail: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Task {
+    task_arn: String,
+    #[serde(default)]
+    stopped_reason: Option<String>,
+    #[serde(default)]
+    containers: Vec<Container>,
+    #[serde(default)]
+    overrides: Overrides,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Container {
+    #[serde(default)]
+    exit_code: Option<i64>,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Overrides {
+    container_overrides: Vec<ContainerOverride>,
+}
+
+#[derive(Deserialize)]
+struct ContainerOverride {
+    #[serde(default)]
+    environment: Vec<Variable>,
+}
+
+#[derive(Deserialize)]
+struct Variable {
+    name: String,
+    #[serde(default)]
+    value: String,
+}
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let envelope = Envelope::deserialize(deserializer)?;
+        Ok(match envelope.kind.as_str() {
+            "Scheduled Event" => Self::Sweep,
+            "ECS Task State Change" => Self::TaskStopped(
+                serde_json::from_value::<Task>(envelope.detail)
+                    .map_err(D::Error::custom)?
+                    .into(),
+            ),
+            _ => Self::Unknown(envelope.kind),
+        })
+    }
+}
+
+impl From<Task> for StoppedTask {
+    fn from(task: Task) -> Self {
+        let name = task.task_arn.rsplit('/').next().unwrap_or_default();
+        Self {
+            name: name.to_owned(),
+            session: session(&task.overrides),
+            reason: reason(&task),
+        }
+    }
+}
+
+/// Owner and session are in the environment that the task was started with. Both follow their
+/// rules or the task is not ours.
+fn session(overrides: &Overrides) -> Option<SessionKey> {
+    let environment: BTreeMap<&str, &str> = overrides
+        .container_overrides
+        .iter()
+        .flat_map(|container| &container.environment)
+        .map(|variable| (variable.name.as_str(), variable.value.as_str()))
+        .collect();
+    Some(SessionKey {
+        owner: OwnerId::parse(environment.get("SHANNON_OWNER")?).ok()?,
+        session: SessionId::parse(environment.get("SHANNON_SESSION")?).ok()?,
+    })
+}
+
+fn reason(task: &Task) -> String {
+    let mut reason = task
+        .stopped_reason
+        .clone()
+        .unwrap_or_else(|| "no reason given".to_owned());
+    for container in &task.containers {
+        if let Some(code) = container.exit_code {
+            reason.push_str(&format!("; exit code {code}"));
+        }
+        if let Some(more) = &container.reason {
+            reason.push_str(&format!("; {more}"));
+        }
+    }
+    reason
+}

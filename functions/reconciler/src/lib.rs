@@ -1,0 +1,94 @@
+//! What nobody watches is put right here: a task that stopped ends its session, and once a minute
+//! the sweep looks at sessions that are overdue.
+//!
+//! Every event may come late, twice, or side by side with another: the sessions' own conditions
+//! decide who makes a change.
+
+mod event;
+mod sweep;
+
+use boot::events::EventError;
+use domain::{
+    ports::{Clock, Compute, Inbox, SessionDirectory, Unavailable},
+    use_cases::{Reconciled, task_stopped},
+};
+use serde::Serialize;
+
+pub use event::{Event, StoppedTask};
+
+/// What came of an event; the function's answer, which only logs and tests read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Answer {
+    /// Sessions that were looked at.
+    pub looked_at: usize,
+    /// Whose start was repeated.
+    pub started: usize,
+    /// That are ended now.
+    pub ended: usize,
+    /// That could not be looked at; the next sweep does.
+    pub failed: usize,
+}
+
+impl Answer {
+    fn count(&mut self, reconciled: Reconciled) {
+        self.looked_at += 1;
+        match reconciled {
+            Reconciled::Started => self.started += 1,
+            Reconciled::Ended(_) => self.ended += 1,
+            Reconciled::Healthy | Reconciled::Gone => {}
+        }
+    }
+}
+
+/// Does what an event asks for.
+///
+/// # Errors
+/// [`EventError`] when the event is none of ours (it stays in the log), or when the store is not
+/// reachable: then Lambda delivers it again.
+pub async fn handle<P>(ports: &P, event: Event) -> Result<Answer, EventError>
+where
+    P: SessionDirectory + Inbox + Compute + Clock,
+{
+    match event {
+        Event::Sweep => sweep::sweep(ports).await.map_err(again),
+        Event::TaskStopped(task) => stopped(ports, &task).await,
+        Event::Unknown(kind) => Err(EventError {
+            kind: "UnknownEvent",
+            message: format!("reconciler knows no event of the kind {kind:?}"),
+        }),
+    }
+}
+
+async fn stopped<P>(ports: &P, task: &StoppedTask) -> Result<Answer, EventError>
+where
+    P: SessionDirectory + Inbox + Clock,
+{
+    let mut answer = Answer::default();
+    let Some(key) = &task.session else {
+        tracing::info!(task = task.name, "a task stopped that runs no session");
+        return Ok(answer);
+    };
+    let reconciled = task_stopped(ports, key, &task.name, &task.reason)
+        .await
+        .map_err(again)?;
+    tracing::info!(
+        task = task.name,
+        session = %key.session,
+        reason = task.reason,
+        ?reconciled,
+        "a task stopped"
+    );
+    answer.count(reconciled);
+    Ok(answer)
+}
+
+fn again(error: Unavailable) -> EventError {
+    tracing::error!(
+        error = &error as &dyn std::error::Error,
+        "the event has to come again"
+    );
+    EventError {
+        kind: "Unavailable",
+        message: error.to_string(),
+    }
+}

@@ -1,0 +1,23 @@
+//! `reconciler`: EventBridge events of stopped tasks, and a sweep every minute.
+
+use std::{process::ExitCode, sync::Arc};
+
+use boot::StartError;
+use reconciler::{Event, handle};
+use store::{Store, StoreSettings};
+
+fn main() -> ExitCode {
+    boot::run("reconciler", async |boot| {
+        let settings = StoreSettings::read(|name| {
+            let text = boot.settings.optional(name)?;
+            Ok::<_, boot::SettingsError>(text.map(str::to_owned))
+        })
+        .map_err(|error| StartError::Part(error.into()))?;
+        let store = Arc::new(Store::connect(settings).await);
+        boot.serve_events(move |event: Event| {
+            let store = Arc::clone(&store);
+            async move { handle(&*store, event).await }
+        })
+        .await
+    })
+}
