@@ -10,8 +10,10 @@ pub use client::{Client, ClientError};
 use show::Show;
 pub use show::Style;
 
-/// How long one `wait_session` waits; shorter than every timeout between us and the function.
+/// How long one `wait_session` waits at most; shorter than every timeout between us and the function.
 const WAIT_SECONDS: u64 = 20;
+/// The same where unfinished text is shown, which ends no wait by itself.
+const LIVE_WAIT_SECONDS: u64 = 1;
 /// Failed waits in a row after which the stack counts as gone. Waiting again loses nothing.
 const WAIT_ATTEMPTS: u32 = 3;
 
@@ -23,6 +25,8 @@ pub struct TryOptions {
     pub keep: bool,
     /// How to show it.
     pub style: Style,
+    /// The longest wait that the deployment grants (`SHANNON_WAIT_MAX_SECONDS`).
+    pub longest_wait_seconds: u64,
 }
 
 /// How it ended.
@@ -82,9 +86,15 @@ pub async fn run(
         })?
         .to_owned();
     let mut show = Show::new(options.style, session.clone());
+    let wait = if options.style == Style::Colours {
+        LIVE_WAIT_SECONDS
+    } else {
+        WAIT_SECONDS
+    };
+    let wait = wait.min(options.longest_wait_seconds);
     print(&show.begin());
     let end = tokio::select! {
-        end = follow(client, &session, &mut show, print) => end,
+        end = follow(client, &session, wait, &mut show, print) => end,
         () = interrupted => Ok(TryEnd::Interrupted),
     };
     if !options.keep || matches!(end, Ok(TryEnd::Interrupted)) {
@@ -106,6 +116,7 @@ pub async fn run(
 async fn follow(
     client: &Client,
     session: &str,
+    longest: u64,
     show: &mut Show,
     print: &mut (dyn FnMut(&str) + Send),
 ) -> Result<TryEnd, TryError> {
@@ -113,8 +124,12 @@ async fn follow(
     let mut failures = 0;
     loop {
         // what is over can be read without waiting
-        let wait = if show.is_over() { 0 } else { WAIT_SECONDS };
-        let mut arguments = json!({"session_id": session, "wait_seconds": wait});
+        let wait = if show.is_over() { 0 } else { longest };
+        let mut arguments = json!({
+            "session_id": session, "wait_seconds": wait,
+            // as things happen, and with room for a whole diff
+            "until": "event", "response_budget_characters": 100_000,
+        });
         if let Some(cursor) = &cursor {
             arguments["cursor"] = json!(cursor);
         }
@@ -145,7 +160,7 @@ async fn follow(
             tool: "wait_session",
             field: "state",
         })?;
-        let more = answer["truncated"].as_bool().unwrap_or(false) || !events.is_empty();
+        let more = answer["more"].as_bool().unwrap_or(false) || !events.is_empty();
         if show.state(state) && !more {
             return Ok(if show.succeeded() {
                 TryEnd::Success

@@ -103,6 +103,7 @@ fn options(keep: bool) -> TryOptions {
         arguments: json!({"prompt": "do it"}),
         keep,
         style: Style::Plain,
+        longest_wait_seconds: 50,
     }
 }
 
@@ -111,11 +112,11 @@ fn events(state: &str, cursor: &str, events: &[(&str, Value)]) -> Value {
         .iter()
         .map(|(kind, body)| json!({"sequence": 1, "turn": 1, "time_unix_ms": 0, "kind": kind, "body": body}))
         .collect();
-    json!({"session_id": "s1", "state": state, "next_cursor": cursor, "events": events, "truncated": false})
+    json!({"session_id": "s1", "state": state, "next_cursor": cursor, "events": events, "more": false})
 }
 
 fn turn(is_error: bool) -> (&'static str, Value) {
-    let end = json!({"is_error": is_error, "subtype": "success", "text": "", "total_cost_usd": 0.5, "duration_milliseconds": 100});
+    let end = json!({"is_error": is_error, "subtype": "success", "text": "", "total_cost_usd": 0.5, "duration_ms": 100});
     ("turn_ended", end)
 }
 

@@ -30,6 +30,9 @@ pub(super) async fn run(tried: TryArguments, arguments: &StartArguments, setting
             return USAGE;
         }
     };
+    let longest_wait_seconds = settings
+        .integer("SHANNON_WAIT_MAX_SECONDS")
+        .unwrap_or(u64::MAX);
     let place = tokio::select! {
         place = place(arguments, settings) => place,
         () = interrupts.asked() => return INTERRUPTED,
@@ -57,6 +60,7 @@ pub(super) async fn run(tried: TryArguments, arguments: &StartArguments, setting
         arguments: session,
         keep: tried.keep,
         style,
+        longest_wait_seconds,
     };
     let end = try_session::run(&place.client, options, interrupts.asked(), &mut out).await;
     let code = match end {

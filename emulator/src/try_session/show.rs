@@ -90,9 +90,9 @@ impl Show {
             && !["failed", "timed_out", "lost"].contains(&self.state.as_str())
     }
 
-    /// Text that is not finished yet: what of it is new.
+    /// Text that is not finished yet: what of it is new. Only a terminal wants it.
     pub(super) fn live(&mut self, text: &str) -> String {
-        if self.style == Style::Json {
+        if self.style != Style::Colours {
             return String::new();
         }
         let text = clean(text);
@@ -129,7 +129,7 @@ impl Show {
             "turn_ended" => {
                 self.turn_failed = Some(body["is_error"].as_bool().unwrap_or(true));
                 self.cost = body["total_cost_usd"].as_f64().unwrap_or(self.cost);
-                self.milliseconds += body["duration_milliseconds"].as_u64().unwrap_or_default();
+                self.milliseconds += body["duration_ms"].as_u64().unwrap_or_default();
             }
             "files_changed" => {
                 self.patch.push_str(text_of(body, "patch"));
@@ -200,7 +200,7 @@ impl Show {
                     .as_u64()
                     .map_or(String::new(), |status| format!("HTTP {status}, "));
                 #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
-                let seconds = number("delay_milliseconds") as f64 / 1000.0;
+                let seconds = number("delay_ms") as f64 / 1000.0;
                 let line = format!(
                     "  the model failed ({status}{}), attempt {} of {}, again in {seconds:.1} s",
                     text("message"),

@@ -14,7 +14,7 @@ fn plain() -> Show {
 
 #[test]
 fn streamed_text_is_not_repeated() {
-    let mut show = plain();
+    let mut show = Show::new(Style::Colours, "s1".to_owned());
     assert_eq!(show.live("Hel"), "Hel");
     assert_eq!(show.live("Hello"), "lo");
     assert_eq!(
@@ -26,11 +26,12 @@ fn streamed_text_is_not_repeated() {
         "Next\n"
     );
     show.live("cut of");
+    assert_eq!(plain().live("unfinished"), "");
     let call = event(
         "tool_call",
         json!({"tool": "Bash", "input": "{\"command\":\"ls\\n-l\"}"}),
     );
-    assert_eq!(show.event(&call), "\n> Bash ls -l\n");
+    assert_eq!(show.event(&call), "\n\u{1b}[1m> Bash\u{1b}[0m ls -l\n");
 }
 
 #[test]
@@ -59,7 +60,7 @@ fn what_happens_is_said() {
         ),
         (
             "retry",
-            json!({"attempt": 2, "attempts": 10, "delay_milliseconds": 1500, "status": 529, "message": "overloaded"}),
+            json!({"attempt": 2, "attempts": 10, "delay_ms": 1500, "status": 529, "message": "overloaded"}),
             "  the model failed (HTTP 529, overloaded), attempt 2 of 10, again in 1.5 s\n",
         ),
         (
@@ -88,7 +89,7 @@ fn the_end_shows_diff_cost_and_outcome() {
     show.event(&event("files_changed", json!({
         "files": [{"path": "a.txt", "change": "added"}], "patch": "--- /dev/null\n+++ b/a.txt\n@@ -0,0 +1 @@\n+hi\n"
     })));
-    let end = json!({"is_error": false, "subtype": "success", "total_cost_usd": 0.0123, "duration_milliseconds": 2500});
+    let end = json!({"is_error": false, "subtype": "success", "total_cost_usd": 0.0123, "duration_ms": 2500});
     show.event(&event("turn_ended", end));
     assert!(show.state("idle") && show.succeeded());
     let text = show.finish(false, true);
