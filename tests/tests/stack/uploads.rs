@@ -17,11 +17,8 @@ async fn send(place: &Value, bytes: Vec<u8>) -> reqwest::Response {
         .unwrap_or_else(|| panic!("no method in {place}"))
         .parse()
         .expect("an HTTP method");
-    let mut request = reqwest::Client::builder()
-        .no_proxy()
-        .build()
-        .expect("an HTTP client")
-        .request(method, place["url"].as_str().expect("an address"));
+    let mut request =
+        e2e::mcp::http_client().request(method, place["url"].as_str().expect("an address"));
     for (name, value) in place["headers"].as_object().into_iter().flatten() {
         request = request.header(name, value.as_str().expect("a header is text"));
     }

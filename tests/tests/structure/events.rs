@@ -150,7 +150,9 @@ fn api_samples_are_rest_proxy_events() {
 fn samples_of_modern_requests_agree_with_their_headers() {
     let mut seen = 0;
     for (name, event) in samples().into_values().flatten() {
-        let Some(method) = event["headers"]["Mcp-Method"].as_str() else {
+        let method = event["headers"]["Mcp-Method"].as_str();
+        // The authorizer is asked before anybody reads the body.
+        let Some(method) = method.filter(|_| event["type"] != "REQUEST") else {
             continue;
         };
         seen += 1;
