@@ -113,8 +113,10 @@ fn start_logging(settings: &Settings, quiet: bool) {
         Some(level) => level,
         None => "info",
     };
+    // s3s calls every missing object an error; ours are in the log of the function that asked.
+    let filter = format!("{level},s3s=off");
     let logging = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(level))
+        .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     let json = settings.text("SHANNON_LOG_FORMAT") == Some("json") && given("SHANNON_LOG_FORMAT");

@@ -284,8 +284,7 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
     };
     let router = gateway::router(&stack, lambda.clone(), edge);
     let gateway = tokio::spawn(async move {
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        if let Err(error) = axum::serve(listener, service).await {
+        if let Err(error) = gateway::serve(listener, router).await {
             tracing::error!(%error, "the gateway stopped serving");
         }
     });

@@ -6,21 +6,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Function, Lambda, environment, outcome::FunctionError, phase::Timer};
 use crate::{
-    credentials::{Credentials, Principal},
+    credentials::Principal,
     process::{self, LogSink, ProcessSpec},
 };
-
-/// Takes the key back however the instance ends.
-struct Key {
-    credentials: Credentials,
-    id: String,
-}
-
-impl Drop for Key {
-    fn drop(&mut self) {
-        self.credentials.revoke(&self.id);
-    }
-}
 
 impl Lambda {
     /// Starts an instance that the pool has made room for.
@@ -57,15 +45,13 @@ impl Lambda {
         let Some(binary) = function.pool().binary() else {
             return cannot_start(&log, "there is no binary for this function");
         };
+        // Not taken back when the instance ends: as on AWS, a request it signed (an upload) stays
+        // good for its own time.
         let key = self
             .0
             .options
             .credentials
             .issue(Principal::Function(name.clone()));
-        let _revoked_at_the_end = Key {
-            credentials: self.0.options.credentials.clone(),
-            id: key.id.clone(),
-        };
         let endpoint = self.0.endpoint_url().unwrap_or_else(|| self.url());
         let places = environment::Places {
             runtime_api: &format!("{}/{id}", self.url()),

@@ -97,7 +97,7 @@ async fn an_instance_is_started_once_and_has_an_environment_of_its_own() {
     }
 
     lambda.shutdown().await;
-    assert!(credentials.lookup(key).is_none(), "revoked");
+    assert!(credentials.lookup(key).is_some(), "what it signed stays good");
 }
 
 #[tokio::test]
@@ -209,7 +209,6 @@ async fn an_exit_is_answered_at_once_and_the_next_invocation_gets_a_new_process(
             .contains("exit status 7"),
         "{body}"
     );
-    assert!(credentials.lookup(key).is_none(), "its key is revoked");
     let second = answer(&lambda, json!({})).await;
     assert_ne!(first["process"], second["process"]);
     assert_ne!(second["environment"]["AWS_ACCESS_KEY_ID"], key);
