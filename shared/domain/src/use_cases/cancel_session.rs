@@ -54,27 +54,38 @@ where
     if head.state.is_ended() {
         return Ok(head);
     }
-    let id = CommandId::parse("cancel").unwrap_or_else(|_| CommandId::from_random(ports.random()));
-    let asked = ports
-        .enqueue(
-            key,
-            NewCommand {
-                id,
-                body: CommandBody::Cancel {
-                    reason: reason.to_owned(),
+    // The id is fixed, so that a second cancel finds the first, whatever reason it gives.
+    let fixed = CommandId::parse("cancel").ok();
+    let mut id = fixed.unwrap_or_else(|| CommandId::from_random(ports.random()));
+    loop {
+        let asked = ports
+            .enqueue(
+                key,
+                NewCommand {
+                    id: id.clone(),
+                    body: CommandBody::Cancel {
+                        reason: reason.to_owned(),
+                    },
+                    now: ports.now(),
+                    // Whatever waits, a person can still end the session.
+                    max_queued: u32::MAX,
                 },
-                now: ports.now(),
-                // Whatever waits, a person can still end the session.
-                max_queued: u32::MAX,
-            },
-        )
-        .await;
-    match asked {
-        // The id is fixed, so a second cancel with another reason finds the first: as good.
-        Ok(_) | Err(EnqueueError::IdReused | EnqueueError::Full | EnqueueError::Ended(_)) => {
-            Ok(ports.head(key).await?.ok_or(NoSuchSession)?)
+            )
+            .await;
+        match asked {
+            Ok(_) | Err(EnqueueError::Full | EnqueueError::Ended(_)) => break,
+            Err(EnqueueError::IdReused) => {
+                let known = ports.command(key, &id).await?;
+                let cancels = |body: &CommandBody| matches!(body, CommandBody::Cancel { .. });
+                if known.is_some_and(|command| cancels(&command.body)) {
+                    break;
+                }
+                // A message has that name: another one for the cancel, as random as it takes.
+                id = CommandId::from_random(ports.random());
+            }
+            Err(EnqueueError::NoSession) => return Err(NoSuchSession.into()),
+            Err(EnqueueError::Unavailable(unavailable)) => return Err(unavailable.into()),
         }
-        Err(EnqueueError::NoSession) => Err(NoSuchSession.into()),
-        Err(EnqueueError::Unavailable(unavailable)) => Err(unavailable.into()),
     }
+    Ok(ports.head(key).await?.ok_or(NoSuchSession)?)
 }

@@ -12,6 +12,10 @@ use crate::{
 
 use super::NoSuchSession;
 
+/// How often a session that moves on while it is declared lost (a message came) is looked at
+/// again. Own; the next observer goes on.
+const OBSERVE_ATTEMPTS: usize = 5;
+
 /// Why a session cannot be shown.
 #[derive(Debug, Error)]
 pub enum GetError {
@@ -41,27 +45,31 @@ pub(super) async fn observe<P: SessionDirectory + Inbox + Clock>(
     ports: &P,
     key: &SessionKey,
 ) -> Result<Option<Head>, Unavailable> {
-    let Some(head) = ports.head(key).await? else {
+    let Some(mut head) = ports.head(key).await? else {
         return Ok(None);
     };
-    let now = ports.now();
-    if head.lease_expired(now) {
-        let reason = format!(
-            "its runner gave no sign of life for {} s; what it had not finished is listed, and \
-             nothing acknowledged was lost from the log",
-            now.since(head.lease_until) / 1000
-        );
-        return end(ports, head, Transition::RunnerVanished, reason)
-            .await
-            .map(Some);
-    }
-    if head.never_started(now) {
-        let reason = "no runner came for it within 300 s; see the compute service (is the runner \
-                      image there, are tasks allowed to start?)"
-            .to_owned();
-        return end(ports, head, Transition::BrokeDown, reason)
-            .await
-            .map(Some);
+    for _ in 0..OBSERVE_ATTEMPTS {
+        let now = ports.now();
+        let (transition, reason) = if head.lease_expired(now) {
+            let seconds = now.since(head.lease_until) / 1000;
+            (
+                Transition::RunnerVanished,
+                format!(
+                    "its runner gave no sign of life for {seconds} s; what it had not finished is \
+                     listed, and nothing acknowledged was lost from the log"
+                ),
+            )
+        } else if head.never_started(now) {
+            (
+                Transition::BrokeDown,
+                "no runner came for it within 300 s; see the compute service (is the runner image \
+                 there, are tasks allowed to start?)"
+                    .to_owned(),
+            )
+        } else {
+            break;
+        };
+        head = end(ports, head, transition, reason).await?;
     }
     Ok(Some(head))
 }
