@@ -1,6 +1,18 @@
 //! The session runner: one process per running session. It supervises the real `claude` CLI,
 //! writes what happens into the session's log, and lets nothing of the session outlive it.
 
+pub mod cli;
+pub mod files_changed;
 pub mod find_claude;
 pub mod gate_helper;
+pub mod gate_server;
+pub mod journal;
+pub mod objects;
+pub mod redact;
+pub mod relay;
 pub mod sandbox;
+pub mod settings;
+pub mod supervisor;
+pub mod task;
+pub mod transcript;
+pub mod workspace;

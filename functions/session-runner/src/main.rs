@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use session_runner::{find_claude, gate_helper, sandbox};
+use session_runner::{find_claude, gate_helper, sandbox, task};
 
 const USAGE: &str = "session-runner runs the session that the SHANNON_ environment names.
   session-runner
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap_or_default()).collect();
     match words[..] {
+        [] => boot::run("session-runner", task::run),
         ["gate", _] => {
             let code = gate_helper::run(&arguments[1], std::io::stdin(), std::io::stdout(), std::io::stderr());
             exit(code)

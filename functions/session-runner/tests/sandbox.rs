@@ -90,7 +90,7 @@ async fn a_session_in_namespaces_is_alone() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("uid=1000 gid=1000 groups=1000 host=session pwd=/workspace"), "{said}");
     assert!(said.contains("NoNewPrivs:\t1"), "{said}");
-    assert!(said.contains("workspace: \n"), "{said}");
+    assert!(said.contains("workspace:\n"), "{said}");
     let root = said.lines().find_map(|line| line.strip_prefix("root: ")).expect("a root");
     for name in root.split(' ') {
         let known = [
@@ -106,7 +106,7 @@ async fn a_session_in_namespaces_is_alone() {
 #[tokio::test]
 async fn a_session_reads_no_secret_of_the_machine() {
     let place = sandbox(Isolation::Namespaces);
-    let secret = place.base.path().join("private/secret");
+    let secret = place.base.path().join("var/shannon/secret");
     std::fs::write(&secret, "machine-secret").expect("written");
     let script = format!(
         "cat {0} /etc/shadow /etc/gshadow /etc/ssh/* /proc/1/environ /proc/1/mem /proc/1/root/etc/passwd 2>/dev/null
@@ -204,7 +204,7 @@ async fn a_program_that_is_missing_says_so() {
 #[tokio::test]
 async fn a_uid_of_its_own_sees_no_runner() {
     let place = sandbox(Isolation::Uid);
-    let secret = place.base.path().join("private/secret");
+    let secret = place.base.path().join("var/shannon/secret");
     std::fs::write(&secret, "machine-secret").expect("written");
     let claude = place.sandbox.directories().claude.outside.display().to_string();
     let script = format!(

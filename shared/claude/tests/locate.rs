@@ -7,7 +7,7 @@ use std::path::Path;
 use claude::locate::{Search, Source, VersionError, find, version_of};
 
 fn script(path: &Path, body: &str) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::create_dir_all(path.parent().expect("a fixture")).expect("a fixture");
     // Written under another name first: executing a file that is open for writing fails.
     let draft = path.with_extension("draft");
     fs::write(&draft, format!("#!/bin/sh\n{body}\n")).expect("a fixture");

@@ -104,13 +104,14 @@ impl Sandbox {
             };
             Place { outside, inside }
         };
+        // With a uid of its own in a container, `base` is `/`: the same places as in namespaces.
         let directories = Directories {
             workspace: place("workspace", "/workspace"),
             claude: place("claude", "/claude"),
-            home: place("home", "/home/session"),
-            temporary: place("tmp", "/tmp"),
-            run: place("run", "/run/shannon"),
-            private: base.join("private"),
+            home: place("home/session", "/home/session"),
+            temporary: place("tmp/session", "/tmp"),
+            run: place("run/shannon", "/run/shannon"),
+            private: base.join("var/shannon"),
         };
         let sandbox = Sandbox { isolation, runner_program: runner_program.to_owned(), user, directories };
         sandbox.make_directories(&base)?;
@@ -121,7 +122,14 @@ impl Sandbox {
         let all = &self.directories;
         // Where a uid is all that separates, the session must be able to pass through the base.
         let mode = if self.isolation == Isolation::Uid { 0o711 } else { 0o700 };
-        set_mode(base, mode)?;
+        if base != Path::new("/") {
+            set_mode(base, mode)?;
+        }
+        for parent in ["home", "tmp", "run", "var"].map(|name| base.join(name)) {
+            if !parent.exists() {
+                make(&parent, 0o755)?;
+            }
+        }
         make(&all.private, 0o700)?;
         make(&all.private.join("root"), 0o700)?;
         make(&all.run.outside, 0o755)?;
@@ -172,6 +180,17 @@ impl Sandbox {
     pub fn give_to_session(&self, path: &Path) -> Result<(), SandboxError> {
         match self.user {
             Some(user) => chown(path, Some(user), Some(user)),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for an open file or directory, wherever it may have been moved.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn give_open_file_to_session(&self, file: &impl std::os::fd::AsFd) -> std::io::Result<()> {
+        match self.user {
+            Some(user) => std::os::unix::fs::fchown(file, Some(user), Some(user)),
             None => Ok(()),
         }
     }

@@ -1,0 +1,159 @@
+//! The CLI as a process: its launch in the sandbox, its streams, and its end.
+//!
+//! Both outputs are drained for as long as they are open, whoever listens; what is written to its
+//! input never blocks the caller.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use claude::launch::Launch;
+use claude::lines::{LineReader, Piece};
+use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::process::ChildStdin;
+use tokio::sync::mpsc;
+
+use crate::sandbox::launch::{Place, Sandbox, SandboxError, Session};
+
+/// What the CLI says.
+#[derive(Debug)]
+pub enum Heard {
+    /// A line of its output, or one that was too long.
+    Output(Piece),
+    /// A line of its standard error.
+    Warning(String),
+    /// Its output has ended: it is ending, or has ended.
+    Closed,
+}
+
+/// Lines that wait for the supervisor. More would only buffer what the pipe can hold.
+const WAITING_LINES: usize = 256;
+/// Longest line of standard error that is kept.
+const WARNING_BYTES: usize = 64 * 1024;
+
+/// A running CLI. Dropping it kills the first stage of its sandbox, and with it everything.
+pub struct Cli {
+    session: Session,
+    input: Option<mpsc::UnboundedSender<Vec<u8>>>,
+    /// What it says.
+    pub heard: mpsc::Receiver<Heard>,
+}
+
+/// Sizes for reading its output.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// Bytes asked for at once.
+    pub chunk_bytes: usize,
+    /// Longest line.
+    pub line_bytes: usize,
+}
+
+/// Where the session sees the program.
+#[must_use]
+pub fn program(sandbox: &Sandbox, claude: &Path) -> Result<Place, SandboxError> {
+    let outside = claude.canonicalize().map_err(|source| SandboxError::File {
+        attempted: format!("find {}", claude.display()),
+        source,
+    })?;
+    let inside = match sandbox.isolation() {
+        crate::sandbox::plan::Isolation::Namespaces => PathBuf::from("/run/claude-code/claude"),
+        _ => outside.clone(),
+    };
+    Ok(Place { outside, inside })
+}
+
+impl Cli {
+    /// Starts the CLI in the sandbox.
+    ///
+    /// # Errors
+    /// [`SandboxError`]. A CLI that cannot run shows as the end of its output.
+    pub fn start(
+        sandbox: &Sandbox,
+        program: &Place,
+        launch: &Launch,
+        working_directory: &Path,
+        reading: Reading,
+    ) -> Result<Self, SandboxError> {
+        let mut command = vec![program.inside.display().to_string()];
+        command.extend(launch.arguments());
+        let programs = std::slice::from_ref(program);
+        let mut session = sandbox.start(command, launch.environment(), working_directory, programs)?;
+        let (sender, heard) = mpsc::channel(WAITING_LINES);
+        let (input, lines) = mpsc::unbounded_channel();
+        if let Some(stdin) = session.child.stdin.take() {
+            tokio::spawn(feed(stdin, lines));
+        }
+        if let Some(stdout) = session.child.stdout.take() {
+            let reader = LineReader::new(stdout, reading.chunk_bytes, reading.line_bytes);
+            tokio::spawn(listen(reader, sender.clone(), true));
+        }
+        if let Some(stderr) = session.child.stderr.take() {
+            let reader = LineReader::new(stderr, reading.chunk_bytes, WARNING_BYTES);
+            tokio::spawn(listen(reader, sender, false));
+        }
+        Ok(Cli { session, input: Some(input), heard })
+    }
+
+    /// Writes one line to the CLI. One that has ended reads nothing, which its output tells.
+    pub fn tell(&self, line: Vec<u8>) {
+        if let Some(input) = &self.input {
+            let _ = input.send(line);
+        }
+    }
+
+    /// Closes its input: it finishes and ends.
+    pub fn close_input(&mut self) {
+        self.input = None;
+    }
+
+    /// Asks it to end at once (SIGTERM).
+    pub fn terminate(&self) {
+        self.session.terminate();
+    }
+
+    /// Waits up to `grace` for it to end by itself.
+    pub async fn ended_within(&mut self, grace: Duration) -> Option<ExitStatus> {
+        tokio::time::timeout(grace, self.session.child.wait()).await.ok()?.ok()
+    }
+
+    /// Kills it and everything it started; returns when all of that is gone.
+    ///
+    /// # Errors
+    /// The system's, if something survives.
+    pub async fn kill_all(&mut self) -> std::io::Result<ExitStatus> {
+        self.session.kill_all().await
+    }
+}
+
+async fn feed(mut stdin: ChildStdin, mut lines: mpsc::UnboundedReceiver<Vec<u8>>) {
+    while let Some(line) = lines.recv().await {
+        let written = stdin.write_all(&line).await;
+        if let Err(error) = written.and(stdin.flush().await) {
+            // It has closed its input; that it ended is heard on its output.
+            tracing::debug!(%error, "the CLI reads no more");
+            return;
+        }
+    }
+}
+
+async fn listen(mut reader: LineReader<impl AsyncRead + Unpin>, sender: mpsc::Sender<Heard>, output: bool) {
+    loop {
+        let heard = match reader.next().await {
+            Ok(Some(piece)) if output => Heard::Output(piece),
+            Ok(Some(Piece::Line(line))) => Heard::Warning(String::from_utf8_lossy(&line).into_owned()),
+            Ok(Some(Piece::TooLong { bytes })) => Heard::Warning(format!("[a line of {bytes} bytes]")),
+            Ok(None) if output => Heard::Closed,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "an output of the CLI cannot be read");
+                if output { Heard::Closed } else { return }
+            }
+        };
+        let closed = matches!(heard, Heard::Closed);
+        // Nobody listens any more: go on draining, or the CLI would block.
+        let _ = sender.send(heard).await;
+        if closed {
+            return;
+        }
+    }
+}

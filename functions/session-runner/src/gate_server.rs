@@ -1,0 +1,202 @@
+//! The runner's side of the gate: answers the helper that the CLI starts before each tool call.
+//!
+//! The socket lies in a directory that the session can read and not write. Whoever connects is the
+//! session; all it can do is ask. A connection that sends no tool call, or too much, is closed
+//! without an answer, which blocks the call.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use claude::gate::{Answer, ToolCall};
+use domain::PermissionMode;
+use policy::{Call, Decision, Files, Place};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+
+use crate::workspace::tree::Tree;
+
+/// Largest question: a call that writes a big file.
+const QUESTION_BYTES: u64 = 256 * 1024 * 1024;
+/// How long a question may take to arrive.
+const QUESTION_TIME: Duration = Duration::from_secs(60);
+
+/// What the session may do.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Its mode.
+    pub mode: PermissionMode,
+    /// The deployment permits `bypass`.
+    pub bypass_permitted: bool,
+    /// The workspace as the session sees it.
+    pub workspace: String,
+    /// Where it works, as it sees it.
+    pub working_directory: String,
+    /// What it may read besides.
+    pub readable: Vec<String>,
+    /// See [`Place::git_is_trusted`].
+    pub git_is_trusted: bool,
+    /// The workspace as the runner sees it.
+    pub files: PathBuf,
+}
+
+struct WorkspaceFiles<'a>(&'a Path);
+
+impl Files for WorkspaceFiles<'_> {
+    fn meets_link(&self, components: &[&str]) -> bool {
+        Tree::open(self.0).map_or(true, |tree| tree.meets_link(components))
+    }
+}
+
+impl Rules {
+    /// Decides before a call.
+    #[must_use]
+    pub fn decide(&self, call: &Call<'_>) -> Decision {
+        self.with_place(|place, files| policy::decide(self.mode, self.bypass_permitted, call, place, files))
+    }
+
+    /// Decides when the CLI would ask a person.
+    #[must_use]
+    pub fn decide_prompt(&self, call: &Call<'_>) -> Decision {
+        self.with_place(|place, files| policy::decide_prompt(self.mode, self.bypass_permitted, call, place, files))
+    }
+
+    fn with_place(&self, decide: impl FnOnce(&Place<'_>, &WorkspaceFiles<'_>) -> Decision) -> Decision {
+        let readable: Vec<&str> = self.readable.iter().map(String::as_str).collect();
+        let place = Place {
+            workspace: &self.workspace,
+            working_directory: &self.working_directory,
+            readable: &readable,
+            git_is_trusted: self.git_is_trusted,
+        };
+        decide(&place, &WorkspaceFiles(&self.files))
+    }
+}
+
+/// A call that the gate refused, for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Id of the call.
+    pub tool_use_id: String,
+    /// Name of the tool.
+    pub tool: String,
+    /// What the model is told.
+    pub reason: String,
+}
+
+/// Answers until the listener's task is aborted. Refusals also go to `refusals`, before the answer.
+pub async fn serve(listener: UnixListener, rules: Arc<Rules>, refusals: mpsc::UnboundedSender<Refusal>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let (rules, refusals) = (rules.clone(), refusals.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = answer(stream, &rules, &refusals).await {
+                        tracing::warn!(%error, "a question to the gate was not answered, so the call is blocked");
+                    }
+                });
+            }
+            Err(error) => {
+                // Descriptors may be used up for a moment; the helpers wait.
+                tracing::warn!(%error, "the gate cannot take a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn answer(
+    mut stream: UnixStream,
+    rules: &Rules,
+    refusals: &mpsc::UnboundedSender<Refusal>,
+) -> std::io::Result<()> {
+    let mut question = Vec::new();
+    let mut limited = (&mut stream).take(QUESTION_BYTES);
+    tokio::time::timeout(QUESTION_TIME, limited.read_to_end(&mut question)).await??;
+    let call = ToolCall::from_hook_input(&question).map_err(std::io::Error::other)?;
+    let decision = rules.decide(&Call {
+        tool: &call.tool_name,
+        input: &call.tool_input,
+        cli_mode: call.permission_mode.as_deref(),
+    });
+    let answer = match decision {
+        Decision::Allow => Answer::Allow,
+        Decision::Judge => Answer::Judge,
+        Decision::Deny { reason } => {
+            let refusal = Refusal {
+                tool_use_id: call.tool_use_id.unwrap_or_default(),
+                tool: call.tool_name,
+                reason: reason.clone(),
+            };
+            // A supervisor that is gone ends the session anyway; the answer stays no.
+            let _ = refusals.send(refusal);
+            Answer::Deny { reason }
+        }
+    };
+    stream.write_all(&answer.to_reply()).await?;
+    stream.shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(workspace: &Path) -> Arc<Rules> {
+        Arc::new(Rules {
+            mode: PermissionMode::Review,
+            bypass_permitted: false,
+            workspace: "/workspace".to_owned(),
+            working_directory: "/workspace".to_owned(),
+            readable: vec![],
+            git_is_trusted: true,
+            files: workspace.to_owned(),
+        })
+    }
+
+    async fn ask(rules: Arc<Rules>, question: &[u8]) -> (Vec<u8>, Vec<Refusal>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gate.sock");
+        let (sender, mut refusals) = mpsc::unbounded_channel();
+        let server = tokio::spawn(serve(UnixListener::bind(&path).unwrap(), rules, sender));
+        let mut stream = UnixStream::connect(&path).await.unwrap();
+        stream.write_all(question).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).await.unwrap();
+        server.abort();
+        let mut refused = Vec::new();
+        while let Ok(refusal) = refusals.try_recv() {
+            refused.push(refusal);
+        }
+        (reply, refused)
+    }
+
+    fn call(tool: &str, input: &str) -> Vec<u8> {
+        format!(r#"{{"hook_event_name":"PreToolUse","tool_name":"{tool}","tool_use_id":"t","permission_mode":"default","tool_input":{input}}}"#)
+            .into_bytes()
+    }
+
+    #[tokio::test]
+    async fn decisions_reach_the_helper_and_refusals_the_log() {
+        let workspace = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc", workspace.path().join("etc")).unwrap();
+        let rules = rules(workspace.path());
+        let (reply, refused) = ask(rules.clone(), &call("Read", r#"{"file_path":"a"}"#)).await;
+        assert_eq!((reply, refused), (Answer::Allow.to_reply(), vec![]));
+        let (reply, refused) = ask(rules.clone(), &call("Bash", r#"{"command":"ls"}"#)).await;
+        assert_eq!((reply, refused), (Answer::Judge.to_reply(), vec![]));
+        let (reply, refused) = ask(rules, &call("Read", r#"{"file_path":"/workspace/etc/passwd"}"#)).await;
+        assert!(matches!(Answer::from_reply(&reply), Ok(Answer::Deny { .. })));
+        assert_eq!(refused.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_question_gets_no_answer() {
+        let workspace = tempfile::tempdir().unwrap();
+        for question in [&b""[..], b"{}", b"garbage"] {
+            let (reply, refused) = ask(rules(workspace.path()), question).await;
+            assert_eq!((reply, refused), (vec![], vec![]));
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The one writer of the session's log: batches events, keeps the lease, and knows when it is lost.
+//!
+//! Entries are written in the order they were given. An append starts at once when none is under
+//! way, otherwise at least the batch interval after the last one began. An append whose outcome is
+//! unknown is repeated with its request token, which the store recognises. When only the sequence
+//! moved on, the batch is numbered again. When the lease is lost, or cannot be renewed before it
+//! runs out on our clock, nothing is written any more and everybody waiting is told.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::event::{EventBody, NewEvent};
+use domain::ports::{Append, AppendError, Clock, IdSource, Lease, LiveText, SessionLog};
+use domain::{Command, CommandOutcome, Head, Sequence, State, UnixMillis, limits};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// What is to be written together.
+#[derive(Debug, Default)]
+pub struct Entry {
+    /// Events, in order.
+    pub events: Vec<NewEvent>,
+    /// The session's state from here on.
+    pub state: Option<State>,
+    /// Turns started, from here on.
+    pub turn: Option<u32>,
+    /// Cost so far, from here on.
+    pub total_cost_usd: Option<f64>,
+    /// The CLI's session id.
+    pub claude_session_id: Option<String>,
+    /// Commands to take.
+    pub take: Vec<Command>,
+    /// Commands to finish.
+    pub finish: Vec<(Command, CommandOutcome)>,
+    /// Why the session ends, when `state` is an end.
+    pub end_reason: Option<String>,
+}
+
+impl Entry {
+    /// Must be decided by the store as a whole, so nothing else may be in its append.
+    fn stands_alone(&self) -> bool {
+        !self.take.is_empty() || !self.finish.is_empty() || self.end_reason.is_some()
+    }
+}
+
+/// Why an entry was not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Nothing can be written any more: end everything.
+    #[error("the lease was lost")]
+    LeaseLost,
+    /// A command came that nobody has taken.
+    #[error("a command came meanwhile")]
+    CommandCame,
+    /// A command to be taken is not queued any more.
+    #[error("a command was withdrawn meanwhile")]
+    CommandWithdrawn,
+}
+
+enum Request {
+    Write(Entry, Option<oneshot::Sender<Result<Sequence, Refused>>>),
+    Live(Option<String>),
+}
+
+/// Gives entries to the writer. Cheap to clone.
+#[derive(Clone)]
+pub struct Journal {
+    requests: mpsc::UnboundedSender<Request>,
+    lost: watch::Receiver<bool>,
+}
+
+/// How the writer paces itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Least time between the starts of two appends.
+    pub batch: Duration,
+    /// Most bytes of bodies in one append.
+    pub batch_bytes: usize,
+    /// Longest time without renewing the lease.
+    pub heartbeat: Duration,
+    /// For how long a renewal holds.
+    pub lease: Duration,
+    /// Least time between two writes of live text.
+    pub live: Duration,
+}
+
+/// Least time between two writes of live text. Own: ten a second look live.
+pub const LIVE_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Journal {
+    /// Starts the writer for a session just acquired.
+    pub fn start<P>(ports: Arc<P>, lease: Lease, head: &Head, lease_until: UnixMillis, pace: Pace) -> Self
+    where
+        P: SessionLog + Clock + IdSource + 'static,
+    {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let (lost_sender, lost) = watch::channel(false);
+        let writer = Writer {
+            ports,
+            lease,
+            pace,
+            last: head.last_sequence,
+            state: head.state,
+            turn: head.turn,
+            total_cost_usd: head.total_cost_usd,
+            claude_session_id: None,
+            lease_until,
+            queue: VecDeque::new(),
+            live: None,
+            live_shown: false,
+        };
+        tokio::spawn(async move {
+            writer.run(receiver).await;
+            // Ended by its last sender, or without the lease; those who still ask hear the latter.
+            let _ = lost_sender.send(true);
+        });
+        Journal { requests, lost }
+    }
+
+    /// Writes when it can; nobody waits for it.
+    pub fn note(&self, entry: Entry) {
+        // A writer that is gone has lost the lease, which `lost` tells.
+        let _ = self.requests.send(Request::Write(entry, None));
+    }
+
+    /// Writes, and returns once it is durable.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing of the entry was written.
+    pub async fn write(&self, entry: Entry) -> Result<Sequence, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Write(entry, Some(reply))).map_err(|_| Refused::LeaseLost)?;
+        answer.await.unwrap_or(Err(Refused::LeaseLost))
+    }
+
+    /// Shows text that is not an event yet; the newest wins.
+    pub fn show(&self, text: Option<String>) {
+        let _ = self.requests.send(Request::Live(text));
+    }
+
+    /// Returns when nothing can be written any more.
+    pub async fn lost(&self) {
+        let mut lost = self.lost.clone();
+        // An error means the writer is gone, which is the same.
+        let _ = lost.wait_for(|lost| *lost).await;
+    }
+}
+
+struct Writer<P> {
+    ports: Arc<P>,
+    lease: Lease,
+    pace: Pace,
+    last: Sequence,
+    state: State,
+    turn: u32,
+    total_cost_usd: f64,
+    claude_session_id: Option<String>,
+    lease_until: UnixMillis,
+    queue: VecDeque<(Entry, Option<oneshot::Sender<Result<Sequence, Refused>>>)>,
+    live: Option<Option<String>>,
+    live_shown: bool,
+}
+
+struct LeaseLost;
+
+impl<P: SessionLog + Clock + IdSource> Writer<P> {
+    async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
+        let mut next_append = Instant::now();
+        let mut next_live = Instant::now();
+        let mut renewed = Instant::now();
+        let mut open = true;
+        while open || !self.queue.is_empty() {
+            let done = if !self.queue.is_empty() && Instant::now() >= next_append {
+                next_append = Instant::now() + self.pace.batch;
+                renewed = Instant::now();
+                self.append().await
+            } else if renewed.elapsed() >= self.pace.heartbeat {
+                renewed = Instant::now();
+                self.renew().await
+            } else if self.live.is_some() && self.queue.is_empty() && Instant::now() >= next_live {
+                next_live = Instant::now() + self.pace.live;
+                self.show().await
+            } else {
+                let mut wake = renewed + self.pace.heartbeat;
+                if !self.queue.is_empty() {
+                    wake = wake.min(next_append);
+                } else if self.live.is_some() {
+                    wake = wake.min(next_live);
+                }
+                tokio::select! {
+                    request = requests.recv(), if open => match request {
+                        Some(request) => self.accept(request),
+                        None => open = false,
+                    },
+                    () = tokio::time::sleep_until(wake) => {}
+                }
+                Ok(())
+            };
+            if let Err(LeaseLost) = done {
+                tracing::warn!("the lease was lost");
+                for (_, reply) in self.queue.drain(..) {
+                    answer(reply, Err(Refused::LeaseLost));
+                }
+                return;
+            }
+        }
+    }
+
+    fn accept(&mut self, request: Request) {
+        match request {
+            Request::Write(entry, reply) => self.queue.push_back((entry, reply)),
+            Request::Live(text) => self.live = Some(text),
+        }
+    }
+
+    async fn append(&mut self) -> Result<(), LeaseLost> {
+        let mut entry = Entry::default();
+        let mut replies = Vec::new();
+        let mut bytes = 0;
+        while let Some((next, _)) = self.queue.front() {
+            let next_bytes: usize = next.events.iter().map(weight).sum();
+            let fits = bytes + next_bytes <= self.pace.batch_bytes
+                && entry.events.len() + next.events.len() <= limits::EVENTS_PER_BATCH;
+            if !replies.is_empty() && (!fits || next.stands_alone()) {
+                break;
+            }
+            let Some((next, reply)) = self.queue.pop_front() else { break };
+            let alone = next.stands_alone();
+            bytes += next_bytes;
+            merge(&mut entry, next);
+            replies.push(reply);
+            if alone {
+                break;
+            }
+        }
+        let result = self.append_entry(entry).await?;
+        for reply in replies {
+            answer(reply, result);
+        }
+        Ok(())
+    }
+
+    async fn append_entry(&mut self, entry: Entry) -> Result<Result<Sequence, Refused>, LeaseLost> {
+        let now = self.ports.now();
+        let claude_session_id = entry.claude_session_id.or_else(|| self.claude_session_id.clone());
+        let mut append = Append {
+            request_token: self.token(),
+            first: self.last.next(),
+            events: entry.events,
+            state: entry.state.unwrap_or(self.state),
+            turn: entry.turn.unwrap_or(self.turn),
+            lease_until: now.plus(milliseconds(self.pace.lease)),
+            take: entry.take,
+            finish: entry.finish,
+            total_cost_usd: entry.total_cost_usd.unwrap_or(self.total_cost_usd),
+            claude_session_id,
+            end_reason: entry.end_reason,
+            only_if_inbox_empty: false,
+            now,
+        };
+        let mut backoff = Backoff::new();
+        loop {
+            match self.ports.append(&self.lease, &append).await {
+                Ok(last) => {
+                    self.last = last;
+                    self.state = append.state;
+                    self.turn = append.turn;
+                    self.total_cost_usd = append.total_cost_usd;
+                    self.claude_session_id = append.claude_session_id;
+                    self.lease_until = append.lease_until;
+                    return Ok(Ok(last));
+                }
+                Err(AppendError::LeaseLost) => return Err(LeaseLost),
+                Err(AppendError::SequenceTaken { last_sequence }) => {
+                    append.first = last_sequence.next();
+                    append.request_token = self.token();
+                }
+                Err(AppendError::CommandCame) => return Ok(Err(Refused::CommandCame)),
+                Err(AppendError::CommandWithdrawn) => return Ok(Err(Refused::CommandWithdrawn)),
+                Err(AppendError::Unavailable(unavailable)) => {
+                    self.wait_or_lose(&mut backoff, &unavailable).await?;
+                }
+            }
+        }
+    }
+
+    async fn renew(&mut self) -> Result<(), LeaseLost> {
+        let mut backoff = Backoff::new();
+        loop {
+            let until = self.ports.now().plus(milliseconds(self.pace.lease));
+            match self.ports.renew(&self.lease, until).await {
+                Ok(()) => {
+                    self.lease_until = until;
+                    return Ok(());
+                }
+                Err(AppendError::Unavailable(unavailable)) => {
+                    self.wait_or_lose(&mut backoff, &unavailable).await?;
+                }
+                Err(_) => return Err(LeaseLost),
+            }
+        }
+    }
+
+    async fn wait_or_lose(&self, backoff: &mut Backoff, problem: &domain::ports::Unavailable) -> Result<(), LeaseLost> {
+        tracing::warn!(error = %problem, "the log cannot be written now");
+        if self.ports.now() > self.lease_until {
+            return Err(LeaseLost);
+        }
+        backoff.wait(&*self.ports).await;
+        Ok(())
+    }
+
+    async fn show(&mut self) -> Result<(), LeaseLost> {
+        let Some(text) = self.live.take() else { return Ok(()) };
+        if text.is_none() && !self.live_shown {
+            return Ok(());
+        }
+        self.live_shown = text.is_some();
+        let live = text.map(|text| LiveText {
+            after: self.last,
+            fence: self.lease.fence,
+            text,
+            time: self.ports.now(),
+        });
+        match self.ports.set_live(&self.lease, live).await {
+            Err(AppendError::LeaseLost) => Err(LeaseLost),
+            // Only a preview: the next one, or the event itself, follows.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn token(&self) -> String {
+        domain::ids::base32(&self.ports.random())
+    }
+}
+
+fn answer(reply: Option<oneshot::Sender<Result<Sequence, Refused>>>, result: Result<Sequence, Refused>) {
+    if let Some(reply) = reply {
+        // Who stopped waiting does not need the answer.
+        let _ = reply.send(result);
+    }
+}
+
+fn merge(entry: &mut Entry, next: Entry) {
+    entry.events.extend(next.events);
+    entry.state = next.state.or(entry.state);
+    entry.turn = next.turn.or(entry.turn);
+    entry.total_cost_usd = next.total_cost_usd.or(entry.total_cost_usd);
+    entry.claude_session_id = next.claude_session_id.or(entry.claude_session_id.take());
+    entry.take.extend(next.take);
+    entry.finish.extend(next.finish);
+    entry.end_reason = next.end_reason.or(entry.end_reason.take());
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// About how much of the batch an event takes; larger bodies leave a preview.
+fn weight(event: &NewEvent) -> usize {
+    let text = match &event.body {
+        EventBody::Text { text, .. }
+        | EventBody::Thinking { text }
+        | EventBody::MessageTaken { text }
+        | EventBody::ToolResult { text, .. } => text.len(),
+        EventBody::ToolCall { input, .. } => input.len(),
+        EventBody::ToolDenied { reason, .. } | EventBody::SessionEnded { reason, .. } => reason.len(),
+        EventBody::Notice { message, .. } | EventBody::Retry { message, .. } => message.len(),
+        EventBody::TurnEnded(end) => end.text.len(),
+        EventBody::FilesChanged { files, patch } => {
+            patch.len() + files.iter().map(|file| file.path.len() + 32).sum::<usize>()
+        }
+        _ => 0,
+    };
+    128 + text.min(limits::EVENT_BODY_BYTES)
+}
+
+struct Backoff(u64);
+
+impl Backoff {
+    const fn new() -> Self {
+        Backoff(50)
+    }
+
+    async fn wait(&mut self, clock: &impl Clock) {
+        clock.sleep(self.0).await;
+        self.0 = (self.0 * 2).min(1000);
+    }
+}

@@ -1,0 +1,397 @@
+//! The loop while the CLI lives: its lines, commands, watchdogs.
+
+use std::time::Duration;
+
+use claude::lines::Piece;
+use claude::message::{CanUseTool, parse};
+use claude::control;
+use domain::event::EventBody;
+use domain::{Command, CommandBody, CommandOutcome, CommandState, State, Transition};
+use policy::{Call, Decision};
+use tokio::time::Instant;
+
+use super::conversation::Effect;
+use super::starting::{Started, message_uuid};
+use super::{End, Ports, Stop, Supervision};
+use crate::cli::Heard;
+use crate::gate_server::Refusal;
+use crate::journal::{Entry, Refused};
+use crate::objects::SessionObjects;
+use crate::workspace::{prepare, read};
+
+/// How long the CLI may take to react to an interrupt before it is ended. Measured: 35 ms.
+const INTERRUPT_TIME: Duration = Duration::from_secs(15);
+
+/// Clocks of one run of the CLI.
+struct Watch {
+    last_line: Instant,
+    /// When the watchdog interrupted it, if it did.
+    interrupted: Option<Instant>,
+    running_since: Option<Instant>,
+    ran: Duration,
+}
+
+impl<P: Ports, O: SessionObjects> Supervision<P, O> {
+    /// Works until there is a reason to stop.
+    pub(crate) async fn work(&mut self, started: &mut Started) -> Stop {
+        let mut watch = Watch {
+            last_line: Instant::now(),
+            interrupted: None,
+            running_since: None,
+            ran: Duration::ZERO,
+        };
+        loop {
+            self.keep_time(started, &mut watch);
+            while let Some(command) = self.pending.pop_front() {
+                if let Err(stop) = self.obey(command, started).await {
+                    return stop;
+                }
+                self.keep_time(started, &mut watch);
+            }
+            let (wake, at_wake) = self.next_deadline(started, &watch);
+            let done = tokio::select! {
+                () = self.journal.lost() => return Stop::LeaseLost,
+                () = Self::stopped(&mut self.stop) => return self.asked_to_stop(),
+                heard = started.cli.heard.recv() => {
+                    watch.last_line = Instant::now();
+                    watch.interrupted = None;
+                    self.hear(heard, started).await
+                }
+                Some(refusal) = started.refusals.recv() => {
+                    let entry = self.conversation.refusal(refusal, self.ports.now());
+                    self.journal.note(entry);
+                    Ok(())
+                }
+                Some(command) = self.commands.recv() => {
+                    self.remember(command);
+                    Ok(())
+                }
+                () = tokio::time::sleep_until(wake) => self.wake(at_wake, started, &mut watch),
+            };
+            if let Err(stop) = done {
+                return stop;
+            }
+        }
+    }
+
+    fn keep_time(&mut self, started: &mut Started, watch: &mut Watch) {
+        let running = self.conversation.state == State::Running;
+        match (running, watch.running_since) {
+            (true, None) => {
+                watch.running_since = Some(Instant::now());
+                watch.last_line = Instant::now();
+            }
+            (false, Some(since)) => {
+                watch.ran += since.elapsed();
+                watch.running_since = None;
+                started.idle_since = Instant::now();
+            }
+            _ => {}
+        }
+        self.running.send_replace(running);
+    }
+
+    fn asked_to_stop(&self) -> Stop {
+        let (transition, reason) = if self.conversation.state == State::Idle {
+            (Transition::IdleTimeElapsed, "its runner was asked to stop while the session was idle")
+        } else {
+            (Transition::BrokeDown, "its runner was asked to stop while a turn was running")
+        };
+        Stop::End(End { transition, reason: reason.to_owned() })
+    }
+
+    fn next_deadline(&self, started: &Started, watch: &Watch) -> (Instant, Wake) {
+        let Some(since) = watch.running_since else {
+            return (started.idle_since + self.settings.idle_time, Wake::IdleTimeElapsed);
+        };
+        let left = self.settings.session_timeout.saturating_sub(watch.ran);
+        let mut next = (since + left, Wake::RanOutOfTime);
+        let silence = match watch.interrupted {
+            Some(at) => (at + INTERRUPT_TIME, Wake::Unresponsive),
+            None => (watch.last_line + self.settings.silence_timeout, Wake::Silent),
+        };
+        if silence.0 < next.0 {
+            next = silence;
+        }
+        next
+    }
+
+    fn wake(&mut self, wake: Wake, started: &mut Started, watch: &mut Watch) -> Result<(), Stop> {
+        match wake {
+            Wake::IdleTimeElapsed => Err(Stop::End(End {
+                transition: Transition::IdleTimeElapsed,
+                reason: format!("idle for {} s (SHANNON_IDLE_SUSPEND_SECONDS)", self.settings.idle_time.as_secs()),
+            })),
+            Wake::RanOutOfTime => Err(Stop::End(End {
+                transition: Transition::RanOutOfTime,
+                reason: format!(
+                    "it ran for {} s (SHANNON_SESSION_TIMEOUT_SECONDS)",
+                    self.settings.session_timeout.as_secs()
+                ),
+            })),
+            Wake::Silent => {
+                let words = format!(
+                    "the claude CLI said nothing for {} s (SHANNON_SILENCE_TIMEOUT_SECONDS); its turn is interrupted",
+                    self.settings.silence_timeout.as_secs()
+                );
+                let notice = self.conversation.notice("silent", &words, self.ports.now());
+                self.journal.note(notice);
+                started.cli.tell(control::interrupt("silent"));
+                watch.interrupted = Some(Instant::now());
+                Ok(())
+            }
+            Wake::Unresponsive => Err(End::broke_down(format!(
+                "the claude CLI said nothing for {} s, and did not react to an interrupt",
+                (self.settings.silence_timeout + INTERRUPT_TIME).as_secs()
+            ))),
+        }
+    }
+
+    async fn hear(&mut self, heard: Option<Heard>, started: &mut Started) -> Result<(), Stop> {
+        let now = self.ports.now();
+        let line = match heard {
+            None | Some(Heard::Closed) => return Err(self.cli_ended(started).await),
+            Some(Heard::Warning(line)) => {
+                let line = self.conversation.clean(&line);
+                started.remember_words(&line);
+                if !line.trim().is_empty() {
+                    let notice = self.conversation.notice("cli_warning", &line, now);
+                    self.journal.note(notice);
+                }
+                return Ok(());
+            }
+            Some(Heard::Output(Piece::TooLong { bytes })) => {
+                let words = format!("the CLI printed a line of {bytes} bytes, which is more than SHANNON_MAX_LINE_BYTES; it was skipped");
+                let notice = self.conversation.notice("long_line", &words, now);
+                self.journal.note(notice);
+                return Ok(());
+            }
+            Some(Heard::Output(Piece::Line(line))) => line,
+        };
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return Ok(());
+        }
+        let message = match parse(&line) {
+            Ok(message) => message,
+            Err(_) => {
+                let text = String::from_utf8_lossy(&line[..line.len().min(500)]).into_owned();
+                started.remember_words(&self.conversation.clean(&text));
+                let words = format!("the CLI printed a line that is not of its protocol: {text}");
+                let notice = self.conversation.notice("unknown_line", &words, now);
+                self.journal.note(notice);
+                return Ok(());
+            }
+        };
+        for effect in self.conversation.read(message, now) {
+            self.carry_out(effect, started).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn carry_out(&mut self, effect: Effect, started: &mut Started) -> Result<(), Stop> {
+        match effect {
+            Effect::Note(entry) => self.note(entry),
+            Effect::TurnEnded(mut entry) => {
+                if let Some(changed) = self.files_changed(started).await {
+                    entry.events.push(self.conversation.event(self.ports.now(), None, changed));
+                }
+                self.note(entry);
+                self.transcript.flush().await;
+            }
+            Effect::Show(text) => self.journal.show(text),
+            Effect::Asked(asked) => self.answer(&asked, started),
+            Effect::Unanswerable { request_id, subtype } => {
+                let words = format!("requests of kind {subtype} are not answered here");
+                started.cli.tell(control::unsupported(&request_id, &words));
+            }
+            Effect::Keep(mirror) => {
+                self.transcript.add(&mirror);
+                if self.transcript.is_full() {
+                    self.transcript.flush().await;
+                }
+            }
+            Effect::Answered(answer) => {
+                if !answer.succeeded() {
+                    tracing::warn!(request = answer.request_id, error = answer.error, "the CLI refused a request");
+                }
+            }
+            Effect::CannotStart(reason) => {
+                return Err(End::broke_down(format!("the claude CLI could not start: {reason}")));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn note(&self, entry: Entry) {
+        if !entry.events.is_empty() || !entry.finish.is_empty() || entry.state.is_some() {
+            self.journal.note(entry);
+        }
+    }
+
+    pub(crate) async fn files_changed(&self, started: &mut Started) -> Option<EventBody> {
+        let before = started.baseline.take()?;
+        let workspace = started.sandbox.directories().workspace.outside.clone();
+        let looked = tokio::task::spawn_blocking(move || before.compare(&workspace)).await;
+        match looked {
+            Ok((now, event)) => {
+                started.baseline = Some(now);
+                event
+            }
+            Err(error) => {
+                tracing::error!(%error, "the workspace could not be looked at");
+                None
+            }
+        }
+    }
+
+    fn answer(&mut self, asked: &CanUseTool, started: &Started) {
+        // The CLI asks only what its default mode does not know to be harmless.
+        let call = Call { tool: &asked.tool_name, input: &asked.input, cli_mode: Some("default") };
+        match started.rules.decide_prompt(&call) {
+            Decision::Allow => started.cli.tell(control::permit(&asked.request_id, &asked.input)),
+            Decision::Deny { reason } => {
+                let refusal = Refusal {
+                    tool_use_id: asked.tool_use_id.clone().unwrap_or_default(),
+                    tool: asked.tool_name.clone(),
+                    reason: reason.clone(),
+                };
+                let entry = self.conversation.refusal(refusal, self.ports.now());
+                self.journal.note(entry);
+                started.cli.tell(control::refuse(&asked.request_id, &reason));
+            }
+            Decision::Judge => started.cli.tell(control::unsupported(&asked.request_id, "nobody can judge this")),
+        }
+    }
+
+    async fn cli_ended(&mut self, started: &mut Started) -> Stop {
+        let status = started.cli.ended_within(self.settings.kill_grace).await;
+        let how = match status.map(|status| (status.code(), status)) {
+            Some((Some(code), _)) => format!("exit code {code}"),
+            Some((None, status)) => status.to_string(),
+            None => "it closed its output and did not end".to_owned(),
+        };
+        End::broke_down(format!("the claude CLI ended unexpectedly ({how}){}", started.said()))
+    }
+
+    /// Carries a command out. Taken durably first, in order.
+    async fn obey(&mut self, command: Command, started: &mut Started) -> Result<(), Stop> {
+        let mut command = command;
+        loop {
+            if command.state == CommandState::Withdrawn {
+                let entry = Entry { take: vec![command], ..Entry::default() };
+                return self.write(entry).await.map(|_| ());
+            }
+            let taken = match &command.body {
+                CommandBody::Cancel { reason } => {
+                    let reason = if reason.is_empty() { "cancelled".to_owned() } else { self.conversation.clean(reason) };
+                    self.pending.push_front(command);
+                    return Err(Stop::End(End { transition: Transition::WasCancelled, reason }));
+                }
+                CommandBody::Message { .. } => self.take_message(&command, started).await?,
+                CommandBody::Interrupt => {
+                    let running = self.conversation.state == State::Running;
+                    let taken = self.take_and_finish(&command, CommandOutcome::Interrupted(running)).await?;
+                    if taken && running {
+                        started.cli.tell(control::interrupt(command.id.as_str()));
+                    }
+                    taken
+                }
+                CommandBody::ReadFile { path, offset, length } => {
+                    let workspace = started.sandbox.directories().workspace.outside.clone();
+                    let (path, offset, length) = (path.clone(), *offset, *length);
+                    let reading = move || read::read_file(&workspace, &path, offset, length);
+                    let outcome = match tokio::task::spawn_blocking(reading).await {
+                        Ok(Ok(content)) => CommandOutcome::File(content),
+                        Ok(Err(words)) => CommandOutcome::Refused(words),
+                        Err(_) => CommandOutcome::Refused("the file could not be read".to_owned()),
+                    };
+                    self.take_and_finish(&command, outcome).await?
+                }
+            };
+            if taken {
+                return Ok(());
+            }
+            command = self.look_again(command).await?;
+        }
+    }
+
+    /// Writes; `false` when a command was withdrawn meanwhile.
+    async fn write(&mut self, entry: Entry) -> Result<bool, Stop> {
+        match self.journal.write(entry).await {
+            Ok(_) => Ok(true),
+            Err(Refused::LeaseLost) => Err(Stop::LeaseLost),
+            Err(Refused::CommandWithdrawn) => Ok(false),
+            // Only ends require an empty inbox.
+            Err(Refused::CommandCame) => Ok(false),
+        }
+    }
+
+    async fn take_and_finish(&mut self, command: &Command, outcome: CommandOutcome) -> Result<bool, Stop> {
+        let entry = Entry {
+            take: vec![command.clone()],
+            finish: vec![(command.clone(), outcome)],
+            ..Entry::default()
+        };
+        self.write(entry).await
+    }
+
+    async fn look_again(&self, command: Command) -> Result<Command, Stop> {
+        loop {
+            match self.ports.command(&self.assignment.key, &command.id).await {
+                Ok(Some(now)) => return Ok(now),
+                Ok(None) => return Ok(Command { state: CommandState::Withdrawn, ..command }),
+                Err(error) => {
+                    tracing::warn!(%error, "a command cannot be read now");
+                    tokio::select! {
+                        () = self.journal.lost() => return Err(Stop::LeaseLost),
+                        () = self.ports.sleep(200) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take_message(&mut self, command: &Command, started: &Started) -> Result<bool, Stop> {
+        let CommandBody::Message { text, attachments } = &command.body else { return Ok(true) };
+        let limits = self.limits();
+        let mut handed = text.clone();
+        match prepare::attach(&started.sandbox, attachments, &limits, &self.objects).await {
+            Ok(names) if names.is_empty() => {}
+            Ok(names) => {
+                let workspace = started.sandbox.directories().workspace.inside.display().to_string();
+                handed.push_str("\n\nFiles attached to this message:");
+                for name in names {
+                    handed.push_str(&format!("\n- {workspace}/{name}"));
+                }
+            }
+            Err(error) => {
+                let words = format!("an attachment could not be fetched: {error}");
+                let outcome = CommandOutcome::Refused(words.clone());
+                let taken = self.take_and_finish(command, outcome).await?;
+                if taken {
+                    let notice = self.conversation.notice("attachment_failed", &words, self.ports.now());
+                    self.journal.note(notice);
+                }
+                return Ok(taken);
+            }
+        }
+        let (mut entry, state, turn) = self.conversation.take_message(command, text, self.ports.now());
+        entry.take = vec![command.clone()];
+        if !self.write(entry).await? {
+            return Ok(false);
+        }
+        let uuid = message_uuid(self.assignment.key.session.as_str(), command.id.as_str());
+        started.cli.tell(control::user_message(&uuid, &handed));
+        self.conversation.handed_over(uuid, command.clone(), state, turn);
+        Ok(true)
+    }
+}
+
+/// What a deadline means.
+#[derive(Clone, Copy)]
+enum Wake {
+    IdleTimeElapsed,
+    RanOutOfTime,
+    Silent,
+    Unresponsive,
+}

@@ -1,0 +1,372 @@
+//! From the lease to a CLI that is ready: workspace, gate, launch, `initialize`.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use claude::launch::Launch;
+use claude::lines::Piece;
+use claude::message::{Message, parse};
+use claude::{control, gate, locate};
+use domain::event::EventBody;
+use domain::workspace::WorkspaceSource;
+use domain::{CommandBody, State, Transition};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+
+use super::{End, Ports, Stop, Supervision};
+use crate::cli::{self, Cli, Heard, Reading};
+use crate::files_changed::Baseline;
+use crate::gate_server::{self, Refusal, Rules};
+use crate::journal::Entry;
+use crate::objects::SessionObjects;
+use crate::relay::Relay;
+use crate::sandbox::launch::{Sandbox, write_file};
+use crate::sandbox::plan::STAGE_FAILED;
+use crate::workspace::git::SEARCH_PATH;
+use crate::workspace::prepare::{self, Limits, working_directory};
+
+/// Name space of the UUIDs that stand for our sessions and messages towards the CLI.
+const NAMES: uuid::Uuid = uuid::Uuid::from_u128(0x7f2e_6d0a_1c53_4b8e_9a41_5d5f_3c1b_8e77);
+
+const INITIALIZE: &str = "initialize";
+
+/// A session whose CLI is ready.
+pub(crate) struct Started {
+    pub(crate) cli: Cli,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) refusals: mpsc::UnboundedReceiver<Refusal>,
+    pub(crate) baseline: Option<Baseline>,
+    pub(crate) last_words: Vec<String>,
+    pub(crate) idle_since: tokio::time::Instant,
+    gate: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.gate.abort();
+    }
+}
+
+/// The UUID under which the CLI knows a message, the same for each runner that takes it.
+pub(crate) fn message_uuid(session: &str, message: &str) -> String {
+    uuid::Uuid::new_v5(&NAMES, format!("{session}\n{message}").as_bytes()).to_string()
+}
+
+impl<P: Ports, O: SessionObjects> Supervision<P, O> {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            clone_timeout: self.settings.clone_timeout,
+            roots: self.settings.workspace_roots.clone(),
+            upload_bytes: self.settings.max_upload_bytes,
+        }
+    }
+
+    /// Makes everything ready. Until then only a cancel, a signal or the lease is listened to.
+    pub(crate) async fn start(&mut self, relay: &Relay) -> Result<Started, Stop> {
+        let sandbox = self.sandbox().map_err(|error| End::broke_down(describe(&error)))?;
+        self.prepare_workspace(&sandbox).await?;
+        let program = self.settings.claude_path.clone();
+        self.check_version(&program).await?;
+        let mut started = self.launch(sandbox, relay)?;
+        let looked = started.sandbox.directories().workspace.outside.clone();
+        let baseline = tokio::task::spawn_blocking(move || Baseline::take(&looked));
+        let version = self.until_ready(&mut started).await;
+        let version = match version {
+            Ok(version) => version,
+            Err(stop) => {
+                // Nothing of a CLI that is not ready may stay.
+                if let Err(error) = started.cli.kill_all().await {
+                    tracing::error!(%error, "a part of the session may have survived");
+                }
+                return Err(stop);
+            }
+        };
+        started.baseline = baseline.await.ok();
+        let now = self.ports.now();
+        let claude_session_id = self.claude_session_id();
+        let ready = EventBody::SessionReady {
+            claude_version: version,
+            claude_session_id: claude_session_id.clone(),
+        };
+        let mut entry = Entry {
+            events: vec![self.conversation.event(now, None, ready)],
+            claude_session_id: Some(claude_session_id),
+            ..Entry::default()
+        };
+        let change = self.conversation.change_to(State::Idle, now);
+        entry.events.extend(change.events);
+        entry.state = change.state;
+        self.journal.note(entry);
+        Ok(started)
+    }
+
+    fn claude_session_id(&self) -> String {
+        let own = format!("{}\n{}", self.assignment.key.session, self.assignment.task);
+        uuid::Uuid::new_v5(&NAMES, own.as_bytes()).to_string()
+    }
+
+    async fn prepare_workspace(&mut self, sandbox: &Sandbox) -> Result<(), Stop> {
+        let (spec, limits, objects) = (self.spec.workspace.clone(), self.limits(), self.objects.clone());
+        let prepared = {
+            let preparing = prepare::prepare(sandbox, &spec, &limits, &objects);
+            tokio::pin!(preparing);
+            tokio::select! {
+                prepared = &mut preparing => prepared,
+                stop = self.interrupted() => return Err(stop),
+            }
+        };
+        let prepared = prepared.map_err(|error| End::broke_down(format!("the workspace could not be prepared: {error}")))?;
+        let now = self.ports.now();
+        let ready = EventBody::WorkspaceReady {
+            source: spec.source.kind().to_owned(),
+            files: prepared.amount.files,
+            bytes: prepared.amount.bytes,
+            commit: prepared.commit,
+        };
+        self.journal.note(Entry { events: vec![self.conversation.event(now, None, ready)], ..Entry::default() });
+        if !prepared.skipped.is_empty() {
+            let words = format!("not copied into the workspace: {}", prepared.skipped.join(", "));
+            let notice = self.conversation.notice("workspace_skipped", &words, now);
+            self.journal.note(notice);
+        }
+        Ok(())
+    }
+
+    /// Returns when something outside wants the start to end.
+    async fn interrupted(&mut self) -> Stop {
+        loop {
+            tokio::select! {
+                () = self.journal.lost() => return Stop::LeaseLost,
+                () = Self::stopped(&mut self.stop) => {
+                    return End::broke_down("the runner was asked to stop before the session was ready");
+                }
+                Some(command) = self.commands.recv() => {
+                    let cancel = match &command.body {
+                        CommandBody::Cancel { reason } => Some(reason.clone()),
+                        _ => None,
+                    };
+                    self.remember(command);
+                    if let Some(reason) = cancel {
+                        return Stop::End(End { transition: Transition::WasCancelled, reason });
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn remember(&mut self, command: domain::Command) {
+        self.last_ordinal = self.last_ordinal.max(command.ordinal);
+        self.pending.push_back(command);
+    }
+
+    async fn check_version(&mut self, program: &std::path::Path) -> Result<(), Stop> {
+        let wanted = &self.settings.claude_version;
+        let shown = program.display();
+        match locate::version_of(program).await {
+            Ok(version) if version == *wanted => Ok(()),
+            Ok(version) => Err(End::broke_down(format!(
+                "the claude binary {shown} has version {version}, and this deployment supports {wanted}. Install \
+                 @anthropic-ai/claude-code@{wanted}, or set SHANNON_CLAUDE_PATH to a binary of that version"
+            ))),
+            Err(error) => Err(End::broke_down(format!(
+                "the claude binary {shown} cannot be used: {error}. Install @anthropic-ai/claude-code@{wanted}, or \
+                 set SHANNON_CLAUDE_PATH"
+            ))),
+        }
+    }
+
+    fn launch(&mut self, sandbox: Sandbox, relay: &Relay) -> Result<Started, Stop> {
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |error: std::io::Error| End::broke_down(format!("cannot {what}: {error}"))
+        };
+        let directories = sandbox.directories();
+        let socket = directories.run.outside.join("gate.sock");
+        if let Err(error) = std::fs::remove_file(&socket)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(failed("replace the gate's socket")(error));
+        }
+        let listener = UnixListener::bind(&socket).map_err(failed("make the gate's socket"))?;
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666))
+            .map_err(failed("open the gate's socket"))?;
+        let run = &directories.run.inside;
+        let helper = format!(
+            "{} gate {}",
+            gate::shell_word(&sandbox.runner_program_inside().display().to_string()),
+            gate::shell_word(&run.join("gate.sock").display().to_string()),
+        );
+        write_file(&directories.run.outside.join("settings.json"), gate::settings(&helper).as_bytes(), 0o644)
+            .map_err(|error| End::broke_down(describe(&error)))?;
+        let start = working_directory(&sandbox, &self.spec.workspace);
+        let workspace = directories.workspace.inside.clone();
+        let rules = Arc::new(self.rules(&sandbox, &start));
+        let (sender, refusals) = mpsc::unbounded_channel();
+        let gate = tokio::spawn(gate_server::serve(listener, rules.clone(), sender));
+        let mut instruction_directories = vec![path_text(&workspace)];
+        if start != workspace {
+            instruction_directories.push(path_text(&start));
+        }
+        let launch = Launch {
+            cli_session_id: self.claude_session_id(),
+            model_url: relay.url().to_owned(),
+            model_key: relay.secret().to_owned(),
+            home: path_text(&directories.home.inside),
+            config_directory: path_text(&directories.claude.inside),
+            temporary_directory: path_text(&directories.temporary.inside),
+            settings_file: path_text(&run.join("settings.json")),
+            search_path: SEARCH_PATH.to_owned(),
+            instruction_directories,
+            model: self.spec.model.clone(),
+            max_turns: Some(self.spec.max_turns.min(self.settings.max_turns)),
+            max_budget_usd: Some(self.spec.max_budget_usd.min(self.settings.max_budget_usd)),
+            append_system_prompt: self.spec.system_prompt_addition.clone(),
+        };
+        let reading = Reading {
+            chunk_bytes: self.settings.stream_chunk_bytes,
+            line_bytes: self.settings.max_line_bytes,
+        };
+        let program = cli::program(&sandbox, &self.settings.claude_path);
+        let cli = program.and_then(|program| Cli::start(&sandbox, &program, &launch, &start, reading));
+        let cli = match cli {
+            Ok(cli) => cli,
+            Err(error) => {
+                gate.abort();
+                return Err(End::broke_down(describe(&error)));
+            }
+        };
+        Ok(Started {
+            cli,
+            sandbox,
+            rules,
+            refusals,
+            baseline: None,
+            last_words: Vec::new(),
+            idle_since: tokio::time::Instant::now(),
+            gate,
+        })
+    }
+
+    fn rules(&self, sandbox: &Sandbox, start: &std::path::Path) -> Rules {
+        let directories = sandbox.directories();
+        let source = &self.spec.workspace.source;
+        Rules {
+            mode: self.spec.permission_mode,
+            bypass_permitted: self.settings.bypass_permitted,
+            workspace: path_text(&directories.workspace.inside),
+            working_directory: path_text(start),
+            readable: vec![
+                path_text(&directories.claude.inside.join("projects")),
+                path_text(&directories.temporary.inside),
+            ],
+            git_is_trusted: matches!(source, WorkspaceSource::Empty | WorkspaceSource::Git { .. }),
+            files: directories.workspace.outside.clone(),
+        }
+    }
+
+    /// Waits for the answer to `initialize`; gives the CLI's version.
+    async fn until_ready(&mut self, started: &mut Started) -> Result<String, Stop> {
+        started.cli.tell(control::initialize(INITIALIZE));
+        let deadline = tokio::time::Instant::now() + self.settings.startup_timeout;
+        loop {
+            let heard = tokio::select! {
+                heard = started.cli.heard.recv() => heard,
+                stop = self.interrupted() => return Err(stop),
+                () = tokio::time::sleep_until(deadline) => {
+                    return Err(End::broke_down(format!(
+                        "the claude CLI was started and did not become ready within {} s{}",
+                        self.settings.startup_timeout.as_secs(),
+                        started.said(),
+                    )));
+                }
+            };
+            match heard {
+                None | Some(Heard::Closed) => return Err(self.died_at_start(started).await),
+                Some(Heard::Warning(line)) => started.remember_words(&self.conversation.clean(&line)),
+                Some(Heard::Output(Piece::TooLong { .. })) => {}
+                Some(Heard::Output(Piece::Line(line))) => match parse(&line) {
+                    Ok(Message::ControlResponse(answer)) if answer.request_id == INITIALIZE => {
+                        if answer.succeeded() {
+                            let version = answer.claude_code_version().unwrap_or(&self.settings.claude_version);
+                            return Ok(version.to_owned());
+                        }
+                        let why = answer.error.unwrap_or_default();
+                        return Err(End::broke_down(format!("the claude CLI refused to start a session: {why}")));
+                    }
+                    Ok(Message::Result(result)) if result.is_error => {
+                        let why = result.startup_failure_reason.clone().unwrap_or_default();
+                        let text = self.conversation.clean(result.result.as_deref().unwrap_or_default());
+                        return Err(End::broke_down(format!("the claude CLI could not start: {why} {text}")));
+                    }
+                    Ok(_) => {}
+                    Err(_) => started.remember_words(&self.conversation.clean(&String::from_utf8_lossy(&line))),
+                },
+            }
+        }
+    }
+
+    async fn died_at_start(&mut self, started: &mut Started) -> Stop {
+        let status = started.cli.ended_within(self.settings.kill_grace).await;
+        while let Ok(Some(heard)) =
+            tokio::time::timeout(std::time::Duration::from_millis(200), started.cli.heard.recv()).await
+        {
+            if let Heard::Warning(line) = heard {
+                started.remember_words(&self.conversation.clean(&line));
+            }
+        }
+        if let Some(line) = started.last_words.iter().find_map(|line| line.strip_prefix(STAGE_FAILED)) {
+            return End::broke_down(format!("the session's sandbox could not be made: {line}"));
+        }
+        let code = status.and_then(|status| status.code()).map_or("a signal".to_owned(), |code| format!("exit code {code}"));
+        End::broke_down(format!("the claude CLI ended before it was ready ({code}){}", started.said()))
+    }
+}
+
+/// Lines of the CLI's last words that are kept.
+const LAST_WORDS: usize = 10;
+
+impl Started {
+    pub(crate) fn remember_words(&mut self, line: &str) {
+        if !line.trim().is_empty() {
+            self.last_words.push(super::conversation::shorten(line.trim(), 500));
+            let excess = self.last_words.len().saturating_sub(LAST_WORDS);
+            self.last_words.drain(..excess);
+        }
+    }
+
+    /// The CLI's last words, for a reason.
+    pub(crate) fn said(&self) -> String {
+        if self.last_words.is_empty() { String::new() } else { format!("; it said: {}", self.last_words.join(" | ")) }
+    }
+
+    pub(crate) fn stay_idle(&mut self) {
+        self.idle_since = tokio::time::Instant::now();
+    }
+}
+
+fn path_text(path: impl Into<PathBuf>) -> String {
+    path.into().display().to_string()
+}
+
+fn describe(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_one_uuid() {
+        let uuid = message_uuid("ses_a", "m1");
+        assert_eq!(uuid, message_uuid("ses_a", "m1"));
+        assert_ne!(uuid, message_uuid("ses_b", "m1"));
+        assert_ne!(uuid, message_uuid("ses_a", "m2"));
+        assert!(uuid::Uuid::parse_str(&uuid).is_ok());
+    }
+}

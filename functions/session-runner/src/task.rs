@@ -1,0 +1,289 @@
+//! The program as a task: what it reads from its environment, where the session's directories
+//! lie, and how a signal reaches the supervision.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use boot::{Boot, Settings, SettingsError, StartError};
+use claude::locate;
+use domain::ports::Clock;
+use domain::{OwnerId, SessionId, SessionKey};
+use nix::fcntl::{Flock, FlockArg};
+use store::{ObjectError, RunnerFacts, Store, StoreSettings};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::objects::{DownloadError, PutError, SessionObjects};
+use crate::sandbox::plan::Isolation;
+use crate::settings::{RunnerSettings, STARTUP_TIMEOUT};
+use crate::supervisor::{self, Assignment, Outcome};
+
+/// Where ECS tells a task about itself.
+const METADATA: &str = "ECS_CONTAINER_METADATA_URI_V4";
+/// Environment variables whose values must not reach an event.
+const SECRETS: [&str; 2] = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+/// Directories of sessions begin so.
+const PREFIX: &str = "shannon-session-";
+/// What is left of the stop timeout for the process to end.
+const LAST_MOMENT: Duration = Duration::from_secs(3);
+
+/// Runs the session that the environment names.
+///
+/// # Errors
+/// [`StartError`] when settings are wrong, or the session's directories cannot be made.
+pub async fn run(boot: Boot) -> Result<(), StartError> {
+    let settings = &boot.settings;
+    let runner_settings = runner_settings(settings)?;
+    let key = SessionKey {
+        owner: parsed(settings, "SHANNON_OWNER", OwnerId::parse)?,
+        session: parsed(settings, "SHANNON_SESSION", SessionId::parse)?,
+    };
+    let isolation = settings.text("SHANNON_SESSION_ISOLATION")?;
+    let isolation = Isolation::parse(isolation).ok_or_else(|| SettingsError::Invalid {
+        name: "SHANNON_SESSION_ISOLATION".to_owned(),
+        problem: format!("{isolation:?} is not a kind of isolation"),
+        allowed: "namespaces, uid or none".to_owned(),
+    })?;
+    let store = Store::connect(StoreSettings {
+        table: settings.text("SHANNON_TABLE")?.to_owned(),
+        bucket: settings.text("SHANNON_BUCKET")?.to_owned(),
+        retention_days: boot.deployment.retention_days,
+        keep_deltas_hours: settings.integer("SHANNON_KEEP_DELTAS_HOURS")?,
+        compute: None,
+    })
+    .await;
+    let place = SessionPlace::make(isolation).map_err(|error| StartError::Part(error.into()))?;
+    let assignment = Assignment {
+        task: task_name().await,
+        session_token: settings.secret("SHANNON_SESSION_TOKEN")?.expose().to_owned(),
+        secrets: SECRETS.iter().filter_map(|name| std::env::var(name).ok()).collect(),
+        isolation,
+        base: place.path.clone(),
+        runner_program: std::env::current_exe().map_err(|error| StartError::Part(error.into()))?,
+        key: key.clone(),
+    };
+    tracing::info!(session = %key.session, task = assignment.task, isolation = isolation.as_str(), "session runner");
+    tokio::spawn(note_claude(store.clone(), runner_settings.claude_path.clone()));
+    let (stop_sender, stop) = watch::channel(false);
+    listen_for_signals(stop_sender).map_err(StartError::Serve)?;
+    let objects = StoreObjects { store: store.clone(), key };
+    let stop_timeout = runner_settings.stop_timeout;
+    let supervised = supervisor::run(Arc::new(store), objects, runner_settings, assignment, stop.clone());
+    let outcome = tokio::select! {
+        outcome = supervised => Some(outcome),
+        () = too_late(stop, stop_timeout) => None,
+    };
+    match outcome {
+        Some(Outcome::Ended(state)) => tracing::info!(%state, "the session has ended"),
+        Some(Outcome::NotOurs(why)) => tracing::warn!(why, "the session is not for this runner"),
+        Some(Outcome::LeaseLost) => return Err(StartError::Part("the lease of the session was lost".into())),
+        None => return Err(StartError::Part("the session did not end within the stop timeout".into())),
+    }
+    Ok(())
+}
+
+fn parsed<T, E: std::fmt::Display>(
+    settings: &Settings,
+    name: &str,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<T, StartError> {
+    let text = settings.text(name)?;
+    parse(text).map_err(|error| {
+        StartError::Settings(SettingsError::Invalid {
+            name: name.to_owned(),
+            problem: error.to_string(),
+            allowed: "what RunTask was given".to_owned(),
+        })
+    })
+}
+
+fn runner_settings(settings: &Settings) -> Result<RunnerSettings, SettingsError> {
+    let seconds = |name: &str| settings.integer(name).map(Duration::from_secs);
+    let bytes = |name: &str| settings.integer(name).map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    Ok(RunnerSettings {
+        gateway_url: settings.text("SHANNON_GATEWAY_URL")?.trim_end_matches('/').to_owned(),
+        claude_path: PathBuf::from(settings.text("SHANNON_CLAUDE_PATH")?),
+        claude_version: settings.text("SHANNON_CLAUDE_VERSION")?.to_owned(),
+        workspace_roots: settings.list("SHANNON_WORKSPACE_ROOTS")?.into_iter().map(PathBuf::from).collect(),
+        bypass_permitted: settings.boolean("SHANNON_ALLOW_BYPASS_PERMISSIONS")?,
+        max_upload_bytes: settings.integer("SHANNON_MAX_UPLOAD_BYTES")?,
+        max_turns: settings.count("SHANNON_MAX_TURNS")?,
+        max_budget_usd: settings.decimal("SHANNON_MAX_BUDGET_USD")?,
+        session_timeout: seconds("SHANNON_SESSION_TIMEOUT_SECONDS")?,
+        silence_timeout: seconds("SHANNON_SILENCE_TIMEOUT_SECONDS")?,
+        idle_time: seconds("SHANNON_IDLE_SUSPEND_SECONDS")?,
+        heartbeat: seconds("SHANNON_HEARTBEAT_SECONDS")?,
+        lease: seconds("SHANNON_LEASE_SECONDS")?,
+        stop_timeout: seconds("SHANNON_STOP_TIMEOUT_SECONDS")?,
+        kill_grace: seconds("SHANNON_KILL_GRACE_SECONDS")?,
+        clone_timeout: seconds("SHANNON_CLONE_TIMEOUT_SECONDS")?,
+        connect_timeout: seconds("SHANNON_CONNECT_TIMEOUT_SECONDS")?,
+        model_timeout: seconds("SHANNON_MODEL_TIMEOUT_SECONDS")?,
+        stream_chunk_bytes: bytes("SHANNON_STREAM_CHUNK_BYTES")?,
+        max_line_bytes: bytes("SHANNON_MAX_LINE_BYTES")?,
+        append_batch: Duration::from_millis(settings.integer("SHANNON_APPEND_BATCH_MILLISECONDS")?),
+        append_batch_bytes: bytes("SHANNON_APPEND_BATCH_BYTES")?,
+        startup_timeout: STARTUP_TIMEOUT,
+    })
+}
+
+/// The last part of the task's ARN. A runner that no ECS started names itself after its process.
+async fn task_name() -> String {
+    let own = format!("process-{}", std::process::id());
+    let Ok(url) = std::env::var(METADATA) else { return own };
+    match task_arn(&url).await {
+        Ok(arn) => arn.rsplit('/').next().unwrap_or(&arn).to_owned(),
+        Err(problem) => {
+            // Only a name; the session runs under the other one just as well.
+            tracing::warn!(problem, "the task metadata cannot be read");
+            own
+        }
+    }
+}
+
+async fn task_arn(url: &str) -> Result<String, String> {
+    #[derive(serde::Deserialize)]
+    struct Task {
+        #[serde(rename = "TaskARN")]
+        arn: String,
+    }
+    let client = boot::outbound::client(Duration::from_secs(2)).map_err(|error| error.to_string())?;
+    let request = client.get(format!("{url}/task")).timeout(Duration::from_secs(5));
+    let answer = request.send().await.and_then(reqwest::Response::error_for_status);
+    let task: Task = answer.map_err(|error| error.to_string())?.json().await.map_err(|error| error.to_string())?;
+    Ok(task.arn)
+}
+
+/// Tells `find_claude_binary` of this deployment what runners have.
+async fn note_claude(store: Store, path: PathBuf) {
+    let Ok(version) = locate::version_of(&path).await else { return };
+    let facts = RunnerFacts {
+        claude_version: version,
+        claude_path: path.display().to_string(),
+        noted_at: store.now(),
+    };
+    if let Err(error) = store.note_runner(&facts).await {
+        tracing::warn!(%error, "what this runner has was not noted");
+    }
+}
+
+fn listen_for_signals(stop: watch::Sender<bool>) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("asked to stop");
+            stop.send_replace(true);
+        }
+    });
+    Ok(())
+}
+
+async fn too_late(mut stop: watch::Receiver<bool>, timeout: Duration) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(timeout.saturating_sub(LAST_MOMENT)).await;
+}
+
+/// Where a session's directories lie. Removed when it is dropped, except in a container of its own.
+struct SessionPlace {
+    path: PathBuf,
+    /// Held while the runner lives: who can lock it knows that its runner is gone.
+    #[expect(dead_code, reason = "dropping it unlocks the file")]
+    lock: Option<Flock<std::fs::File>>,
+    temporary: bool,
+}
+
+impl SessionPlace {
+    fn make(isolation: Isolation) -> std::io::Result<Self> {
+        if isolation == Isolation::Uid {
+            return Ok(SessionPlace { path: PathBuf::from("/"), lock: None, temporary: false });
+        }
+        let parent = std::env::temp_dir();
+        remove_abandoned(&parent);
+        let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent)?.keep();
+        let lock = Self::lock(&path)?;
+        Ok(SessionPlace { path, lock, temporary: true })
+    }
+
+    fn lock(directory: &Path) -> std::io::Result<Option<Flock<std::fs::File>>> {
+        let file = std::fs::File::create(directory.join("lock"))?;
+        Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok())
+    }
+}
+
+impl Drop for SessionPlace {
+    fn drop(&mut self) {
+        if self.temporary {
+            remove(&self.path);
+        }
+    }
+}
+
+/// Removes what killed runners left. Others may do the same at the same time.
+fn remove_abandoned(parent: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX))
+            && entry.metadata().is_ok_and(|data| data.is_dir() && data.uid() == nix::unistd::geteuid().as_raw());
+        if !ours {
+            continue;
+        }
+        // Without a lock file its runner is just beginning.
+        let Ok(file) = std::fs::File::open(entry.path().join("lock")) else { continue };
+        if let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            remove(&entry.path());
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    if std::fs::remove_dir_all(path).is_err() {
+        // Some tools write directories that nobody may change; their owner may allow it again.
+        allow_removal(path);
+        if let Err(error) = std::fs::remove_dir_all(path) {
+            tracing::warn!(%error, path = %path.display(), "a session's directory was not removed");
+        }
+    }
+}
+
+fn allow_removal(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let Ok(data) = path.symlink_metadata() else { return };
+    if !data.is_dir() {
+        return;
+    }
+    // What still cannot be changed shows when it is removed.
+    let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700));
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        allow_removal(&entry.path());
+    }
+}
+
+#[derive(Clone)]
+struct StoreObjects {
+    store: Store,
+    key: SessionKey,
+}
+
+impl SessionObjects for StoreObjects {
+    async fn download(&self, upload: &domain::UploadId, file: &Path, most_bytes: u64) -> Result<u64, DownloadError> {
+        match self.store.download_upload(&self.key.owner, upload, file, most_bytes).await {
+            Ok(bytes) => Ok(bytes),
+            Err(ObjectError::Missing) => Err(DownloadError::Missing),
+            Err(ObjectError::TooLarge(_)) => Err(DownloadError::TooLarge),
+            Err(ObjectError::Disk(error)) => Err(DownloadError::Disk(error)),
+            Err(ObjectError::Unavailable(error)) => Err(DownloadError::Unavailable(error.to_string())),
+        }
+    }
+
+    async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), PutError> {
+        self.store.put_object(&self.key, name, bytes).await.map_err(|error| PutError(error.to_string()))
+    }
+}

@@ -1,0 +1,59 @@
+//! The session's files: how they get into place before the CLI starts, and reading them later.
+
+pub mod archive;
+pub mod copy;
+pub mod git;
+pub mod prepare;
+pub mod read;
+pub mod tree;
+
+/// Files and bytes that were put in place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Regular files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Why a workspace could not be made. The text is for the person who asked for the session.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkspaceError {
+    /// What was asked for cannot be used; the person must change it.
+    #[error("{0}")]
+    Refused(String),
+    /// The runner's disk is full.
+    #[error("the session's disk is full: {0} did not fit. Use a smaller workspace or a larger SHANNON_RUNNER_DISK_GIB")]
+    DiskFull(String),
+    /// Something of the machine failed; trying again may help.
+    #[error("cannot {attempted}: {source}")]
+    System {
+        /// What was tried.
+        attempted: String,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl WorkspaceError {
+    /// The error of a file operation; a full disk is told apart.
+    pub(crate) fn system(attempted: impl Into<String>, source: std::io::Error) -> Self {
+        let attempted = attempted.into();
+        match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => WorkspaceError::DiskFull(attempted),
+            _ => WorkspaceError::System { attempted, source },
+        }
+    }
+}
+
+impl From<tree::WalkError> for WorkspaceError {
+    fn from(error: tree::WalkError) -> Self {
+        match error {
+            tree::WalkError::System { path, error: nix::errno::Errno::ENOSPC | nix::errno::Errno::EDQUOT } => {
+                WorkspaceError::DiskFull(path)
+            }
+            other => WorkspaceError::Refused(other.to_string()),
+        }
+    }
+}

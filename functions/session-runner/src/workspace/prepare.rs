@@ -1,0 +1,206 @@
+//! Puts a session's files in place, and its attachments beside them.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use domain::session::Attachment;
+use domain::workspace::{Workspace, WorkspaceSource};
+use domain::UploadId;
+
+use super::tree::{Kind, Tree};
+use super::{Amount, WorkspaceError, archive, copy, git};
+use crate::objects::{DownloadError, SessionObjects};
+use crate::sandbox::launch::Sandbox;
+
+/// Where attachments lie, in the workspace.
+pub const ATTACHMENTS: &str = ".attachments";
+
+/// What became of the workspace.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// Files and bytes.
+    pub amount: Amount,
+    /// The commit, for git.
+    pub commit: Option<String>,
+    /// What was left out.
+    pub skipped: Vec<String>,
+}
+
+/// What preparing needs to know.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// For a clone.
+    pub clone_timeout: Duration,
+    /// Directories that may be copied.
+    pub roots: Vec<PathBuf>,
+    /// Largest upload.
+    pub upload_bytes: u64,
+}
+
+/// Fills the empty workspace of `sandbox`. Cut anywhere, the session must not go on with what is
+/// there; nothing of it runs then.
+///
+/// # Errors
+/// [`WorkspaceError`], with words for the person who asked.
+pub async fn prepare(
+    sandbox: &Sandbox,
+    workspace: &Workspace,
+    limits: &Limits,
+    objects: &impl SessionObjects,
+) -> Result<Prepared, WorkspaceError> {
+    let root = sandbox.directories().workspace.outside.clone();
+    let mut prepared = Prepared::default();
+    match &workspace.source {
+        WorkspaceSource::Empty => {}
+        WorkspaceSource::Git { url, reference } => {
+            prepared.commit = git::clone(sandbox, url, reference.as_ref(), limits.clone_timeout).await?;
+            let counted = root.clone();
+            prepared.amount = blocking(move || Ok(count(&counted))).await?;
+        }
+        WorkspaceSource::Directory { path } => {
+            let (path, roots) = (path.clone(), limits.roots.clone());
+            let copied = blocking(move || copy::copy(&path, &roots, &root)).await?;
+            (prepared.amount, prepared.skipped) = (copied.amount, copied.skipped);
+        }
+        WorkspaceSource::Upload(upload) => {
+            let file = fetch(sandbox, upload, limits, objects).await?;
+            let unpacked = blocking(move || {
+                let opened = File::open(&file).map_err(|error| WorkspaceError::system("open the upload", error))?;
+                let unpacked = archive::unpack(opened, &root)?;
+                std::fs::remove_file(&file).map_err(|error| WorkspaceError::system("remove the upload", error))?;
+                Ok(unpacked)
+            })
+            .await?;
+            (prepared.amount, prepared.skipped) = (unpacked.amount, unpacked.skipped);
+        }
+    }
+    if !matches!(workspace.source, WorkspaceSource::Git { .. }) {
+        let sandbox = sandbox.clone();
+        blocking(move || {
+            let root = sandbox.directories().workspace.outside.clone();
+            sandbox.give_tree_to_session(&root).map_err(|error| WorkspaceError::Refused(error.to_string()))
+        })
+        .await?;
+    }
+    check_subdirectory(sandbox, workspace)?;
+    Ok(prepared)
+}
+
+/// Where the session starts, in its own paths.
+#[must_use]
+pub fn working_directory(sandbox: &Sandbox, workspace: &Workspace) -> PathBuf {
+    let inside = &sandbox.directories().workspace.inside;
+    match &workspace.subdirectory {
+        Some(below) => inside.join(below.as_str()),
+        None => inside.clone(),
+    }
+}
+
+fn check_subdirectory(sandbox: &Sandbox, workspace: &Workspace) -> Result<(), WorkspaceError> {
+    let Some(below) = &workspace.subdirectory else { return Ok(()) };
+    let tree = Tree::open(&sandbox.directories().workspace.outside)?;
+    let components: Vec<&str> = below.components().collect();
+    match tree.directory(&components) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(WorkspaceError::Refused(format!("the subdirectory cannot be used: {error}"))),
+    }
+}
+
+/// Fetches attachments into the workspace and gives the names under which the session finds them.
+/// Fetching one again replaces it.
+///
+/// # Errors
+/// [`WorkspaceError`], with words for the person who sent them.
+pub async fn attach(
+    sandbox: &Sandbox,
+    attachments: &[Attachment],
+    limits: &Limits,
+    objects: &impl SessionObjects,
+) -> Result<Vec<String>, WorkspaceError> {
+    let mut names = Vec::new();
+    for attachment in attachments {
+        let name = attachment.name.clone();
+        let plain = !name.is_empty() && name != "." && name != ".." && !name.chars().any(|c| c == '/' || c.is_control());
+        if !plain || name.len() > domain::limits::FILE_NAME_BYTES {
+            return Err(WorkspaceError::Refused(format!("{name:?} is not a file name")));
+        }
+        let fetched = fetch(sandbox, &attachment.upload, limits, objects).await?;
+        let sandbox = sandbox.clone();
+        let shown = format!("{ATTACHMENTS}/{name}");
+        blocking(move || place(&sandbox, &fetched, &name)).await?;
+        names.push(shown);
+    }
+    Ok(names)
+}
+
+fn place(sandbox: &Sandbox, fetched: &Path, name: &str) -> Result<(), WorkspaceError> {
+    let root = &sandbox.directories().workspace.outside;
+    let tree = Tree::open(root)?;
+    if tree.kind(&[ATTACHMENTS]) == Ok(Kind::Link) {
+        return Err(WorkspaceError::Refused(format!("{ATTACHMENTS} is a symbolic link in this workspace")));
+    }
+    let mut to = tree.create_file(&[ATTACHMENTS, name], 0o644)?;
+    let mut from = File::open(fetched).map_err(|error| WorkspaceError::system("open the attachment", error))?;
+    std::io::copy(&mut from, &mut to).map_err(|error| WorkspaceError::system(format!("write {name}"), error))?;
+    std::fs::remove_file(fetched).map_err(|error| WorkspaceError::system("remove the download", error))?;
+    // By descriptor and never by path: the session may have swapped the directory meanwhile.
+    sandbox
+        .give_open_file_to_session(&to)
+        .and_then(|()| {
+            let directory = tree.directory(&[ATTACHMENTS]).map_err(std::io::Error::other)?;
+            sandbox.give_open_file_to_session(&directory)
+        })
+        .map_err(|error| WorkspaceError::system("give the attachment to the session", error))
+}
+
+async fn fetch(
+    sandbox: &Sandbox,
+    upload: &UploadId,
+    limits: &Limits,
+    objects: &impl SessionObjects,
+) -> Result<PathBuf, WorkspaceError> {
+    let file = sandbox.directories().private.join(upload.as_str());
+    match objects.download(upload, &file, limits.upload_bytes).await {
+        Ok(_) => Ok(file),
+        Err(DownloadError::Missing) => Err(WorkspaceError::Refused(format!(
+            "the upload {upload} has no file (any more); send the file with the signed request of create_upload first"
+        ))),
+        Err(DownloadError::TooLarge) => Err(WorkspaceError::Refused(format!(
+            "the upload {upload} has more than {} bytes (SHANNON_MAX_UPLOAD_BYTES)",
+            limits.upload_bytes
+        ))),
+        Err(DownloadError::Disk(error)) => Err(WorkspaceError::system(format!("store the upload {upload}"), error)),
+        Err(DownloadError::Unavailable(problem)) => Err(WorkspaceError::System {
+            attempted: format!("fetch the upload {upload}"),
+            source: std::io::Error::other(problem),
+        }),
+    }
+}
+
+fn count(root: &Path) -> Amount {
+    let mut amount = Amount::default();
+    let mut open = vec![root.to_owned()];
+    while let Some(directory) = open.pop() {
+        // Only for an event: what cannot be read is not counted.
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            let Ok(data) = entry.metadata() else { continue };
+            if data.is_dir() && entry.file_name() != ".git" {
+                open.push(entry.path());
+            } else if data.is_file() {
+                amount.files += 1;
+                amount.bytes += data.len();
+            }
+        }
+    }
+    amount
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, WorkspaceError> + Send + 'static,
+) -> Result<T, WorkspaceError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(WorkspaceError::system("prepare the workspace", std::io::Error::other(error))),
+    }
+}
