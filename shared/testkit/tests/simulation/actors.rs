@@ -17,28 +17,32 @@ use testkit::{Fake, Random, caller, deployment, owner};
 
 use crate::{Shared, runner};
 
-/// Creates two sessions and works with them: sends, withdraws, watches, now and then cancels.
+/// Creates two sessions and works with these and the others of its owner: sends, withdraws,
+/// watches, now and then cancels.
 pub(crate) async fn client(fake: Fake, told: Shared, number: u64, mut random: Random) {
     let me = owner(&format!("owner {}", number % 2));
     for round in 0..2 {
-        let key = create(&fake, &told, &me, &format!("{number}-{round}")).await;
-        let mut cursor = Cursor::default();
+        let own = create(&fake, &told, &me, &format!("{number}-{round}")).await;
+        let mut cursors: BTreeMap<SessionKey, Cursor> = BTreeMap::new();
         for turn in 0..random.below(8) {
             let id = CommandId::parse(&format!("m-{number}-{round}-{turn}")).expect("valid");
+            let key = any_of(&told, &me, &mut random).unwrap_or_else(|| own.clone());
             if !send(&fake, &told, &key, &id).await {
-                break;
+                continue;
             }
             if random.one_in(4) {
                 withdraw(&fake, &key, &id).await;
             }
             if random.one_in(2) {
-                cursor = watch(&fake, &key, cursor, &mut random).await;
+                let cursor = cursors.get(&key).copied().unwrap_or_default();
+                let cursor = watch(&fake, &key, cursor, &mut random).await;
+                cursors.insert(key, cursor);
             }
             fake.sleep(random.below(3_000)).await;
         }
         if random.one_in(3) {
             let writer: Authorized<WriteSessions> = caller(&me);
-            while cancel_session(&fake, &writer, &key, "enough")
+            while cancel_session(&fake, &writer, &own, "enough")
                 .await
                 .is_err()
             {
@@ -47,6 +51,19 @@ pub(crate) async fn client(fake: Fake, told: Shared, number: u64, mut random: Ra
         }
     }
     told.borrow_mut().busy -= 1;
+}
+
+/// Some session of the owner.
+fn any_of(told: &Shared, me: &domain::OwnerId, random: &mut Random) -> Option<SessionKey> {
+    let told = told.borrow();
+    let keys: Vec<&SessionKey> = told
+        .accepted
+        .keys()
+        .filter(|key| key.owner == *me)
+        .collect();
+    let place = random.below(keys.len().max(1) as u64);
+    keys.get(usize::try_from(place).ok()?)
+        .map(|key| (*key).clone())
 }
 
 async fn create(fake: &Fake, told: &Shared, me: &domain::OwnerId, name: &str) -> SessionKey {
