@@ -1,11 +1,15 @@
 //! Ctrl-C and its relatives: the first asks for an orderly end, the second ends at once.
 
-use std::io;
+use std::{io, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
+
+/// A second signal so soon after the first is the same one: some programs that pass a signal on send
+/// it to their child and to its process group.
+const SAME: Duration = Duration::from_millis(500);
 
 /// The signals of this process, from its start on.
 pub(crate) struct Interrupts {
@@ -25,6 +29,9 @@ impl Interrupts {
         tokio::spawn(async move {
             let number = next(&mut interrupt, &mut terminate, &mut hangup).await;
             ask.send_replace(Some(number));
+            let again = next(&mut interrupt, &mut terminate, &mut hangup);
+            // whether it came or not: from here on one counts
+            drop(tokio::time::timeout(SAME, again).await);
             next(&mut interrupt, &mut terminate, &mut hangup).await;
             eprintln!("emulator: ended at once");
             // children are tied to the life of this process, so they end with it

@@ -28,6 +28,10 @@ pub(super) struct Show {
     session: String,
     /// The part of the current text block that is on the screen already.
     streamed: String,
+    /// The last finished text: what went wrong often is one too.
+    last_text: String,
+    /// Calls whose refusal was shown; their result says the same.
+    denied: Vec<String>,
     turn_failed: Option<bool>,
     state: String,
     patch: String,
@@ -53,6 +57,8 @@ impl Show {
             style,
             session,
             streamed: String::new(),
+            last_text: String::new(),
+            denied: Vec::new(),
             turn_failed: None,
             state: String::new(),
             patch: String::new(),
@@ -138,6 +144,8 @@ impl Show {
                     self.files.push(line);
                 }
             }
+            "tool_denied" => self.denied.push(text_of(body, "tool_use_id").to_owned()),
+            "text" => text_of(body, "text").clone_into(&mut self.last_text),
             "session_ended" => self.ended = true,
             _ => {}
         }
@@ -181,6 +189,14 @@ impl Show {
                 let name = self.paint(Colour::Bold, &format!("> {}", text("tool")));
                 format!("{name} {}\n", input(&body["input"]))
             }
+            "tool_result"
+                if self
+                    .denied
+                    .iter()
+                    .any(|id| id == text_of(body, "tool_use_id")) =>
+            {
+                String::new()
+            }
             "tool_result" => {
                 let colour = if body["is_error"] == true {
                     Colour::Red
@@ -210,10 +226,19 @@ impl Show {
                 self.line(Colour::Yellow, &line)
             }
             "notice" => self.line(Colour::Yellow, &format!("note: {}", text("message"))),
-            "turn_ended" if body["is_error"] == true => self.line(
-                Colour::Red,
-                &format!("failed ({}): {}", text("subtype"), text("text")),
-            ),
+            "turn_ended" if body["is_error"] == true => {
+                let why = match text_of(body, "terminal_reason") {
+                    "" => text("subtype"),
+                    reason => clean(reason),
+                };
+                let said = text_of(body, "text") == self.last_text;
+                let what = if said {
+                    String::new()
+                } else {
+                    format!(": {}", text("text"))
+                };
+                self.line(Colour::Red, &format!("the turn failed ({why}){what}"))
+            }
             "message_withdrawn" => self.line(Colour::Dim, "a message was withdrawn"),
             "session_ended" => {
                 let (state, reason) = (text("state"), text("reason"));

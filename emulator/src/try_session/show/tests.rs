@@ -136,3 +136,27 @@ fn styles() {
         ""
     );
 }
+
+#[test]
+fn nothing_is_said_twice() {
+    let mut show = plain();
+    let denied = json!({"tool_use_id": "t1", "tool": "Bash", "reason": "review mode"});
+    assert!(
+        show.event(&event("tool_denied", denied))
+            .contains("review mode")
+    );
+    let result = |id: &str| json!({"tool_use_id": id, "is_error": true, "text": "refused"});
+    assert_eq!(show.event(&event("tool_result", result("t1"))), "");
+    assert_eq!(
+        show.event(&event("tool_result", result("t2"))),
+        "  refused\n"
+    );
+    show.event(&event("text", json!({"text": "API Error: 400"})));
+    let end = json!({
+        "is_error": true, "subtype": "success", "terminal_reason": "api_error", "text": "API Error: 400",
+    });
+    assert_eq!(
+        show.event(&event("turn_ended", end)),
+        "the turn failed (api_error)\n"
+    );
+}
