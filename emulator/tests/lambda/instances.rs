@@ -97,7 +97,10 @@ async fn an_instance_is_started_once_and_has_an_environment_of_its_own() {
     }
 
     lambda.shutdown().await;
-    assert!(credentials.lookup(key).is_some(), "what it signed stays good");
+    assert!(
+        credentials.lookup(key).is_some(),
+        "what it signed stays good"
+    );
 }
 
 #[tokio::test]
