@@ -212,3 +212,6 @@ fn event_stream(following: Following) -> Response<Body> {
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! JSON-RPC message.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 
@@ -224,6 +224,8 @@ fn read(
         ACCEPT,
         HeaderValue::from_static("application/json, text/event-stream"),
     );
+    // rmcp wants one, and the host is not looked at here (see [`crate::Edge::new`]).
+    headers.insert(HOST, HeaderValue::from_static("localhost"));
     // Written again, so that rmcp reads what was checked: of a name that comes twice we took the last.
     *request.body_mut() = Bytes::from(Value::Object(object).to_string());
     Ok(Front::Request(Box::new(Checked {

@@ -166,19 +166,18 @@ fn shown(
 }
 
 /// What the tool would have answered, had it waited for the turn: an answer of `create_session`
-/// for the session's first message, of `send_message` for the others.
+/// for the session's first message, of `send_message` for the others. The same at every look, so it
+/// says nothing of where the session is by now.
 fn result(head: &Head, command: &Command, end: &TurnEnd) -> JsonObject {
     let structured = json!({
         "session_id": head.key.session.as_str(),
-        "state": head.state.as_str(),
         "message_id": command.id.as_str(),
         "turn": show::turn_end(end),
     });
     let text = format!(
-        "{}\n\n[session {} is {}; {}]",
+        "{}\n\n[session {}; {}]",
         end.text,
         head.key.session,
-        head.state,
         show::turn_ended(end)
     );
     let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);

@@ -82,6 +82,15 @@ impl Arguments {
                     format!("{} is not known", names.join(", "))
                 }
             }
+            ValidationErrorKind::Enum { options } => {
+                let options: Vec<&str> = options
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect();
+                format!("{place}: use one of {}", options.join(", "))
+            }
             ValidationErrorKind::MinLength { limit: 1 } => format!("{place}: it must not be empty"),
             _ => format!("{place}: {}", error.masked_with("the value")),
         }
@@ -125,7 +134,7 @@ mod tests {
             ),
             (
                 json!({"prompt": "x", "mode": "secret"}),
-                "mode: the value is not one of \"a\" or \"b\"",
+                "mode: use one of a, b",
             ),
             (
                 json!({"prompt": "x", "files": [{}]}),

@@ -54,7 +54,7 @@ fn input() -> Value {
             "attachments": attachments_schema(),
             "model": {"type": "string", "description": "Model alias (sonnet, opus, haiku) or name; the default of Claude Code when left out."},
             "permission_mode": {"type": "string", "enum": modes, "default": "review", "description": "What the session may do without asking: review reads only, accept_edits also edits files of the workspace, bypass does everything (only where the deployment permits it)."},
-            "max_turns": {"type": "integer", "minimum": 1, "description": "Most model requests for one message; the deployment's limit when left out."},
+            "max_turns": {"type": "integer", "minimum": 1, "maximum": 500, "description": "Most model requests for one message; the deployment's limit when left out."},
             "max_budget_usd": {"type": "number", "exclusiveMinimum": 0, "description": "Most US dollars that the whole session may cost; the deployment's limit when left out."},
             "system_prompt_addition": {"type": "string", "description": "Text that is added to the system prompt of Claude Code."},
             "tags": {"type": "array", "maxItems": domain::limits::TAGS, "items": {"type": "string", "minLength": 1, "maxLength": domain::limits::TAG_CHARACTERS}, "description": "Labels by which list_sessions finds the session again."},
@@ -68,7 +68,7 @@ fn output() -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
-        "required": ["session_id", "state", "message_id"],
+        "required": ["session_id", "message_id"],
         "properties": {
             "session_id": session_id_schema(),
             "state": state_schema(),

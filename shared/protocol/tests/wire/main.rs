@@ -1,0 +1,7 @@
+//! MCP on the wire: requests as clients send them, answers as they come back, over fakes.
+
+mod client;
+mod legacy;
+mod refusals;
+mod tasks;
+mod tools;
