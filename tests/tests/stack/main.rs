@@ -16,6 +16,7 @@ mod legacy_era;
 mod listing;
 mod messages;
 mod model_failures;
+mod model_requests;
 mod permissions;
 mod sessions;
 mod tasks_extension;

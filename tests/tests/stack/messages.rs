@@ -25,29 +25,6 @@ async fn until_tool_runs(session: &mut Session<'_>) {
 }
 
 #[tokio::test]
-async fn a_message_reaches_a_running_turn() {
-    let stack = stack::shared();
-    let client = stack.client();
-    let mut session = Session::create(
-        &client,
-        json!({
-            "prompt": script::prompt(&[busy(6, "folded"), script::text("not this")]),
-            "message_id": "first",
-            "permission_mode": "bypass",
-        }),
-    )
-    .await;
-    until_tool_runs(&mut session).await;
-    session.send("and now @@TEXT:folded in", "second").await;
-    session.until_turns_ended(1).await;
-    let ends = session.of_kind("turn_ended");
-    assert_eq!(ends.len(), 1, "one turn answers both:\n{}", session.story());
-    assert_eq!(ends[0]["messages"], json!(["first", "second"]));
-    assert!(session.said().contains("folded in"), "{}", session.said());
-    session.cancel().await;
-}
-
-#[tokio::test]
 async fn a_message_starts_a_turn_on_an_idle_session_and_repeating_it_does_nothing() {
     let stack = stack::shared();
     let client = stack.client();
