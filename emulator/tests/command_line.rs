@@ -77,13 +77,19 @@ impl Place {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
+        let functions = self.path("functions");
+        let mut all = vec!["--functions", functions.to_str().unwrap()];
+        all.extend(arguments);
+        self.building(&all)
+    }
+
+    /// Without built functions.
+    fn building(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_emulator"));
         command
             .args(arguments)
             .arg("--state")
             .arg(self.state())
-            .arg("--functions")
-            .arg(self.path("functions"))
             .args(["--port", "0"])
             .env_clear()
             .env(
@@ -443,6 +449,100 @@ fn a_missing_claude_is_installed() {
         text.contains("installing @anthropic-ai/claude-code-") && text.contains("@2.1.328"),
         "{text}"
     );
+}
+
+/// Says what cargo says of each package that it is asked for, and notes what it was asked.
+const CARGO: &str = r#"#!/bin/sh
+echo "$@" > "$(dirname "$0")/asked"
+env > "$(dirname "$0")/environment"
+echo "   Compiling something" >&2
+echo "a build script says hello"
+while [ $# -gt 0 ]; do
+  if [ "$1" = -p ]; then
+    echo "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"$2\"},\"executable\":null}"
+    echo "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"$2\"},\"executable\":\"$(dirname "$0")/../functions/$2\"}"
+  fi
+  shift
+done
+"#;
+
+#[test]
+fn functions_are_built_with_cargo() {
+    let place = Place::new();
+    place.program("programs/cargo", CARGO);
+    let mut command = place.building(&["--release"]);
+    command
+        .env("ANTHROPIC_API_KEY", "sk-ant-not-a-real-key")
+        .env(
+            "SHANNON_DEV_TOKEN",
+            "given-token-0123456789-abcdefghijklmnop",
+        );
+    let (code, said) = Running::of(&mut command).stop();
+    assert_eq!(code, Some(0));
+    assert!(
+        said.contains("building the functions") && said.contains("Compiling something"),
+        "{said}"
+    );
+    let asked = fs::read_to_string(place.path("programs/asked")).unwrap();
+    assert!(
+        asked.starts_with("build --message-format=json-render-diagnostics --release"),
+        "{asked}"
+    );
+    for name in FUNCTIONS.iter().chain(&["session-runner"]) {
+        assert!(asked.contains(&format!("-p {name}")), "{asked}");
+    }
+    let environment = fs::read_to_string(place.path("programs/environment")).unwrap();
+    assert!(
+        !environment.contains("sk-ant") && !environment.contains("given-token"),
+        "{environment}"
+    );
+
+    place.program(
+        "programs/broken",
+        "#!/bin/sh\necho 'error[E0308]: mismatched types' >&2\nexit 101\n",
+    );
+    let mut command = place.building(&[]);
+    let output = command
+        .env("CARGO", place.path("programs/broken"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = self::said(&output);
+    assert!(
+        text.contains("mismatched types") && text.contains("building the functions failed"),
+        "{text}"
+    );
+
+    let mut command = place.building(&[]);
+    let output = command.env("CARGO", "/no/such/cargo").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        self::said(&output).contains("https://rustup.rs"),
+        "{}",
+        self::said(&output)
+    );
+}
+
+#[test]
+fn a_build_that_is_interrupted_leaves_nothing_running() {
+    let place = Place::new();
+    let script = "#!/bin/sh\nsleep 1000 &\necho \"children $$ $!\" >&2\nwait\n";
+    place.program("programs/cargo", script);
+    let mut process = place.building(&[]).spawn().unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let children = lines
+        .find_map(|line| Some(line.unwrap().strip_prefix("children ")?.to_owned()))
+        .unwrap();
+    kill(Pid::from_raw(process.id().cast_signed()), Signal::SIGINT).unwrap();
+    // the pipe ends when the last of them is gone
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(process.wait().unwrap().code(), Some(130), "{rest:?}");
+    assert!(
+        rest.iter()
+            .any(|line| line.contains("stopped before it was ready")),
+        "{rest:?}"
+    );
+    assert_eq!(children.split(' ').count(), 2);
 }
 
 #[test]

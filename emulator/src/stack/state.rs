@@ -27,6 +27,9 @@ pub enum StateError {
         /// The process that uses it, as far as it said so.
         process_id: Option<u32>,
     },
+    /// Something else is kept there: the emulator would change its permissions and add files.
+    #[error("{} holds other things than the state of an emulator; choose an empty or new directory", .0.display())]
+    NotOurs(PathBuf),
     /// The operating system refused.
     #[error("cannot use the state directory: {action} {}", path.display())]
     System {
@@ -94,6 +97,9 @@ impl StateDirectory {
             .create(path)
             .map_err(|source| fail("make", source))?;
         let path = path.canonicalize().map_err(|source| fail("find", source))?;
+        if !is_ours(&path).map_err(|source| fail("read", source))? {
+            return Err(StateError::NotOurs(path));
+        }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
             .map_err(|source| fail("make private", source))?;
         let lock = OpenOptions::new()
@@ -197,6 +203,20 @@ impl StateDirectory {
     }
 }
 
+/// Empty, used before, or holding only a claude that was installed for a stack without state.
+fn is_ours(path: &Path) -> io::Result<bool> {
+    if path.join(LOCK).exists() {
+        return Ok(true);
+    }
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        if name != "claude" && name != "claude.json" {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The stack that runs on a state directory, if one does. Only one whose process holds the lock
 /// counts: a description alone may be left over.
 ///
@@ -273,6 +293,20 @@ mod tests {
         let second = StateDirectory::open(&path).unwrap();
         assert!(!path.join(DESCRIPTION).exists());
         second.forget().unwrap();
+    }
+
+    #[test]
+    fn a_directory_of_others_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(directory.path().join("thesis.tex"), "x").unwrap();
+        let refused = StateDirectory::open(directory.path()).map(|_| ());
+        assert!(matches!(refused, Err(StateError::NotOurs(_))));
+        let permissions = fs::metadata(directory.path()).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, 0o755);
+        fs::remove_file(directory.path().join("thesis.tex")).unwrap();
+        fs::create_dir(directory.path().join("claude")).unwrap();
+        StateDirectory::open(directory.path()).unwrap();
     }
 
     #[test]
