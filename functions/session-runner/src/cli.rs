@@ -49,7 +49,9 @@ pub struct Reading {
 }
 
 /// Where the session sees the program.
-#[must_use]
+///
+/// # Errors
+/// [`SandboxError::File`] when there is no such file.
 pub fn program(sandbox: &Sandbox, claude: &Path) -> Result<Place, SandboxError> {
     let outside = claude.canonicalize().map_err(|source| SandboxError::File {
         attempted: format!("find {}", claude.display()),
@@ -77,7 +79,8 @@ impl Cli {
         let mut command = vec![program.inside.display().to_string()];
         command.extend(launch.arguments());
         let programs = std::slice::from_ref(program);
-        let mut session = sandbox.start(command, launch.environment(), working_directory, programs)?;
+        let mut session =
+            sandbox.start(command, launch.environment(), working_directory, programs)?;
         let (sender, heard) = mpsc::channel(WAITING_LINES);
         let (input, lines) = mpsc::unbounded_channel();
         if let Some(stdin) = session.child.stdin.take() {
@@ -91,7 +94,11 @@ impl Cli {
             let reader = LineReader::new(stderr, reading.chunk_bytes, WARNING_BYTES);
             tokio::spawn(listen(reader, sender, false));
         }
-        Ok(Cli { session, input: Some(input), heard })
+        Ok(Cli {
+            session,
+            input: Some(input),
+            heard,
+        })
     }
 
     /// Writes one line to the CLI. One that has ended reads nothing, which its output tells.
@@ -113,7 +120,10 @@ impl Cli {
 
     /// Waits up to `grace` for it to end by itself.
     pub async fn ended_within(&mut self, grace: Duration) -> Option<ExitStatus> {
-        tokio::time::timeout(grace, self.session.child.wait()).await.ok()?.ok()
+        tokio::time::timeout(grace, self.session.child.wait())
+            .await
+            .ok()?
+            .ok()
     }
 
     /// Kills it and everything it started; returns when all of that is gone.
@@ -136,12 +146,20 @@ async fn feed(mut stdin: ChildStdin, mut lines: mpsc::UnboundedReceiver<Vec<u8>>
     }
 }
 
-async fn listen(mut reader: LineReader<impl AsyncRead + Unpin>, sender: mpsc::Sender<Heard>, output: bool) {
+async fn listen(
+    mut reader: LineReader<impl AsyncRead + Unpin>,
+    sender: mpsc::Sender<Heard>,
+    output: bool,
+) {
     loop {
         let heard = match reader.next().await {
             Ok(Some(piece)) if output => Heard::Output(piece),
-            Ok(Some(Piece::Line(line))) => Heard::Warning(String::from_utf8_lossy(&line).into_owned()),
-            Ok(Some(Piece::TooLong { bytes })) => Heard::Warning(format!("[a line of {bytes} bytes]")),
+            Ok(Some(Piece::Line(line))) => {
+                Heard::Warning(String::from_utf8_lossy(&line).into_owned())
+            }
+            Ok(Some(Piece::TooLong { bytes })) => {
+                Heard::Warning(format!("[a line of {bytes} bytes]"))
+            }
             Ok(None) if output => Heard::Closed,
             Ok(None) => return,
             Err(error) => {

@@ -39,7 +39,7 @@ struct Stamp {
     modified: (i64, i64),
     /// Cannot be set by the session, so an equal stamp means an equal file.
     changed: (i64, i64),
-    mode: u32,
+    mode: nix::libc::mode_t,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -78,7 +78,11 @@ impl Baseline {
 
     fn look(&self, workspace: &Path) -> Self {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mut look = Look { before: self, now: Baseline::default(), text_bytes: 0 };
+        let mut look = Look {
+            before: self,
+            now: Baseline::default(),
+            text_bytes: 0,
+        };
         if let Ok(root) = nix::fcntl::open(workspace, flags, Mode::empty()) {
             look.directory(root, "");
         }
@@ -94,28 +98,48 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn directory(&mut self, directory: OwnedFd, at: &str) {
-        let Ok(own) = directory.try_clone() else { return };
-        let Ok(mut listing) = Dir::from_fd(own) else { return };
-        let names = listing.iter().flatten().filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
+        let Ok(own) = directory.try_clone() else {
+            return;
+        };
+        let Ok(mut listing) = Dir::from_fd(own) else {
+            return;
+        };
+        let names = listing
+            .iter()
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
         let mut names: Vec<String> = names.filter(|name| name != "." && name != "..").collect();
         names.sort();
         for name in names {
             if self.now.files.len() >= FILES {
                 return;
             }
-            let path = if at.is_empty() { name.clone() } else { format!("{at}/{name}") };
-            let Ok(stat) = fstatat(&directory, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
+            let path = if at.is_empty() {
+                name.clone()
+            } else {
+                format!("{at}/{name}")
+            };
+            let Ok(stat) = fstatat(&directory, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else {
+                continue;
+            };
             match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
                 SFlag::S_IFDIR if SKIPPED.contains(&name.as_str()) => {}
                 SFlag::S_IFDIR => {
-                    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                    let flags =
+                        OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                     if let Ok(next) = openat(&directory, name.as_str(), flags, Mode::empty()) {
                         self.directory(next, &path);
                     }
                 }
                 SFlag::S_IFLNK => {
                     if let Ok(target) = readlinkat(&directory, name.as_str()) {
-                        self.now.files.insert(path, Known { stamp: stamp(&stat), content: Content::Link(target) });
+                        self.now.files.insert(
+                            path,
+                            Known {
+                                stamp: stamp(&stat),
+                                content: Content::Link(target),
+                            },
+                        );
                     }
                 }
                 SFlag::S_IFREG => self.file(&directory, &name, path),
@@ -126,10 +150,16 @@ impl Look<'_> {
 
     fn file(&mut self, directory: &impl AsFd, name: &str, path: String) {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let Ok(opened) = openat(directory, name, flags, Mode::empty()) else { return };
+        let Ok(opened) = openat(directory, name, flags, Mode::empty()) else {
+            return;
+        };
         let Ok(stat) = fstat(&opened) else { return };
         let stamp = stamp(&stat);
-        let known = self.before.files.get(&path).filter(|known| known.stamp == stamp);
+        let known = self
+            .before
+            .files
+            .get(&path)
+            .filter(|known| known.stamp == stamp);
         let content = match known {
             Some(known) => Some(known.content.clone()),
             None => self.read(std::fs::File::from(opened), &stat),
@@ -147,7 +177,10 @@ impl Look<'_> {
         let mut hash = Sha256::new();
         if size <= TEXT_BYTES && self.text_bytes < ALL_TEXT_BYTES {
             let mut bytes = Vec::new();
-            (&mut file).take(TEXT_BYTES + 1).read_to_end(&mut bytes).ok()?;
+            (&mut file)
+                .take(TEXT_BYTES + 1)
+                .read_to_end(&mut bytes)
+                .ok()?;
             if bytes.len() as u64 <= TEXT_BYTES && !bytes.contains(&0) {
                 match String::from_utf8(bytes) {
                     Ok(text) => return Some(Content::Text(text)),
@@ -173,7 +206,7 @@ fn stamp(stat: &FileStat) -> Stamp {
         size: stat.st_size,
         modified: (stat.st_mtime, stat.st_mtime_nsec),
         changed: (stat.st_ctime, stat.st_ctime_nsec),
-        mode: u32::from(stat.st_mode),
+        mode: stat.st_mode,
     }
 }
 
@@ -181,13 +214,16 @@ fn difference(before: &Baseline, now: &Baseline) -> Option<EventBody> {
     let mut files = Vec::new();
     let mut patch = String::new();
     let mut left_out = 0_usize;
-    let paths: std::collections::BTreeSet<&String> = before.files.keys().chain(now.files.keys()).collect();
+    let paths: std::collections::BTreeSet<&String> =
+        before.files.keys().chain(now.files.keys()).collect();
     for path in paths {
         let (old, new) = (before.files.get(path), now.files.get(path));
         let (change, old_text, new_text) = match (old, new) {
             (None, Some(new)) => (ChangeKind::Added, Some(""), text(new)),
             (Some(old), None) => (ChangeKind::Deleted, text(old), Some("")),
-            (Some(old), Some(new)) if old.content != new.content || old.stamp.mode != new.stamp.mode => {
+            (Some(old), Some(new))
+                if old.content != new.content || old.stamp.mode != new.stamp.mode =>
+            {
                 (ChangeKind::Modified, text(old), text(new))
             }
             _ => continue,
@@ -200,7 +236,9 @@ fn difference(before: &Baseline, now: &Baseline) -> Option<EventBody> {
             (Some(old_text), Some(new_text)) => {
                 let (text, added, removed) = file_patch(path, change, old_text, new_text);
                 if patch.len() + text.len() > PATCH_BYTES {
-                    patch.push_str(&format!("# {path}: left out, the patch would be too long\n"));
+                    patch.push_str(&format!(
+                        "# {path}: left out, the patch would be too long\n"
+                    ));
                 } else {
                     patch.push_str(&text);
                 }
@@ -229,7 +267,9 @@ fn text(known: &Known) -> Option<&str> {
 }
 
 fn file_patch(path: &str, change: ChangeKind, old: &str, new: &str) -> (String, u32, u32) {
-    let diff = TextDiff::configure().timeout(std::time::Duration::from_secs(2)).diff_lines(old, new);
+    let diff = TextDiff::configure()
+        .timeout(std::time::Duration::from_secs(2))
+        .diff_lines(old, new);
     let (mut added, mut removed) = (0, 0);
     for change in diff.iter_all_changes() {
         match change.tag() {
@@ -238,9 +278,21 @@ fn file_patch(path: &str, change: ChangeKind, old: &str, new: &str) -> (String, 
             similar::ChangeTag::Equal => {}
         }
     }
-    let before = if change == ChangeKind::Added { "/dev/null".to_owned() } else { format!("a/{path}") };
-    let after = if change == ChangeKind::Deleted { "/dev/null".to_owned() } else { format!("b/{path}") };
-    let text = diff.unified_diff().context_radius(3).header(&before, &after).to_string();
+    let before = if change == ChangeKind::Added {
+        "/dev/null".to_owned()
+    } else {
+        format!("a/{path}")
+    };
+    let after = if change == ChangeKind::Deleted {
+        "/dev/null".to_owned()
+    } else {
+        format!("b/{path}")
+    };
+    let text = diff
+        .unified_diff()
+        .context_radius(3)
+        .header(&before, &after)
+        .to_string();
     (text, added, removed)
 }
 

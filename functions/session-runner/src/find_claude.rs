@@ -10,13 +10,22 @@ use claude::locate::{Found, Search, find};
 ///
 /// # Errors
 /// A text that says how the subcommand is used.
-pub fn search(arguments: &[OsString], variable: impl Fn(&str) -> Option<OsString>) -> Result<Search, String> {
-    let text = |name: &str| variable(name).and_then(|value| value.into_string().ok()).filter(|value| !value.is_empty());
+pub fn search(
+    arguments: &[OsString],
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Search, String> {
+    let text = |name: &str| {
+        variable(name)
+            .and_then(|value| value.into_string().ok())
+            .filter(|value| !value.is_empty())
+    };
     let mut search = Search {
         explicit: text("SHANNON_CLAUDE_PATH").map(PathBuf::from),
         managed: None,
         path: variable("PATH"),
-        search_paths: Some(text("SHANNON_CLAUDE_SEARCH_PATHS").unwrap_or_else(|| DEFAULT_SEARCH_PATHS.to_owned())),
+        search_paths: Some(
+            text("SHANNON_CLAUDE_SEARCH_PATHS").unwrap_or_else(|| DEFAULT_SEARCH_PATHS.to_owned()),
+        ),
         home: variable("HOME").map(PathBuf::from),
         nvm_directory: variable("NVM_DIR").map(PathBuf::from),
         nvm_check: match text("SHANNON_CLAUDE_NVM_CHECK").as_deref() {
@@ -24,7 +33,8 @@ pub fn search(arguments: &[OsString], variable: impl Fn(&str) -> Option<OsString
             Some("false") => false,
             Some(_) => return Err("SHANNON_CLAUDE_NVM_CHECK: use true or false".to_owned()),
         },
-        supported_version: text("SHANNON_CLAUDE_VERSION").unwrap_or_else(|| claude::SUPPORTED_VERSION.to_owned()),
+        supported_version: text("SHANNON_CLAUDE_VERSION")
+            .unwrap_or_else(|| claude::SUPPORTED_VERSION.to_owned()),
     };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
@@ -35,7 +45,11 @@ pub fn search(arguments: &[OsString], variable: impl Fn(&str) -> Option<OsString
                 Some(directory) => search.managed = Some(PathBuf::from(directory)),
                 None => return Err("--managed needs the state directory".to_owned()),
             },
-            _ => return Err("use: session-runner find-claude --json [--managed DIRECTORY]".to_owned()),
+            _ => {
+                return Err(
+                    "use: session-runner find-claude --json [--managed DIRECTORY]".to_owned(),
+                );
+            }
         }
     }
     Ok(search)
@@ -67,7 +81,8 @@ mod tests {
         assert!(search.nvm_check);
         assert!(super::search(&["--xml".into()], |_| None).is_err());
         assert!(super::search(&["--managed".into()], |_| None).is_err());
-        let wrong = |name: &str| (name == "SHANNON_CLAUDE_NVM_CHECK").then(|| OsString::from("yes"));
+        let wrong =
+            |name: &str| (name == "SHANNON_CLAUDE_NVM_CHECK").then(|| OsString::from("yes"));
         assert!(super::search(&[], wrong).is_err());
     }
 }

@@ -29,10 +29,18 @@ enum HelperError {
 
 /// Asks the runner at the socket about the call on `input`, prints the decision on `output`, and
 /// returns the exit code.
-pub fn run(socket: &OsString, input: impl Read, mut output: impl Write, mut errors: impl Write) -> i32 {
+pub fn run(
+    socket: &OsString,
+    input: impl Read,
+    mut output: impl Write,
+    mut errors: impl Write,
+) -> i32 {
     let answered = ask(socket, input).and_then(|answer| {
         let text = answer.to_hook_output();
-        output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(HelperError::Runner)
+        output
+            .write_all(text.as_bytes())
+            .and_then(|()| output.flush())
+            .map_err(HelperError::Runner)
     });
     match answered {
         Ok(()) => 0,
@@ -53,9 +61,14 @@ fn ask(socket: &OsString, input: impl Read) -> Result<Answer, HelperError> {
     ToolCall::from_hook_input(&call).map_err(|error| HelperError::Input(error.to_string()))?;
     let mut stream = UnixStream::connect(socket).map_err(HelperError::Runner)?;
     stream.write_all(&call).map_err(HelperError::Runner)?;
-    stream.shutdown(Shutdown::Write).map_err(HelperError::Runner)?;
+    stream
+        .shutdown(Shutdown::Write)
+        .map_err(HelperError::Runner)?;
     let mut reply = Vec::new();
-    stream.take(REPLY_LIMIT_BYTES).read_to_end(&mut reply).map_err(HelperError::Runner)?;
+    stream
+        .take(REPLY_LIMIT_BYTES)
+        .read_to_end(&mut reply)
+        .map_err(HelperError::Runner)?;
     Answer::from_reply(&reply).map_err(|_| HelperError::Reply)
 }
 
@@ -93,12 +106,21 @@ mod tests {
         let said: serde_json::Value = serde_json::from_str(&output).unwrap();
         assert_eq!(said["hookSpecificOutput"]["permissionDecision"], "deny");
         assert_eq!(said["hookSpecificOutput"]["permissionDecisionReason"], "no");
-        assert_eq!(helped(b"{\"decision\":\"judge\"}", CALL), (0, "{}".to_owned()));
+        assert_eq!(
+            helped(b"{\"decision\":\"judge\"}", CALL),
+            (0, "{}".to_owned())
+        );
     }
 
     #[test]
     fn everything_else_blocks_and_says_nothing() {
-        for reply in [&b""[..], b"{}", b"allow", b"{\"decision\":\"allow\"", b"\xff\xfe"] {
+        for reply in [
+            &b""[..],
+            b"{}",
+            b"allow",
+            b"{\"decision\":\"allow\"",
+            b"\xff\xfe",
+        ] {
             assert_eq!(helped(reply, CALL), (BLOCK, String::new()), "{reply:?}");
         }
     }

@@ -53,16 +53,23 @@ impl Rules {
     /// Decides before a call.
     #[must_use]
     pub fn decide(&self, call: &Call<'_>) -> Decision {
-        self.with_place(|place, files| policy::decide(self.mode, self.bypass_permitted, call, place, files))
+        self.with_place(|place, files| {
+            policy::decide(self.mode, self.bypass_permitted, call, place, files)
+        })
     }
 
     /// Decides when the CLI would ask a person.
     #[must_use]
     pub fn decide_prompt(&self, call: &Call<'_>) -> Decision {
-        self.with_place(|place, files| policy::decide_prompt(self.mode, self.bypass_permitted, call, place, files))
+        self.with_place(|place, files| {
+            policy::decide_prompt(self.mode, self.bypass_permitted, call, place, files)
+        })
     }
 
-    fn with_place(&self, decide: impl FnOnce(&Place<'_>, &WorkspaceFiles<'_>) -> Decision) -> Decision {
+    fn with_place(
+        &self,
+        decide: impl FnOnce(&Place<'_>, &WorkspaceFiles<'_>) -> Decision,
+    ) -> Decision {
         let readable: Vec<&str> = self.readable.iter().map(String::as_str).collect();
         let place = Place {
             workspace: &self.workspace,
@@ -86,7 +93,11 @@ pub struct Refusal {
 }
 
 /// Answers until the listener's task is aborted. Refusals also go to `refusals`, before the answer.
-pub async fn serve(listener: UnixListener, rules: Arc<Rules>, refusals: mpsc::UnboundedSender<Refusal>) {
+pub async fn serve(
+    listener: UnixListener,
+    rules: Arc<Rules>,
+    refusals: mpsc::UnboundedSender<Refusal>,
+) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -186,8 +197,15 @@ mod tests {
         assert_eq!((reply, refused), (Answer::Allow.to_reply(), vec![]));
         let (reply, refused) = ask(rules.clone(), &call("Bash", r#"{"command":"ls"}"#)).await;
         assert_eq!((reply, refused), (Answer::Judge.to_reply(), vec![]));
-        let (reply, refused) = ask(rules, &call("Read", r#"{"file_path":"/workspace/etc/passwd"}"#)).await;
-        assert!(matches!(Answer::from_reply(&reply), Ok(Answer::Deny { .. })));
+        let (reply, refused) = ask(
+            rules,
+            &call("Read", r#"{"file_path":"/workspace/etc/passwd"}"#),
+        )
+        .await;
+        assert!(matches!(
+            Answer::from_reply(&reply),
+            Ok(Answer::Deny { .. })
+        ));
         assert_eq!(refused.len(), 1);
     }
 

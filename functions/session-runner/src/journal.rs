@@ -58,8 +58,10 @@ pub enum Refused {
     CommandWithdrawn,
 }
 
+type Reply = oneshot::Sender<Result<Sequence, Refused>>;
+
 enum Request {
-    Write(Entry, Option<oneshot::Sender<Result<Sequence, Refused>>>),
+    Write(Entry, Option<Reply>),
     Live(Option<String>),
 }
 
@@ -90,7 +92,13 @@ pub const LIVE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Journal {
     /// Starts the writer for a session just acquired.
-    pub fn start<P>(ports: Arc<P>, lease: Lease, head: &Head, lease_until: UnixMillis, pace: Pace) -> Self
+    pub fn start<P>(
+        ports: Arc<P>,
+        lease: Lease,
+        head: &Head,
+        lease_until: UnixMillis,
+        pace: Pace,
+    ) -> Self
     where
         P: SessionLog + Clock + IdSource + 'static,
     {
@@ -130,7 +138,9 @@ impl Journal {
     /// [`Refused`]; nothing of the entry was written.
     pub async fn write(&self, entry: Entry) -> Result<Sequence, Refused> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(Request::Write(entry, Some(reply))).map_err(|_| Refused::LeaseLost)?;
+        self.requests
+            .send(Request::Write(entry, Some(reply)))
+            .map_err(|_| Refused::LeaseLost)?;
         answer.await.unwrap_or(Err(Refused::LeaseLost))
     }
 
@@ -157,7 +167,7 @@ struct Writer<P> {
     total_cost_usd: f64,
     claude_session_id: Option<String>,
     lease_until: UnixMillis,
-    queue: VecDeque<(Entry, Option<oneshot::Sender<Result<Sequence, Refused>>>)>,
+    queue: VecDeque<(Entry, Option<Reply>)>,
     live: Option<Option<String>>,
     live_shown: bool,
 }
@@ -225,7 +235,9 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
             if !replies.is_empty() && (!fits || next.stands_alone()) {
                 break;
             }
-            let Some((next, reply)) = self.queue.pop_front() else { break };
+            let Some((next, reply)) = self.queue.pop_front() else {
+                break;
+            };
             let alone = next.stands_alone();
             bytes += next_bytes;
             merge(&mut entry, next);
@@ -243,7 +255,9 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
 
     async fn append_entry(&mut self, entry: Entry) -> Result<Result<Sequence, Refused>, LeaseLost> {
         let now = self.ports.now();
-        let claude_session_id = entry.claude_session_id.or_else(|| self.claude_session_id.clone());
+        let claude_session_id = entry
+            .claude_session_id
+            .or_else(|| self.claude_session_id.clone());
         let mut append = Append {
             request_token: self.token(),
             first: self.last.next(),
@@ -302,7 +316,11 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
         }
     }
 
-    async fn wait_or_lose(&self, backoff: &mut Backoff, problem: &domain::ports::Unavailable) -> Result<(), LeaseLost> {
+    async fn wait_or_lose(
+        &self,
+        backoff: &mut Backoff,
+        problem: &domain::ports::Unavailable,
+    ) -> Result<(), LeaseLost> {
         tracing::warn!(error = %problem, "the log cannot be written now");
         if self.ports.now() > self.lease_until {
             return Err(LeaseLost);
@@ -312,7 +330,9 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
     }
 
     async fn show(&mut self) -> Result<(), LeaseLost> {
-        let Some(text) = self.live.take() else { return Ok(()) };
+        let Some(text) = self.live.take() else {
+            return Ok(());
+        };
         if text.is_none() && !self.live_shown {
             return Ok(());
         }
@@ -335,7 +355,7 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
     }
 }
 
-fn answer(reply: Option<oneshot::Sender<Result<Sequence, Refused>>>, result: Result<Sequence, Refused>) {
+fn answer(reply: Option<Reply>, result: Result<Sequence, Refused>) {
     if let Some(reply) = reply {
         // Who stopped waiting does not need the answer.
         let _ = reply.send(result);
@@ -365,7 +385,9 @@ fn weight(event: &NewEvent) -> usize {
         | EventBody::MessageTaken { text }
         | EventBody::ToolResult { text, .. } => text.len(),
         EventBody::ToolCall { input, .. } => input.len(),
-        EventBody::ToolDenied { reason, .. } | EventBody::SessionEnded { reason, .. } => reason.len(),
+        EventBody::ToolDenied { reason, .. } | EventBody::SessionEnded { reason, .. } => {
+            reason.len()
+        }
         EventBody::Notice { message, .. } | EventBody::Retry { message, .. } => message.len(),
         EventBody::TurnEnded(end) => end.text.len(),
         EventBody::FilesChanged { files, patch } => {

@@ -14,11 +14,19 @@ const USAGE: &str = "session-runner runs the session that the SHANNON_ environme
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap_or_default()).collect();
+    let words: Vec<&str> = arguments
+        .iter()
+        .map(|word| word.to_str().unwrap_or_default())
+        .collect();
     match words[..] {
         [] => boot::run("session-runner", task::run),
         ["gate", _] => {
-            let code = gate_helper::run(&arguments[1], std::io::stdin(), std::io::stdout(), std::io::stderr());
+            let code = gate_helper::run(
+                &arguments[1],
+                std::io::stdin(),
+                std::io::stdout(),
+                std::io::stderr(),
+            );
             exit(code)
         }
         // Before any thread: unsharing a user namespace needs a process with one.
@@ -45,7 +53,9 @@ fn main() -> ExitCode {
 
 fn find_claude(arguments: &[OsString]) -> Result<String, String> {
     let search = find_claude::search(arguments, |name| std::env::var_os(name))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(find_claude::report(&search))
 }

@@ -24,7 +24,10 @@ impl Redactor {
     /// Secrets under eight bytes are ignored: they would blank out ordinary words.
     #[must_use]
     pub fn new(secrets: impl IntoIterator<Item = String>) -> Self {
-        let mut secrets: Vec<String> = secrets.into_iter().filter(|secret| secret.len() >= 8).collect();
+        let mut secrets: Vec<String> = secrets
+            .into_iter()
+            .filter(|secret| secret.len() >= 8)
+            .collect();
         // A secret that contains another must go first, or its rest would stay.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Redactor { secrets }
@@ -76,7 +79,11 @@ mod tests {
 
     #[test]
     fn known_and_recognisable_secrets_go() {
-        let redactor = Redactor::new(["relay-secret-1".to_owned(), "relay-secret-12".to_owned(), "short".to_owned()]);
+        let redactor = Redactor::new([
+            "relay-secret-1".to_owned(),
+            "relay-secret-12".to_owned(),
+            "short".to_owned(),
+        ]);
         assert_eq!(
             redactor.clean("a relay-secret-12 b sk-ant-api03-AbC_d-9 c AKIAIOSFODNN7EXAMPLE short AKIA sk-ant-x"),
             "a [redacted] b [redacted] c [redacted] short AKIA sk-ant-x"

@@ -56,20 +56,38 @@ pub async fn run(boot: Boot) -> Result<(), StartError> {
     let place = SessionPlace::make(isolation).map_err(|error| StartError::Part(error.into()))?;
     let assignment = Assignment {
         task: task_name().await,
-        session_token: settings.secret("SHANNON_SESSION_TOKEN")?.expose().to_owned(),
-        secrets: SECRETS.iter().filter_map(|name| std::env::var(name).ok()).collect(),
+        session_token: settings
+            .secret("SHANNON_SESSION_TOKEN")?
+            .expose()
+            .to_owned(),
+        secrets: SECRETS
+            .iter()
+            .filter_map(|name| std::env::var(name).ok())
+            .collect(),
         isolation,
         base: place.path.clone(),
         runner_program: std::env::current_exe().map_err(|error| StartError::Part(error.into()))?,
         key: key.clone(),
     };
     tracing::info!(session = %key.session, task = assignment.task, isolation = isolation.as_str(), "session runner");
-    tokio::spawn(note_claude(store.clone(), runner_settings.claude_path.clone()));
+    tokio::spawn(note_claude(
+        store.clone(),
+        runner_settings.claude_path.clone(),
+    ));
     let (stop_sender, stop) = watch::channel(false);
     listen_for_signals(stop_sender).map_err(StartError::Serve)?;
-    let objects = StoreObjects { store: store.clone(), key };
+    let objects = StoreObjects {
+        store: store.clone(),
+        key,
+    };
     let stop_timeout = runner_settings.stop_timeout;
-    let supervised = supervisor::run(Arc::new(store), objects, runner_settings, assignment, stop.clone());
+    let supervised = supervisor::run(
+        Arc::new(store),
+        objects,
+        runner_settings,
+        assignment,
+        stop.clone(),
+    );
     let outcome = tokio::select! {
         outcome = supervised => Some(outcome),
         () = too_late(stop, stop_timeout) => None,
@@ -77,8 +95,14 @@ pub async fn run(boot: Boot) -> Result<(), StartError> {
     match outcome {
         Some(Outcome::Ended(state)) => tracing::info!(%state, "the session has ended"),
         Some(Outcome::NotOurs(why)) => tracing::warn!(why, "the session is not for this runner"),
-        Some(Outcome::LeaseLost) => return Err(StartError::Part("the lease of the session was lost".into())),
-        None => return Err(StartError::Part("the session did not end within the stop timeout".into())),
+        Some(Outcome::LeaseLost) => {
+            return Err(StartError::Part("the lease of the session was lost".into()));
+        }
+        None => {
+            return Err(StartError::Part(
+                "the session did not end within the stop timeout".into(),
+            ));
+        }
     }
     Ok(())
 }
@@ -100,12 +124,23 @@ fn parsed<T, E: std::fmt::Display>(
 
 fn runner_settings(settings: &Settings) -> Result<RunnerSettings, SettingsError> {
     let seconds = |name: &str| settings.integer(name).map(Duration::from_secs);
-    let bytes = |name: &str| settings.integer(name).map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let bytes = |name: &str| {
+        settings
+            .integer(name)
+            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+    };
     Ok(RunnerSettings {
-        gateway_url: settings.text("SHANNON_GATEWAY_URL")?.trim_end_matches('/').to_owned(),
+        gateway_url: settings
+            .text("SHANNON_GATEWAY_URL")?
+            .trim_end_matches('/')
+            .to_owned(),
         claude_path: PathBuf::from(settings.text("SHANNON_CLAUDE_PATH")?),
         claude_version: settings.text("SHANNON_CLAUDE_VERSION")?.to_owned(),
-        workspace_roots: settings.list("SHANNON_WORKSPACE_ROOTS")?.into_iter().map(PathBuf::from).collect(),
+        workspace_roots: settings
+            .list("SHANNON_WORKSPACE_ROOTS")?
+            .into_iter()
+            .map(PathBuf::from)
+            .collect(),
         bypass_permitted: settings.boolean("SHANNON_ALLOW_BYPASS_PERMISSIONS")?,
         max_upload_bytes: settings.integer("SHANNON_MAX_UPLOAD_BYTES")?,
         max_turns: settings.count("SHANNON_MAX_TURNS")?,
@@ -131,7 +166,9 @@ fn runner_settings(settings: &Settings) -> Result<RunnerSettings, SettingsError>
 /// The last part of the task's ARN. A runner that no ECS started names itself after its process.
 async fn task_name() -> String {
     let own = format!("process-{}", std::process::id());
-    let Ok(url) = std::env::var(METADATA) else { return own };
+    let Ok(url) = std::env::var(METADATA) else {
+        return own;
+    };
     match task_arn(&url).await {
         Ok(arn) => arn.rsplit('/').next().unwrap_or(&arn).to_owned(),
         Err(problem) => {
@@ -148,16 +185,28 @@ async fn task_arn(url: &str) -> Result<String, String> {
         #[serde(rename = "TaskARN")]
         arn: String,
     }
-    let client = boot::outbound::client(Duration::from_secs(2)).map_err(|error| error.to_string())?;
-    let request = client.get(format!("{url}/task")).timeout(Duration::from_secs(5));
-    let answer = request.send().await.and_then(reqwest::Response::error_for_status);
-    let task: Task = answer.map_err(|error| error.to_string())?.json().await.map_err(|error| error.to_string())?;
+    let client =
+        boot::outbound::client(Duration::from_secs(2)).map_err(|error| error.to_string())?;
+    let request = client
+        .get(format!("{url}/task"))
+        .timeout(Duration::from_secs(5));
+    let answer = request
+        .send()
+        .await
+        .and_then(reqwest::Response::error_for_status);
+    let task: Task = answer
+        .map_err(|error| error.to_string())?
+        .json()
+        .await
+        .map_err(|error| error.to_string())?;
     Ok(task.arn)
 }
 
 /// Tells `find_claude_binary` of this deployment what runners have.
 async fn note_claude(store: Store, path: PathBuf) {
-    let Ok(version) = locate::version_of(&path).await else { return };
+    let Ok(version) = locate::version_of(&path).await else {
+        return;
+    };
     let facts = RunnerFacts {
         claude_version: version,
         claude_path: path.display().to_string(),
@@ -203,13 +252,24 @@ struct SessionPlace {
 impl SessionPlace {
     fn make(isolation: Isolation) -> std::io::Result<Self> {
         if isolation == Isolation::Uid {
-            return Ok(SessionPlace { path: PathBuf::from("/"), lock: None, temporary: false });
+            return Ok(SessionPlace {
+                path: PathBuf::from("/"),
+                lock: None,
+                temporary: false,
+            });
         }
         let parent = std::env::temp_dir();
         remove_abandoned(&parent);
-        let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent)?.keep();
+        let path = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .tempdir_in(&parent)?
+            .keep();
         let lock = Self::lock(&path)?;
-        Ok(SessionPlace { path, lock, temporary: true })
+        Ok(SessionPlace {
+            path,
+            lock,
+            temporary: true,
+        })
     }
 
     fn lock(directory: &Path) -> std::io::Result<Option<Flock<std::fs::File>>> {
@@ -230,13 +290,20 @@ impl Drop for SessionPlace {
 fn remove_abandoned(parent: &Path) {
     use std::os::unix::fs::MetadataExt;
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX))
-            && entry.metadata().is_ok_and(|data| data.is_dir() && data.uid() == nix::unistd::geteuid().as_raw());
+        let ours = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(PREFIX))
+            && entry
+                .metadata()
+                .is_ok_and(|data| data.is_dir() && data.uid() == nix::unistd::geteuid().as_raw());
         if !ours {
             continue;
         }
         // Without a lock file its runner is just beginning.
-        let Ok(file) = std::fs::File::open(entry.path().join("lock")) else { continue };
+        let Ok(file) = std::fs::File::open(entry.path().join("lock")) else {
+            continue;
+        };
         if let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             remove(&entry.path());
         }
@@ -255,7 +322,9 @@ fn remove(path: &Path) {
 
 fn allow_removal(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
-    let Ok(data) = path.symlink_metadata() else { return };
+    let Ok(data) = path.symlink_metadata() else {
+        return;
+    };
     if !data.is_dir() {
         return;
     }
@@ -273,17 +342,31 @@ struct StoreObjects {
 }
 
 impl SessionObjects for StoreObjects {
-    async fn download(&self, upload: &domain::UploadId, file: &Path, most_bytes: u64) -> Result<u64, DownloadError> {
-        match self.store.download_upload(&self.key.owner, upload, file, most_bytes).await {
+    async fn download(
+        &self,
+        upload: &domain::UploadId,
+        file: &Path,
+        most_bytes: u64,
+    ) -> Result<u64, DownloadError> {
+        match self
+            .store
+            .download_upload(&self.key.owner, upload, file, most_bytes)
+            .await
+        {
             Ok(bytes) => Ok(bytes),
             Err(ObjectError::Missing) => Err(DownloadError::Missing),
             Err(ObjectError::TooLarge(_)) => Err(DownloadError::TooLarge),
             Err(ObjectError::Disk(error)) => Err(DownloadError::Disk(error)),
-            Err(ObjectError::Unavailable(error)) => Err(DownloadError::Unavailable(error.to_string())),
+            Err(ObjectError::Unavailable(error)) => {
+                Err(DownloadError::Unavailable(error.to_string()))
+            }
         }
     }
 
     async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), PutError> {
-        self.store.put_object(&self.key, name, bytes).await.map_err(|error| PutError(error.to_string()))
+        self.store
+            .put_object(&self.key, name, bytes)
+            .await
+            .map_err(|error| PutError(error.to_string()))
     }
 }

@@ -27,7 +27,13 @@ pub struct Transcript<O> {
 impl<O: SessionObjects> Transcript<O> {
     /// Nothing yet, for the runner with this fence.
     pub fn new(objects: O, fence: FencingToken) -> Self {
-        Transcript { objects, fence, segment: 0, waiting: BTreeMap::new(), bytes: 0 }
+        Transcript {
+            objects,
+            fence,
+            segment: 0,
+            waiting: BTreeMap::new(),
+            bytes: 0,
+        }
     }
 
     /// Takes over what the CLI mirrored.
@@ -50,10 +56,19 @@ impl<O: SessionObjects> Transcript<O> {
     pub async fn flush(&mut self) {
         let files: Vec<String> = self.waiting.keys().cloned().collect();
         for file in files {
-            let Some(lines) = self.waiting.get(&file) else { continue };
-            let object = format!("transcript/{:06}/{:06}/{file}.zst", self.fence.0, self.segment);
+            let Some(lines) = self.waiting.get(&file) else {
+                continue;
+            };
+            let object = format!(
+                "transcript/{:06}/{:06}/{file}.zst",
+                self.fence.0, self.segment
+            );
             let written = match zstd::encode_all(&lines[..], LEVEL) {
-                Ok(bytes) => self.objects.put(&object, bytes).await.map_err(|error| error.to_string()),
+                Ok(bytes) => self
+                    .objects
+                    .put(&object, bytes)
+                    .await
+                    .map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             };
             match written {
@@ -62,7 +77,9 @@ impl<O: SessionObjects> Transcript<O> {
                     self.waiting.remove(&file);
                     self.segment += 1;
                 }
-                Err(error) => tracing::warn!(error, object, "a piece of the transcript was not written"),
+                Err(error) => {
+                    tracing::warn!(error, object, "a piece of the transcript was not written")
+                }
             }
         }
     }
@@ -74,10 +91,19 @@ fn name(path: &str) -> String {
         Some((_, rest)) => rest.split_once('/').map_or(rest, |(_, file)| file),
         None => path.rsplit('/').next().unwrap_or(path),
     };
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_./".contains(c) { c } else { '_' };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_./".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
     let name: String = below.chars().map(plain).collect();
     // The CLI chose the name; a dot segment in it must not leave the session's prefix.
-    name.split('/').filter(|part| !matches!(*part, "" | "." | "..")).collect::<Vec<_>>().join("/")
+    name.split('/')
+        .filter(|part| !matches!(*part, "" | "." | ".."))
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 #[cfg(test)]
@@ -94,7 +120,12 @@ mod tests {
     }
 
     impl SessionObjects for Memory {
-        async fn download(&self, _: &domain::UploadId, _: &Path, _: u64) -> Result<u64, DownloadError> {
+        async fn download(
+            &self,
+            _: &domain::UploadId,
+            _: &Path,
+            _: u64,
+        ) -> Result<u64, DownloadError> {
             Err(DownloadError::Missing)
         }
         async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), PutError> {
@@ -107,7 +138,9 @@ mod tests {
     }
 
     fn mirror(entry: &str) -> TranscriptMirror {
-        let line = format!(r#"{{"type":"transcript_mirror","filePath":"/claude/projects/-workspace/s.jsonl","entries":[{entry}]}}"#);
+        let line = format!(
+            r#"{{"type":"transcript_mirror","filePath":"/claude/projects/-workspace/s.jsonl","entries":[{entry}]}}"#
+        );
         match claude::message::parse(line.as_bytes()).unwrap() {
             claude::message::Message::Transcript(mirror) => mirror,
             other => panic!("{other:?}"),
@@ -127,14 +160,26 @@ mod tests {
         transcript.add(&mirror(r#"{"c":2}"#));
         transcript.flush().await;
         let objects = memory.objects.lock().unwrap();
-        assert_eq!(objects.keys().collect::<Vec<_>>(), ["transcript/000001/000000/s.jsonl.zst", "transcript/000001/000001/s.jsonl.zst"]);
-        let whole: Vec<u8> = objects.values().flat_map(|bytes| zstd::decode_all(&bytes[..]).unwrap()).collect();
+        assert_eq!(
+            objects.keys().collect::<Vec<_>>(),
+            [
+                "transcript/000001/000000/s.jsonl.zst",
+                "transcript/000001/000001/s.jsonl.zst"
+            ]
+        );
+        let whole: Vec<u8> = objects
+            .values()
+            .flat_map(|bytes| zstd::decode_all(&bytes[..]).unwrap())
+            .collect();
         assert_eq!(whole, b"{\"a\": 1.0}\n{\"b\":\"\\u00e9\"}\n{\"c\":2}\n");
     }
 
     #[test]
     fn names_stay_below_the_session() {
-        assert_eq!(name("/claude/projects/-workspace/s/subagents/agent-1.jsonl"), "s/subagents/agent-1.jsonl");
+        assert_eq!(
+            name("/claude/projects/-workspace/s/subagents/agent-1.jsonl"),
+            "s/subagents/agent-1.jsonl"
+        );
         assert_eq!(name("/claude/projects/x/../../../a b"), "a_b");
     }
 }

@@ -29,11 +29,16 @@ impl Box {
     fn start(&self, script: &str) -> Session {
         let directories = self.sandbox.directories();
         let environment = vec![
-            ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin".to_owned()),
+            (
+                "PATH".to_owned(),
+                "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin".to_owned(),
+            ),
             ("SECRET_OF_SESSION".to_owned(), "relay".to_owned()),
         ];
         let command = ["/bin/bash", "-c", script].map(str::to_owned).to_vec();
-        self.sandbox.start(command, environment, &directories.workspace.inside, &[]).expect("a start")
+        self.sandbox
+            .start(command, environment, &directories.workspace.inside, &[])
+            .expect("a start")
     }
 
     async fn run(&self, script: &str) -> (Option<i32>, String) {
@@ -43,7 +48,10 @@ impl Box {
         let mut err = String::new();
         let mut stdout = session.child.stdout.take().expect("stdout");
         let mut stderr = session.child.stderr.take().expect("stderr");
-        let (read_out, read_err) = tokio::join!(stdout.read_to_string(&mut out), stderr.read_to_string(&mut err));
+        let (read_out, read_err) = tokio::join!(
+            stdout.read_to_string(&mut out),
+            stderr.read_to_string(&mut err)
+        );
         read_out.and(read_err).expect("text");
         let status = session.child.wait().await.expect("an end");
         (status.code(), format!("{out}{err}"))
@@ -55,13 +63,19 @@ fn processes(mark: &str) -> Vec<String> {
     let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
     let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
     let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
-    lines.filter(|line| line.contains(mark) && line.starts_with("sleep")).collect()
+    lines
+        .filter(|line| line.contains(mark) && line.starts_with("sleep"))
+        .collect()
 }
 
 async fn gone(mark: &str) {
     let start = Instant::now();
     while !processes(mark).is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(10), "still there: {:?}", processes(mark));
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "still there: {:?}",
+            processes(mark)
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -88,18 +102,45 @@ async fn a_session_in_namespaces_is_alone() {
         )
         .await;
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("uid=1000 gid=1000 groups=1000 host=session pwd=/workspace"), "{said}");
+    assert!(
+        said.contains("uid=1000 gid=1000 groups=1000 host=session pwd=/workspace"),
+        "{said}"
+    );
     assert!(said.contains("NoNewPrivs:\t1"), "{said}");
     assert!(said.contains("workspace:\n"), "{said}");
-    let root = said.lines().find_map(|line| line.strip_prefix("root: ")).expect("a root");
+    let root = said
+        .lines()
+        .find_map(|line| line.strip_prefix("root: "))
+        .expect("a root");
     for name in root.split(' ') {
         let known = [
-            "bin", "claude", "dev", "etc", "gnu", "home", "lib", "lib32", "lib64", "libx32", "nix", "proc", "run",
-            "sbin", "tmp", "usr", "var", "workspace",
+            "bin",
+            "claude",
+            "dev",
+            "etc",
+            "gnu",
+            "home",
+            "lib",
+            "lib32",
+            "lib64",
+            "libx32",
+            "nix",
+            "proc",
+            "run",
+            "sbin",
+            "tmp",
+            "usr",
+            "var",
+            "workspace",
         ];
         assert!(known.contains(&name), "the session sees /{name}");
     }
-    let count: u32 = said.lines().find_map(|line| line.strip_prefix("processes: ")).expect("a count").parse().expect("a number");
+    let count: u32 = said
+        .lines()
+        .find_map(|line| line.strip_prefix("processes: "))
+        .expect("a count")
+        .parse()
+        .expect("a number");
     assert!(count <= 8, "{said}");
 }
 
@@ -118,15 +159,25 @@ async fn a_session_reads_no_secret_of_the_machine() {
     let (code, said) = place.run(&script).await;
     assert_eq!(code, Some(0), "{said}");
     for line in said.lines() {
-        let own = ["PATH=", "SECRET_OF_SESSION=", "PWD=", "SHLVL=", "_=", "OLDPWD="];
-        assert!(own.iter().any(|name| line.starts_with(name)), "the session read {line:?}");
+        let own = [
+            "PATH=",
+            "SECRET_OF_SESSION=",
+            "PWD=",
+            "SHLVL=",
+            "_=",
+            "OLDPWD=",
+        ];
+        assert!(
+            own.iter().any(|name| line.starts_with(name)),
+            "the session read {line:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn only_its_own_directories_can_be_written() {
     let place = sandbox(Isolation::Namespaces);
-    let (_, said) = place
+    let (code, said) = place
         .run(
             "for d in / /usr /usr/bin /etc /run /run/shannon /dev /proc/sys/kernel /var /home \
                       /workspace /claude /home/session /tmp /dev/shm; do
@@ -142,8 +193,20 @@ async fn only_its_own_directories_can_be_written() {
              cat /claude/settings.json",
         )
         .await;
-    assert_eq!(said, "wrote /workspace\nwrote /claude\nwrote /home/session\nwrote /tmp\nwrote /dev/shm\n{}\n");
-    assert!(place.sandbox.directories().workspace.outside.join("probe").exists());
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(
+        said,
+        "wrote /workspace\nwrote /claude\nwrote /home/session\nwrote /tmp\nwrote /dev/shm\n{}\n"
+    );
+    assert!(
+        place
+            .sandbox
+            .directories()
+            .workspace
+            .outside
+            .join("probe")
+            .exists()
+    );
 }
 
 #[tokio::test]
@@ -155,7 +218,10 @@ async fn killing_a_session_kills_what_hid_from_it() {
             "setsid sleep {mark} & (setsid nohup sleep {mark} >/dev/null 2>&1 &) ; (trap '' TERM HUP INT; sleep {mark}) & echo started; wait"
         ));
         let mut lines = BufReader::new(session.child.stdout.take().expect("stdout")).lines();
-        assert_eq!(lines.next_line().await.expect("a line").as_deref(), Some("started"));
+        assert_eq!(
+            lines.next_line().await.expect("a line").as_deref(),
+            Some("started")
+        );
         while processes(&mark).len() < 3 {
             tokio::task::yield_now().await;
         }
@@ -169,9 +235,14 @@ async fn killing_a_session_kills_what_hid_from_it() {
 async fn without_isolation_the_tree_dies() {
     let place = sandbox(Isolation::None);
     let mark = mark();
-    let mut session = place.start(&format!("setsid sh -c 'sleep {mark} & sleep {mark}' & sleep {mark} & echo started; wait"));
+    let mut session = place.start(&format!(
+        "setsid sh -c 'sleep {mark} & sleep {mark}' & sleep {mark} & echo started; wait"
+    ));
     let mut lines = BufReader::new(session.child.stdout.take().expect("stdout")).lines();
-    assert_eq!(lines.next_line().await.expect("a line").as_deref(), Some("started"));
+    assert_eq!(
+        lines.next_line().await.expect("a line").as_deref(),
+        Some("started")
+    );
     while processes(&mark).len() < 3 {
         tokio::task::yield_now().await;
     }
@@ -183,11 +254,18 @@ async fn without_isolation_the_tree_dies() {
 async fn the_exit_code_and_signals_pass_through() {
     let place = sandbox(Isolation::Namespaces);
     assert_eq!(place.run("exit 7").await.0, Some(7));
-    let mut session = place.start("trap 'echo asked; exit 9' TERM; echo ready; while :; do sleep 0.01; done");
+    let mut session =
+        place.start("trap 'echo asked; exit 9' TERM; echo ready; while :; do sleep 0.01; done");
     let mut lines = BufReader::new(session.child.stdout.take().expect("stdout")).lines();
-    assert_eq!(lines.next_line().await.expect("a line").as_deref(), Some("ready"));
+    assert_eq!(
+        lines.next_line().await.expect("a line").as_deref(),
+        Some("ready")
+    );
     session.terminate();
-    assert_eq!(lines.next_line().await.expect("a line").as_deref(), Some("asked"));
+    assert_eq!(
+        lines.next_line().await.expect("a line").as_deref(),
+        Some("asked")
+    );
     assert_eq!(session.child.wait().await.expect("an end").code(), Some(9));
 }
 
@@ -195,10 +273,23 @@ async fn the_exit_code_and_signals_pass_through() {
 async fn a_program_that_is_missing_says_so() {
     let place = sandbox(Isolation::Namespaces);
     let directories = place.sandbox.directories();
-    let session = place.sandbox.start(vec!["/nonexistent/claude".to_owned()], vec![], &directories.workspace.inside, &[]);
-    let output = session.expect("a start").child.wait_with_output().await.expect("an end");
+    let session = place.sandbox.start(
+        vec!["/nonexistent/claude".to_owned()],
+        vec![],
+        &directories.workspace.inside,
+        &[],
+    );
+    let output = session
+        .expect("a start")
+        .child
+        .wait_with_output()
+        .await
+        .expect("an end");
     assert_eq!(output.status.code(), Some(125));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("shannon sandbox: cannot start /nonexistent/claude"));
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains("shannon sandbox: cannot start /nonexistent/claude")
+    );
 }
 
 #[tokio::test]
@@ -206,7 +297,13 @@ async fn a_uid_of_its_own_sees_no_runner() {
     let place = sandbox(Isolation::Uid);
     let secret = place.base.path().join("var/shannon/secret");
     std::fs::write(&secret, "machine-secret").expect("written");
-    let claude = place.sandbox.directories().claude.outside.display().to_string();
+    let claude = place
+        .sandbox
+        .directories()
+        .claude
+        .outside
+        .display()
+        .to_string();
     let script = format!(
         "echo uid=$(id -u) groups=$(id -G)
          cat {} 2>/dev/null; cat /proc/{}/environ 2>/dev/null
@@ -221,8 +318,11 @@ async fn a_uid_of_its_own_sees_no_runner() {
     );
     let (code, said) = place.run(&script).await;
     assert_eq!(code, Some(0), "{said}");
-    let user = 2_000_000 + std::process::id();
-    assert_eq!(said, format!("uid={user} groups={user}\nown\nNoNewPrivs:\t1\n"));
+    let user = place.sandbox.user().expect("a user");
+    assert_eq!(
+        said,
+        format!("uid={user} groups={user}\nown\nNoNewPrivs:\t1\n")
+    );
 }
 
 /// The stages as an ordinary user, and the death of the runner: both need a process of its own
@@ -241,7 +341,11 @@ fn plan_for(base: &Path, runner: u32, script: &str) -> PathBuf {
         working_directory: PathBuf::from("/workspace"),
         user: None,
         new_root: make("root"),
-        binds: vec![Bind { from: make("workspace"), to: PathBuf::from("/workspace"), read_only: false }],
+        binds: vec![Bind {
+            from: make("workspace"),
+            to: PathBuf::from("/workspace"),
+            read_only: false,
+        }],
     };
     let path = base.join("plan");
     std::fs::write(&path, serde_json::to_vec(&plan).expect("json")).expect("written");
@@ -251,7 +355,11 @@ fn plan_for(base: &Path, runner: u32, script: &str) -> PathBuf {
 #[test]
 fn an_ordinary_user_can_run_sessions_too() {
     let base = tempfile::tempdir().expect("a directory");
-    let plan = plan_for(base.path(), std::process::id(), "echo $(id -u) $(ls / | wc -l) > /workspace/said; touch /usr/x; cat /proc/1/environ");
+    let plan = plan_for(
+        base.path(),
+        std::process::id(),
+        "echo $(id -u) $(ls / | wc -l) > /workspace/said; touch /usr/x; cat /proc/1/environ",
+    );
     let mut command = std::process::Command::new(RUNNER);
     let program = base.path().join("session-runner");
     if nix::unistd::geteuid().is_root() {
@@ -259,15 +367,24 @@ fn an_ordinary_user_can_run_sessions_too() {
         std::fs::copy(RUNNER, &program).expect("copied");
         command = std::process::Command::new(&program);
         for path in ["", "root", "workspace", "plan", "session-runner"] {
-            std::os::unix::fs::chown(base.path().join(path), Some(54321), Some(54321)).expect("given");
+            std::os::unix::fs::chown(base.path().join(path), Some(54321), Some(54321))
+                .expect("given");
         }
         command.uid(54321).gid(54321);
     }
-    let output = command.args(["sandbox", "enter"]).arg(plan).env_clear().output().expect("an end");
+    let output = command
+        .args(["sandbox", "enter"])
+        .arg(plan)
+        .env_clear()
+        .output()
+        .expect("an end");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     let said = std::fs::read_to_string(base.path().join("workspace/said")).unwrap_or_default();
     assert!(said.starts_with("1000 "), "{said} {errors}");
-    assert!(errors.contains("Read-only file system") && errors.contains("environ: Permission denied"), "{errors}");
+    assert!(
+        errors.contains("Read-only file system") && errors.contains("environ: Permission denied"),
+        "{errors}"
+    );
 }
 
 #[tokio::test]
@@ -301,7 +418,11 @@ async fn nothing_survives_a_killed_runner() {
 fn a_stage_with_another_parent_ends() {
     let base = tempfile::tempdir().expect("a directory");
     let plan = plan_for(base.path(), 1, "true");
-    let output = std::process::Command::new(RUNNER).args(["sandbox", "enter"]).arg(plan).output().expect("an end");
+    let output = std::process::Command::new(RUNNER)
+        .args(["sandbox", "enter"])
+        .arg(plan)
+        .output()
+        .expect("an end");
     assert_eq!(output.status.code(), Some(125));
     assert!(String::from_utf8_lossy(&output.stderr).contains("is gone"));
 }

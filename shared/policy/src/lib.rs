@@ -152,7 +152,9 @@ pub fn decide_prompt(
 }
 
 fn deny(reason: &str) -> Decision {
-    Decision::Deny { reason: reason.to_owned() }
+    Decision::Deny {
+        reason: reason.to_owned(),
+    }
 }
 
 fn needs_person(mode: PermissionMode, what: &str) -> Decision {
@@ -193,8 +195,15 @@ fn read(call: &Call<'_>, field: &str, place: &Place<'_>, files: &impl Files) -> 
         }
         Ok(_) => Decision::Allow,
         Err(refusal) => {
-            let own = place.readable.iter().any(|root| path::below(root, root, target).is_ok());
-            if own { Decision::Allow } else { deny(refusal.reason()) }
+            let own = place
+                .readable
+                .iter()
+                .any(|root| path::below(root, root, target).is_ok());
+            if own {
+                Decision::Allow
+            } else {
+                deny(refusal.reason())
+            }
         }
     }
 }
@@ -206,7 +215,11 @@ fn edit(call: &Call<'_>, field: &str, place: &Place<'_>, files: &impl Files) -> 
     match path::below(place.workspace, place.working_directory, target) {
         Err(refusal) => deny(refusal.reason()),
         Ok(components) if components.is_empty() => deny("The path is the workspace itself."),
-        Ok(components) if components.iter().any(|part| part.eq_ignore_ascii_case(".git")) => {
+        Ok(components)
+            if components
+                .iter()
+                .any(|part| part.eq_ignore_ascii_case(".git")) =>
+        {
             deny("Files of .git may not be edited: git runs programs that they name.")
         }
         Ok(components) if files.meets_link(&components) => {
@@ -222,7 +235,10 @@ fn shell(mode: PermissionMode, call: &Call<'_>, place: &Place<'_>) -> Decision {
     };
     // Only in this mode the CLI runs read-only commands alone and asks for all others.
     if call.cli_mode != Some("default") {
-        return needs_person(mode, "A command of an agent with a permission mode of its own");
+        return needs_person(
+            mode,
+            "A command of an agent with a permission mode of its own",
+        );
     }
     if !place.git_is_trusted && mentions_git(command) {
         return deny(
@@ -235,7 +251,10 @@ fn shell(mode: PermissionMode, call: &Call<'_>, place: &Place<'_>) -> Decision {
 
 fn mentions_git(command: &str) -> bool {
     // Quotes and backslashes can hide the word from a search and not from the shell.
-    let bare: String = command.chars().filter(|c| !"'\"\\\n".contains(*c)).collect();
+    let bare: String = command
+        .chars()
+        .filter(|c| !"'\"\\\n".contains(*c))
+        .collect();
     bare.to_ascii_lowercase().contains("git")
 }
 

@@ -27,9 +27,17 @@ impl Refusal {
 }
 
 /// The components of `text` below `root`. A relative path starts at `start`.
-pub(crate) fn below<'a>(root: &str, start: &'a str, text: &'a str) -> Result<Vec<&'a str>, Refusal> {
+pub(crate) fn below<'a>(
+    root: &str,
+    start: &'a str,
+    text: &'a str,
+) -> Result<Vec<&'a str>, Refusal> {
     // The CLI expands a leading `~` and may trim white space; a path must not change under it.
-    if text.is_empty() || text.starts_with('~') || text.trim() != text || text.chars().any(char::is_control) {
+    if text.is_empty()
+        || text.starts_with('~')
+        || text.trim() != text
+        || text.chars().any(char::is_control)
+    {
         return Err(Refusal::Unclear);
     }
     let mut components: Vec<&str> = Vec::new();
@@ -49,7 +57,8 @@ pub(crate) fn below<'a>(root: &str, start: &'a str, text: &'a str) -> Result<Vec
 }
 
 fn parts(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter(|part| !part.is_empty() && *part != ".")
+    path.split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
 }
 
 /// A glob pattern that stays below where it starts.

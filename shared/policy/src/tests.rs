@@ -30,7 +30,11 @@ const PLACE: Place<'static> = Place {
 };
 
 fn decided(mode: PermissionMode, tool: &str, input: Value) -> Decision {
-    let call = Call { tool, input: &input, cli_mode: Some("default") };
+    let call = Call {
+        tool,
+        input: &input,
+        cli_mode: Some("default"),
+    };
     decide(mode, true, &call, &PLACE, &NoLinks)
 }
 
@@ -47,30 +51,106 @@ fn the_modes() {
     let inside = json!({"file_path": "/workspace/a.rs"});
     let table = [
         ("Read", inside.clone(), ["allow", "allow", "allow"]),
-        ("Read", json!({"file_path": "a.rs"}), ["allow", "allow", "allow"]),
-        ("Read", json!({"file_path": "/etc/passwd"}), ["deny", "deny", "allow"]),
-        ("Read", json!({"file_path": "/claude/projects/x/tool-results/1.txt"}), ["allow", "allow", "allow"]),
-        ("Read", json!({"file_path": "/claude/settings.json"}), ["deny", "deny", "allow"]),
+        (
+            "Read",
+            json!({"file_path": "a.rs"}),
+            ["allow", "allow", "allow"],
+        ),
+        (
+            "Read",
+            json!({"file_path": "/etc/passwd"}),
+            ["deny", "deny", "allow"],
+        ),
+        (
+            "Read",
+            json!({"file_path": "/claude/projects/x/tool-results/1.txt"}),
+            ["allow", "allow", "allow"],
+        ),
+        (
+            "Read",
+            json!({"file_path": "/claude/settings.json"}),
+            ["deny", "deny", "allow"],
+        ),
         ("Read", json!({}), ["deny", "deny", "allow"]),
-        ("Glob", json!({"pattern": "**/*.rs"}), ["allow", "allow", "allow"]),
-        ("Glob", json!({"pattern": "/etc/*"}), ["deny", "deny", "allow"]),
-        ("Glob", json!({"pattern": "{.,x}{.,y}/*"}), ["deny", "deny", "allow"]),
-        ("Grep", json!({"pattern": "x", "path": "/"}), ["deny", "deny", "allow"]),
-        ("Grep", json!({"pattern": "../x"}), ["allow", "allow", "allow"]),
+        (
+            "Glob",
+            json!({"pattern": "**/*.rs"}),
+            ["allow", "allow", "allow"],
+        ),
+        (
+            "Glob",
+            json!({"pattern": "/etc/*"}),
+            ["deny", "deny", "allow"],
+        ),
+        (
+            "Glob",
+            json!({"pattern": "{.,x}{.,y}/*"}),
+            ["deny", "deny", "allow"],
+        ),
+        (
+            "Grep",
+            json!({"pattern": "x", "path": "/"}),
+            ["deny", "deny", "allow"],
+        ),
+        (
+            "Grep",
+            json!({"pattern": "../x"}),
+            ["allow", "allow", "allow"],
+        ),
         ("Write", inside.clone(), ["deny", "allow", "allow"]),
-        ("Edit", json!({"file_path": "/workspace/../etc/passwd"}), ["deny", "deny", "allow"]),
-        ("Edit", json!({"file_path": " /etc/passwd"}), ["deny", "deny", "allow"]),
-        ("Write", json!({"file_path": "~/.bashrc"}), ["deny", "deny", "allow"]),
-        ("Write", json!({"file_path": "/workspace"}), ["deny", "deny", "allow"]),
-        ("Write", json!({"file_path": "/workspacex/a"}), ["deny", "deny", "allow"]),
-        ("Write", json!({"file_path": "/workspace/.git/config"}), ["deny", "deny", "allow"]),
-        ("Write", json!({"file_path": "a/.GIT/hooks/x"}), ["deny", "deny", "allow"]),
-        ("NotebookEdit", json!({"notebook_path": "a.ipynb"}), ["deny", "allow", "allow"]),
+        (
+            "Edit",
+            json!({"file_path": "/workspace/../etc/passwd"}),
+            ["deny", "deny", "allow"],
+        ),
+        (
+            "Edit",
+            json!({"file_path": " /etc/passwd"}),
+            ["deny", "deny", "allow"],
+        ),
+        (
+            "Write",
+            json!({"file_path": "~/.bashrc"}),
+            ["deny", "deny", "allow"],
+        ),
+        (
+            "Write",
+            json!({"file_path": "/workspace"}),
+            ["deny", "deny", "allow"],
+        ),
+        (
+            "Write",
+            json!({"file_path": "/workspacex/a"}),
+            ["deny", "deny", "allow"],
+        ),
+        (
+            "Write",
+            json!({"file_path": "/workspace/.git/config"}),
+            ["deny", "deny", "allow"],
+        ),
+        (
+            "Write",
+            json!({"file_path": "a/.GIT/hooks/x"}),
+            ["deny", "deny", "allow"],
+        ),
+        (
+            "NotebookEdit",
+            json!({"notebook_path": "a.ipynb"}),
+            ["deny", "allow", "allow"],
+        ),
         ("NotebookEdit", inside, ["deny", "deny", "allow"]),
-        ("Bash", json!({"command": "ls"}), ["judge", "judge", "allow"]),
+        (
+            "Bash",
+            json!({"command": "ls"}),
+            ["judge", "judge", "allow"],
+        ),
         ("Bash", json!({"command": 1}), ["deny", "deny", "allow"]),
         ("Task", json!({}), ["allow", "allow", "allow"]),
-        ("WebFetch", json!({"url": "https://example.com"}), ["deny", "deny", "allow"]),
+        (
+            "WebFetch",
+            json!({"url": "https://example.com"}),
+            ["deny", "deny", "allow"],
+        ),
         ("Skill", json!({}), ["deny", "deny", "allow"]),
         ("AskUserQuestion", json!({}), ["deny", "deny", "allow"]),
         ("mcp__x__y", json!({}), ["deny", "deny", "allow"]),
@@ -86,13 +166,24 @@ fn the_modes() {
 
 #[test]
 fn bypass_needs_the_deployment() {
-    let call = Call { tool: "Bash", input: &json!({"command": "ls"}), cli_mode: Some("default") };
-    assert_eq!(word(&decide(Bypass, false, &call, &PLACE, &NoLinks)), "deny");
+    let call = Call {
+        tool: "Bash",
+        input: &json!({"command": "ls"}),
+        cli_mode: Some("default"),
+    };
+    assert_eq!(
+        word(&decide(Bypass, false, &call, &PLACE, &NoLinks)),
+        "deny"
+    );
 }
 
 #[test]
 fn a_prompt_is_never_left_to_judgement() {
-    let call = Call { tool: "Bash", input: &json!({"command": "touch x"}), cli_mode: Some("default") };
+    let call = Call {
+        tool: "Bash",
+        input: &json!({"command": "touch x"}),
+        cli_mode: Some("default"),
+    };
     let Decision::Deny { reason } = decide_prompt(Review, true, &call, &PLACE, &NoLinks) else {
         panic!("it ran")
     };
@@ -102,28 +193,71 @@ fn a_prompt_is_never_left_to_judgement() {
 
 #[test]
 fn the_cli_judges_in_its_default_mode_only() {
-    for cli_mode in [None, Some("acceptEdits"), Some("bypassPermissions"), Some("plan")] {
-        let call = Call { tool: "Bash", input: &json!({"command": "ls"}), cli_mode };
-        assert_eq!(word(&decide(Review, true, &call, &PLACE, &NoLinks)), "deny", "{cli_mode:?}");
+    for cli_mode in [
+        None,
+        Some("acceptEdits"),
+        Some("bypassPermissions"),
+        Some("plan"),
+    ] {
+        let call = Call {
+            tool: "Bash",
+            input: &json!({"command": "ls"}),
+            cli_mode,
+        };
+        assert_eq!(
+            word(&decide(Review, true, &call, &PLACE, &NoLinks)),
+            "deny",
+            "{cli_mode:?}"
+        );
     }
 }
 
 #[test]
 fn git_with_foreign_configuration_does_not_run() {
-    let place = Place { git_is_trusted: false, ..PLACE };
-    for command in ["git status", "cd x && g\"i\"t log", "/usr/bin/\\git diff", "g\\\nit log"] {
-        let call = Call { tool: "Bash", input: &json!({"command": command}), cli_mode: Some("default") };
-        assert_eq!(word(&decide(Review, true, &call, &place, &NoLinks)), "deny", "{command}");
-        assert_eq!(word(&decide(Review, true, &call, &PLACE, &NoLinks)), "judge", "{command}");
+    let place = Place {
+        git_is_trusted: false,
+        ..PLACE
+    };
+    for command in [
+        "git status",
+        "cd x && g\"i\"t log",
+        "/usr/bin/\\git diff",
+        "g\\\nit log",
+    ] {
+        let call = Call {
+            tool: "Bash",
+            input: &json!({"command": command}),
+            cli_mode: Some("default"),
+        };
+        assert_eq!(
+            word(&decide(Review, true, &call, &place, &NoLinks)),
+            "deny",
+            "{command}"
+        );
+        assert_eq!(
+            word(&decide(Review, true, &call, &PLACE, &NoLinks)),
+            "judge",
+            "{command}"
+        );
     }
 }
 
 #[test]
 fn links_are_not_followed() {
     for (tool, mode) in [("Read", Review), ("Write", AcceptEdits)] {
-        let call = Call { tool, input: &json!({"file_path": "/workspace/out/a"}), cli_mode: Some("default") };
-        assert_eq!(word(&decide(mode, true, &call, &PLACE, &LinkAt("out"))), "deny");
-        assert_eq!(word(&decide(mode, true, &call, &PLACE, &LinkAt("other"))), "allow");
+        let call = Call {
+            tool,
+            input: &json!({"file_path": "/workspace/out/a"}),
+            cli_mode: Some("default"),
+        };
+        assert_eq!(
+            word(&decide(mode, true, &call, &PLACE, &LinkAt("out"))),
+            "deny"
+        );
+        assert_eq!(
+            word(&decide(mode, true, &call, &PLACE, &LinkAt("other"))),
+            "allow"
+        );
     }
 }
 

@@ -21,7 +21,9 @@ pub(super) async fn assemble<E>(stream: impl Stream<Item = Result<Bytes, E>>) ->
         pending.extend_from_slice(&piece);
         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = pending.drain(..=end).collect();
-            let Some(data) = line.strip_prefix(b"data:") else { continue };
+            let Some(data) = line.strip_prefix(b"data:") else {
+                continue;
+            };
             // A line that is no JSON is none of the API's; it has nothing to add.
             if let Ok(event) = serde_json::from_slice::<Value>(data)
                 && let Some(done) = message.take(event)
@@ -50,9 +52,13 @@ struct Message {
 
 impl Message {
     fn take(&mut self, event: Value) -> Option<Assembled> {
-        let index = event["index"].as_u64().and_then(|index| usize::try_from(index).ok());
+        let index = event["index"]
+            .as_u64()
+            .and_then(|index| usize::try_from(index).ok());
         match event["type"].as_str()? {
-            "message_start" => self.message = event["message"].as_object().cloned().unwrap_or_default(),
+            "message_start" => {
+                self.message = event["message"].as_object().cloned().unwrap_or_default()
+            }
             "content_block_start" => {
                 self.blocks.push(event["content_block"].clone());
                 self.inputs.push(String::new());
@@ -62,7 +68,10 @@ impl Message {
             "message_delta" => self.merge(&event),
             "message_stop" => {
                 let mut message = std::mem::take(&mut self.message);
-                message.insert("content".to_owned(), Value::Array(std::mem::take(&mut self.blocks)));
+                message.insert(
+                    "content".to_owned(),
+                    Value::Array(std::mem::take(&mut self.blocks)),
+                );
                 return Some(Assembled::Message(Value::Object(message)));
             }
             "error" => {
@@ -75,8 +84,12 @@ impl Message {
                     Some("overloaded_error") => 529,
                     _ => 500,
                 };
-                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                return Some(Assembled::Error { status, body: event });
+                let status =
+                    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                return Some(Assembled::Error {
+                    status,
+                    body: event,
+                });
             }
             // `ping` and what is yet to be invented.
             _ => {}
@@ -85,7 +98,8 @@ impl Message {
     }
 
     fn delta(&mut self, index: usize, delta: &Value) {
-        let (Some(block), Some(input)) = (self.blocks.get_mut(index), self.inputs.get_mut(index)) else {
+        let (Some(block), Some(input)) = (self.blocks.get_mut(index), self.inputs.get_mut(index))
+        else {
             return;
         };
         let mut append = |field: &str, text: &Value| {
@@ -96,7 +110,9 @@ impl Message {
             Some("text_delta") => append("text", &delta["text"]),
             Some("thinking_delta") => append("thinking", &delta["thinking"]),
             Some("signature_delta") => append("signature", &delta["signature"]),
-            Some("input_json_delta") => input.push_str(delta["partial_json"].as_str().unwrap_or_default()),
+            Some("input_json_delta") => {
+                input.push_str(delta["partial_json"].as_str().unwrap_or_default())
+            }
             Some("citations_delta") => match &mut block["citations"] {
                 Value::Array(citations) => citations.push(delta["citation"].clone()),
                 citations => *citations = json!([delta["citation"]]),
@@ -138,12 +154,18 @@ mod tests {
     use super::*;
 
     fn events(events: &[Value]) -> String {
-        events.iter().map(|event| format!("event: {}\ndata: {event}\n\n", event["type"])).collect()
+        events
+            .iter()
+            .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"]))
+            .collect()
     }
 
     async fn in_pieces(text: &str, size: usize) -> Assembled {
-        let pieces: Vec<Result<Bytes, ()>> =
-            text.as_bytes().chunks(size).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let pieces: Vec<Result<Bytes, ()>> = text
+            .as_bytes()
+            .chunks(size)
+            .map(|piece| Ok(Bytes::copy_from_slice(piece)))
+            .collect();
         assemble(stream::iter(pieces)).await
     }
 
@@ -164,7 +186,9 @@ mod tests {
             json!({"type": "message_stop"}),
         ]);
         for size in [1, 7, 10_000] {
-            let Assembled::Message(message) = in_pieces(&text, size).await else { panic!("no message") };
+            let Assembled::Message(message) = in_pieces(&text, size).await else {
+                panic!("no message")
+            };
             assert_eq!(
                 message,
                 json!({
@@ -190,16 +214,27 @@ mod tests {
             json!({"type": "content_block_stop", "index": 0}),
             json!({"type": "message_stop"}),
         ];
-        for text in [String::new(), "data: nonsense\n\n".to_owned(), events(&[start]), events(&half_input)] {
-            let Assembled::Error { status, .. } = in_pieces(&text, 16).await else { panic!("{text}") };
+        for text in [
+            String::new(),
+            "data: nonsense\n\n".to_owned(),
+            events(&[start]),
+            events(&half_input),
+        ] {
+            let Assembled::Error { status, .. } = in_pieces(&text, 16).await else {
+                panic!("{text}")
+            };
             assert_eq!(status, StatusCode::BAD_GATEWAY);
         }
     }
 
     #[tokio::test]
     async fn an_error_event_keeps_its_kind() {
-        let text = events(&[json!({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}})]);
-        let Assembled::Error { status, body } = in_pieces(&text, 64).await else { panic!("no error") };
+        let text = events(&[
+            json!({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}),
+        ]);
+        let Assembled::Error { status, body } = in_pieces(&text, 64).await else {
+            panic!("no error")
+        };
         assert_eq!(status.as_u16(), 529);
         assert_eq!(body["error"]["message"], "busy");
     }

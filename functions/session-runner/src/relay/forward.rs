@@ -31,7 +31,12 @@ pub(super) struct Forward<O> {
 }
 
 impl<O: SessionObjects> Forward<O> {
-    pub(super) fn new(client: reqwest::Client, options: &RelayOptions, token: SessionToken, objects: O) -> Self {
+    pub(super) fn new(
+        client: reqwest::Client,
+        options: &RelayOptions,
+        token: SessionToken,
+        objects: O,
+    ) -> Self {
         Self {
             client,
             gateway_url: options.gateway_url.clone(),
@@ -49,7 +54,11 @@ impl<O: SessionObjects> Forward<O> {
             Some(changed) => (changed, false),
             None => (body, true),
         };
-        let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let query = parts
+            .uri
+            .query()
+            .map(|query| format!("?{query}"))
+            .unwrap_or_default();
         let url = format!("{}/model{}{query}", self.gateway_url, parts.uri.path());
         let (body, reference) = match self.by_reference(body).await {
             Ok(both) => both,
@@ -57,7 +66,10 @@ impl<O: SessionObjects> Forward<O> {
         };
         let headers = passed_on(&parts.headers, reference.as_deref());
         let mut answer = self.ask(&url, &headers, body.clone()).await;
-        if answer.as_ref().is_ok_and(|answer| answer.status() == StatusCode::UNAUTHORIZED) {
+        if answer
+            .as_ref()
+            .is_ok_and(|answer| answer.status() == StatusCode::UNAUTHORIZED)
+        {
             // The token ran out between two renewals (a machine that slept): once more with a new one.
             match self.token.renew(&self.client, &self.gateway_url).await {
                 Ok(()) => answer = self.ask(&url, &headers, body).await,
@@ -67,7 +79,11 @@ impl<O: SessionObjects> Forward<O> {
         match answer {
             Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => {
                 // The CLI would repeat a 401 for minutes; this one never gets better.
-                refusal(StatusCode::FORBIDDEN, "permission_error", "the model gateway refused this session's token")
+                refusal(
+                    StatusCode::FORBIDDEN,
+                    "permission_error",
+                    "the model gateway refused this session's token",
+                )
             }
             Ok(answer) if streams || !answer.status().is_success() => pass_back(answer),
             Ok(answer) => assembled(answer).await,
@@ -100,7 +116,12 @@ impl<O: SessionObjects> Forward<O> {
         }
     }
 
-    async fn ask(&self, url: &str, headers: &HeaderMap, body: Bytes) -> Result<reqwest::Response, String> {
+    async fn ask(
+        &self,
+        url: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<reqwest::Response, String> {
         let request = self
             .client
             .post(url)
@@ -109,7 +130,10 @@ impl<O: SessionObjects> Forward<O> {
             .body(body);
         match tokio::time::timeout(self.model_timeout, request.send()).await {
             Ok(answer) => answer.map_err(|error| error.without_url().to_string()),
-            Err(_) => Err(format!("no answer within {} s", self.model_timeout.as_secs())),
+            Err(_) => Err(format!(
+                "no answer within {} s",
+                self.model_timeout.as_secs()
+            )),
         }
     }
 }
@@ -120,7 +144,8 @@ fn streaming_form(body: &Bytes, counts_tokens: bool) -> Option<Bytes> {
     if counts_tokens {
         return None;
     }
-    let mut request: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).ok()?;
+    let mut request: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(body).ok()?;
     if request.get("stream") == Some(&serde_json::Value::Bool(true)) {
         return None;
     }
@@ -132,7 +157,9 @@ fn streaming_form(body: &Bytes, counts_tokens: bool) -> Option<Bytes> {
 fn passed_on(headers: &HeaderMap, reference: Option<&str>) -> HeaderMap {
     let wanted = |name: &HeaderName| {
         let name = name.as_str();
-        ["anthropic-", "x-claude-", "x-stainless-"].iter().any(|prefix| name.starts_with(prefix))
+        ["anthropic-", "x-claude-", "x-stainless-"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
             || ["accept", "content-type", "user-agent", "x-app"].contains(&name)
     };
     let mut passed: HeaderMap = headers
@@ -149,7 +176,9 @@ fn passed_on(headers: &HeaderMap, reference: Option<&str>) -> HeaderMap {
 fn answer_headers(headers: &HeaderMap, answer: &mut HeaderMap) {
     for (name, value) in headers {
         let text = name.as_str();
-        if text.starts_with("anthropic-") || ["content-type", "request-id", "retry-after"].contains(&text) {
+        if text.starts_with("anthropic-")
+            || ["content-type", "request-id", "retry-after"].contains(&text)
+        {
             answer.insert(name.clone(), value.clone());
         }
     }
@@ -160,7 +189,11 @@ fn pass_back(answer: reqwest::Response) -> Response<Body> {
     *response.status_mut() = answer.status();
     answer_headers(answer.headers(), response.headers_mut());
     // A stream that breaks ends the connection in the middle, and the CLI asks again.
-    *response.body_mut() = Body::from_stream(answer.bytes_stream().map(|piece| piece.map_err(reqwest::Error::without_url)));
+    *response.body_mut() = Body::from_stream(
+        answer
+            .bytes_stream()
+            .map(|piece| piece.map_err(reqwest::Error::without_url)),
+    );
     response
 }
 
@@ -174,7 +207,9 @@ async fn assembled(answer: reqwest::Response) -> Response<Body> {
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -183,6 +218,8 @@ pub(super) fn refusal(status: StatusCode, kind: &str, message: &str) -> Response
     let body = serde_json::json!({"type": "error", "error": {"type": kind, "message": message}});
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -74,7 +74,10 @@ struct Shared<O> {
 ///
 /// # Errors
 /// [`RelayError`].
-pub async fn start<O: SessionObjects>(options: RelayOptions, objects: O) -> Result<Relay, RelayError> {
+pub async fn start<O: SessionObjects>(
+    options: RelayOptions,
+    objects: O,
+) -> Result<Relay, RelayError> {
     let listener = tokio::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         .await
         .map_err(RelayError::Listen)?;
@@ -84,7 +87,11 @@ pub async fn start<O: SessionObjects>(options: RelayOptions, objects: O) -> Resu
     getrandom::fill(&mut random).map_err(|_| RelayError::Randomness)?;
     let secret = format!("relay-{}", domain::ids::base32(&random));
     let token = SessionToken::new(options.session_token.clone());
-    let renewal = tokio::spawn(token.clone().keep_fresh(client.clone(), options.gateway_url.clone()));
+    let renewal = tokio::spawn(
+        token
+            .clone()
+            .keep_fresh(client.clone(), options.gateway_url.clone()),
+    );
     let shared = Arc::new(Shared {
         secret_digest: Sha256::digest(&secret).into(),
         forward: forward::Forward::new(client, &options, token.clone(), objects),
@@ -92,7 +99,13 @@ pub async fn start<O: SessionObjects>(options: RelayOptions, objects: O) -> Resu
     let router = axum::Router::new()
         .route("/v1/messages", any(messages::<O>))
         .route("/v1/messages/count_tokens", any(messages::<O>))
-        .fallback(async || forward::refusal(StatusCode::NOT_FOUND, "not_found_error", "this session reaches the Messages API only"))
+        .fallback(async || {
+            forward::refusal(
+                StatusCode::NOT_FOUND,
+                "not_found_error",
+                "this session reaches the Messages API only",
+            )
+        })
         .layer(DefaultBodyLimit::disable())
         .with_state(shared);
     let (stop, stopped) = oneshot::channel::<()>();
@@ -154,7 +167,10 @@ impl Drop for Relay {
     }
 }
 
-async fn messages<O: SessionObjects>(State(shared): State<Arc<Shared<O>>>, request: Request) -> Response<Body> {
+async fn messages<O: SessionObjects>(
+    State(shared): State<Arc<Shared<O>>>,
+    request: Request,
+) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let given = parts
         .headers
@@ -165,10 +181,18 @@ async fn messages<O: SessionObjects>(State(shared): State<Arc<Shared<O>>>, reque
         .unwrap_or_default();
     // Digests are compared, so that the time it takes says nothing about the secret.
     if <[u8; 32]>::from(Sha256::digest(given)) != shared.secret_digest {
-        return forward::refusal(StatusCode::FORBIDDEN, "permission_error", "this relay serves one session only");
+        return forward::refusal(
+            StatusCode::FORBIDDEN,
+            "permission_error",
+            "this relay serves one session only",
+        );
     }
     if parts.method != http::Method::POST {
-        return forward::refusal(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "use POST");
+        return forward::refusal(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "invalid_request_error",
+            "use POST",
+        );
     }
     match axum::body::to_bytes(body, REQUEST_LIMIT_BYTES).await {
         Ok(body) => shared.forward.send(&parts, body).await,

@@ -39,7 +39,12 @@ const STREAM: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"
 async fn gateway(State(gateway): State<Gateway>, request: Request) -> axum::response::Response {
     let (parts, body) = request.into_parts();
     let header = |name: &str| {
-        parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
     };
     let token = header("authorization");
     let (path, key, object, beta) = (
@@ -63,7 +68,11 @@ async fn gateway(State(gateway): State<Gateway>, request: Request) -> axum::resp
     if path.contains("count_tokens") {
         return axum::Json(json!({"input_tokens": 5})).into_response();
     }
-    ([("content-type", "text/event-stream"), ("request-id", "r1")], STREAM).into_response()
+    (
+        [("content-type", "text/event-stream"), ("request-id", "r1")],
+        STREAM,
+    )
+        .into_response()
 }
 
 async fn running(state: &Gateway) -> String {
@@ -99,8 +108,15 @@ fn ask(relay: &Relay, path: &str, key: &str, body: Value) -> reqwest::RequestBui
 async fn a_stream_passes_with_the_token_instead_of_the_secret() {
     let state = Gateway::default();
     let relay = relay_to(running(&state).await, Kept::default()).await;
-    let answer =
-        ask(&relay, "/v1/messages?beta=true", relay.secret(), json!({"stream": true})).send().await.unwrap();
+    let answer = ask(
+        &relay,
+        "/v1/messages?beta=true",
+        relay.secret(),
+        json!({"stream": true}),
+    )
+    .send()
+    .await
+    .unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["request-id"], "r1");
     assert_eq!(answer.text().await.unwrap(), STREAM);
@@ -117,12 +133,29 @@ async fn a_stream_passes_with_the_token_instead_of_the_secret() {
 async fn a_plain_request_is_streamed_to_the_gateway_and_answered_as_one_message() {
     let state = Gateway::default();
     let relay = relay_to(running(&state).await, Kept::default()).await;
-    let answer = ask(&relay, "/v1/messages", relay.secret(), json!({"a": 1})).send().await.unwrap();
+    let answer = ask(&relay, "/v1/messages", relay.secret(), json!({"a": 1}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.headers()["content-type"], "application/json");
-    assert_eq!(answer.json::<Value>().await.unwrap(), json!({"id": "m", "content": []}));
+    assert_eq!(
+        answer.json::<Value>().await.unwrap(),
+        json!({"id": "m", "content": []})
+    );
     assert_eq!(state.seen.lock().unwrap()[0]["stream"], true);
-    let count = ask(&relay, "/v1/messages/count_tokens", relay.secret(), json!({})).send().await.unwrap();
-    assert_eq!(count.json::<Value>().await.unwrap(), json!({"input_tokens": 5}));
+    let count = ask(
+        &relay,
+        "/v1/messages/count_tokens",
+        relay.secret(),
+        json!({}),
+    )
+    .send()
+    .await
+    .unwrap();
+    assert_eq!(
+        count.json::<Value>().await.unwrap(),
+        json!({"input_tokens": 5})
+    );
     assert_eq!(state.seen.lock().unwrap()[1]["stream"], Value::Null);
 }
 
@@ -131,10 +164,16 @@ async fn nobody_else_uses_the_relay() {
     let state = Gateway::default();
     let relay = relay_to(running(&state).await, Kept::default()).await;
     for key in ["", "wrong", "v1.o.s.1.99999999999999.old"] {
-        let answer = ask(&relay, "/v1/messages", key, json!({})).send().await.unwrap();
+        let answer = ask(&relay, "/v1/messages", key, json!({}))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 403);
     }
-    let answer = ask(&relay, "/v1/files", relay.secret(), json!({})).send().await.unwrap();
+    let answer = ask(&relay, "/v1/files", relay.secret(), json!({}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 404);
     assert!(state.seen.lock().unwrap().is_empty());
 }
@@ -145,13 +184,18 @@ async fn a_large_request_goes_by_reference() {
     let kept = Kept::default();
     let relay = relay_to(running(&state).await, kept.clone()).await;
     let large = json!({"stream": true, "text": "x".repeat(5 * 1024 * 1024)});
-    let answer = ask(&relay, "/v1/messages", relay.secret(), large).send().await.unwrap();
+    let answer = ask(&relay, "/v1/messages", relay.secret(), large)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
     let (name, bytes) = kept.0.lock().unwrap()[0].clone();
     assert_eq!(state.seen.lock().unwrap()[0]["object"], name.as_str());
     assert!(bytes > 5 * 1024 * 1024);
     let too_large = json!({"text": "x".repeat(33 * 1024 * 1024)});
-    let answer = ask(&relay, "/v1/messages", relay.secret(), too_large).send().await;
+    let answer = ask(&relay, "/v1/messages", relay.secret(), too_large)
+        .send()
+        .await;
     // The refusal may come while the client still writes, which some clients see as a broken pipe.
     assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status() == 413));
 }
@@ -161,12 +205,36 @@ async fn a_refused_token_is_renewed_once() {
     let state = Gateway::default();
     let url = running(&state).await;
     let relay = relay_to(url, Kept::default()).await;
-    state.refused.lock().unwrap().push("Bearer v1.o.s.1.99999999999999.old".to_owned());
-    let answer = ask(&relay, "/v1/messages", relay.secret(), json!({"stream": true})).send().await.unwrap();
+    state
+        .refused
+        .lock()
+        .unwrap()
+        .push("Bearer v1.o.s.1.99999999999999.old".to_owned());
+    let answer = ask(
+        &relay,
+        "/v1/messages",
+        relay.secret(),
+        json!({"stream": true}),
+    )
+    .send()
+    .await
+    .unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(relay.session_token(), "v1.o.s.1.99999999999999.fresh");
-    state.refused.lock().unwrap().push("Bearer v1.o.s.1.99999999999999.fresh".to_owned());
-    let answer = ask(&relay, "/v1/messages", relay.secret(), json!({"stream": true})).send().await.unwrap();
+    state
+        .refused
+        .lock()
+        .unwrap()
+        .push("Bearer v1.o.s.1.99999999999999.fresh".to_owned());
+    let answer = ask(
+        &relay,
+        "/v1/messages",
+        relay.secret(),
+        json!({"stream": true}),
+    )
+    .send()
+    .await
+    .unwrap();
     assert_eq!(answer.status(), 403);
 }
 
@@ -176,9 +244,20 @@ async fn a_gateway_that_is_not_there_looks_overloaded() {
     let nobody = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let relay = relay_to(nobody, Kept::default()).await;
-    let answer = ask(&relay, "/v1/messages", relay.secret(), json!({"stream": true})).send().await.unwrap();
+    let answer = ask(
+        &relay,
+        "/v1/messages",
+        relay.secret(),
+        json!({"stream": true}),
+    )
+    .send()
+    .await
+    .unwrap();
     assert_eq!(answer.status().as_u16(), 529);
-    assert_eq!(answer.json::<Value>().await.unwrap()["error"]["type"], "overloaded_error");
+    assert_eq!(
+        answer.json::<Value>().await.unwrap()["error"]["type"],
+        "overloaded_error"
+    );
 }
 
 #[tokio::test]
@@ -190,5 +269,10 @@ async fn a_stopped_relay_answers_nobody() {
         // Aborted or ended: either way it is over.
         let _ = task.await;
     }
-    assert!(ask(&relay, "/v1/messages", relay.secret(), json!({})).send().await.is_err());
+    assert!(
+        ask(&relay, "/v1/messages", relay.secret(), json!({}))
+            .send()
+            .await
+            .is_err()
+    );
 }

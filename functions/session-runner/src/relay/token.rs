@@ -26,7 +26,10 @@ impl SessionToken {
     }
 
     pub(super) fn current(&self) -> String {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Renews for as long as it runs. Ends when the token is not one of ours (a test, a broken
@@ -44,7 +47,11 @@ impl SessionToken {
     }
 
     /// One try. Two at once give two tokens that are both good.
-    pub(super) async fn renew(&self, client: &reqwest::Client, gateway_url: &str) -> Result<(), String> {
+    pub(super) async fn renew(
+        &self,
+        client: &reqwest::Client,
+        gateway_url: &str,
+    ) -> Result<(), String> {
         let answer = client
             .post(format!("{gateway_url}/model/session-token"))
             .timeout(TRY_TIMEOUT)
@@ -55,7 +62,10 @@ impl SessionToken {
         if !answer.status().is_success() {
             return Err(format!("the gateway answered {}", answer.status()));
         }
-        let renewed: Renewed = answer.json().await.map_err(|error| error.without_url().to_string())?;
+        let renewed: Renewed = answer
+            .json()
+            .await
+            .map_err(|error| error.without_url().to_string())?;
         if expiry(&renewed.token).is_none() {
             return Err("the gateway's answer has no session token".to_owned());
         }
@@ -73,7 +83,9 @@ fn expiry(token: &str) -> Option<u64> {
 }
 
 fn now_milliseconds() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -84,7 +96,12 @@ mod tests {
     #[test]
     fn only_our_tokens_have_an_expiry() {
         assert_eq!(expiry("v1.owner.ses_x.2.1700.signature"), Some(1700));
-        for other in ["", "v1", "v2.owner.ses_x.2.1700.s", "v1.owner.ses_x.2.later.s"] {
+        for other in [
+            "",
+            "v1",
+            "v2.owner.ses_x.2.1700.s",
+            "v1.owner.ses_x.2.later.s",
+        ] {
             assert_eq!(expiry(other), None, "{other}");
         }
     }

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -74,6 +75,16 @@ pub struct Sandbox {
 /// systems give to containers by default (100000 to 165535 for the first).
 const FIRST_USER: u32 = 2_000_000;
 
+/// A uid that no other living sandbox has: processes that live at the same time have different
+/// process ids, and one process counts its own sandboxes.
+fn unused_user() -> u32 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    /// Process ids are below this (`PID_MAX_LIMIT` of Linux).
+    const PROCESS_IDS: u32 = 4_194_304;
+    let count = COUNT.fetch_add(1, Ordering::Relaxed) % 900;
+    FIRST_USER + std::process::id() + count * PROCESS_IDS
+}
+
 impl Sandbox {
     /// Makes the session's directories below `base`, which must exist and belong to the runner.
     /// `runner_program` is the program with the sandbox stages. Running it again on the same base
@@ -81,12 +92,19 @@ impl Sandbox {
     ///
     /// # Errors
     /// [`SandboxError`]; the session cannot run.
-    pub fn prepare(isolation: Isolation, base: &Path, runner_program: &Path) -> Result<Self, SandboxError> {
-        let base = base.canonicalize().map_err(file_error(format!("find {}", base.display())))?;
+    pub fn prepare(
+        isolation: Isolation,
+        base: &Path,
+        runner_program: &Path,
+    ) -> Result<Self, SandboxError> {
+        let base = base
+            .canonicalize()
+            .map_err(file_error(format!("find {}", base.display())))?;
         let root = nix::unistd::geteuid().is_root();
         if isolation == Isolation::Uid && !root {
             return Err(SandboxError::Unsupported(
-                "the isolation \"uid\" needs a runner that is root; use \"namespaces\" on Linux".to_owned(),
+                "the isolation \"uid\" needs a runner that is root; use \"namespaces\" on Linux"
+                    .to_owned(),
             ));
         }
         if isolation == Isolation::Namespaces && !cfg!(target_os = "linux") {
@@ -94,8 +112,7 @@ impl Sandbox {
                 "the isolation \"namespaces\" needs Linux; use \"none\" here".to_owned(),
             ));
         }
-        // Two runners that live at the same time have different process ids, so different users.
-        let user = (root && isolation != Isolation::None).then(|| FIRST_USER + std::process::id());
+        let user = (root && isolation != Isolation::None).then(unused_user);
         let place = |name: &str, inside: &str| {
             let outside = base.join(name);
             let inside = match isolation {
@@ -113,7 +130,12 @@ impl Sandbox {
             run: place("run/shannon", "/run/shannon"),
             private: base.join("var/shannon"),
         };
-        let sandbox = Sandbox { isolation, runner_program: runner_program.to_owned(), user, directories };
+        let sandbox = Sandbox {
+            isolation,
+            runner_program: runner_program.to_owned(),
+            user,
+            directories,
+        };
         sandbox.make_directories(&base)?;
         Ok(sandbox)
     }
@@ -121,7 +143,11 @@ impl Sandbox {
     fn make_directories(&self, base: &Path) -> Result<(), SandboxError> {
         let all = &self.directories;
         // Where a uid is all that separates, the session must be able to pass through the base.
-        let mode = if self.isolation == Isolation::Uid { 0o711 } else { 0o700 };
+        let mode = if self.isolation == Isolation::Uid {
+            0o711
+        } else {
+            0o700
+        };
         if base != Path::new("/") {
             set_mode(base, mode)?;
         }
@@ -150,6 +176,12 @@ impl Sandbox {
             }
             _ => self.give_to_session(&all.claude.outside),
         }
+    }
+
+    /// The uid of the session on this machine; the runner's own when absent.
+    #[must_use]
+    pub fn user(&self) -> Option<u32> {
+        self.user
     }
 
     /// How sessions are kept apart here.
@@ -240,13 +272,16 @@ impl Sandbox {
             new_root: self.directories.private.join("root"),
             binds: self.binds(programs),
         };
-        let bytes = serde_json::to_vec(&plan)
-            .map_err(|error| SandboxError::Unsupported(format!("cannot write the plan: {error}")))?;
+        let bytes = serde_json::to_vec(&plan).map_err(|error| {
+            SandboxError::Unsupported(format!("cannot write the plan: {error}"))
+        })?;
         let mut plan_file = tempfile::Builder::new()
             .prefix("plan-")
             .tempfile_in(&self.directories.private)
             .map_err(file_error("make the plan".to_owned()))?;
-        plan_file.write_all(&bytes).map_err(file_error("write the plan".to_owned()))?;
+        plan_file
+            .write_all(&bytes)
+            .map_err(file_error("write the plan".to_owned()))?;
         let child = Command::new(&self.runner_program)
             .args(["sandbox", "enter"])
             .arg(plan_file.path())
@@ -257,8 +292,15 @@ impl Sandbox {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(file_error(format!("start {}", self.runner_program.display())))?;
-        Ok(Session { child, sandbox: self.clone(), plan: plan_file })
+            .map_err(file_error(format!(
+                "start {}",
+                self.runner_program.display()
+            )))?;
+        Ok(Session {
+            child,
+            sandbox: self.clone(),
+            plan: plan_file,
+        })
     }
 
     fn binds(&self, programs: &[Place]) -> Vec<Bind> {
@@ -351,11 +393,19 @@ impl Session {
     }
 
     async fn kill_user(&self) -> std::io::Result<()> {
-        let Some(user) = self.sandbox.user else { return Ok(()) };
+        let Some(user) = self.sandbox.user else {
+            return Ok(());
+        };
         loop {
             let mut killer = Command::new(&self.sandbox.runner_program);
-            killer.args(["sandbox", "kill-user", &user.to_string()]).env_clear().stdin(Stdio::null());
-            killer.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+            killer
+                .args(["sandbox", "kill-user", &user.to_string()])
+                .env_clear()
+                .stdin(Stdio::null());
+            killer
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .process_group(0);
             // It kills itself too, so its status says nothing.
             killer.status().await?;
             if !user_has_processes(user)? {
@@ -370,10 +420,16 @@ fn user_has_processes(user: u32) -> std::io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
     for entry in std::fs::read_dir("/proc")? {
         let entry = entry?;
-        let is_process = entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok());
+        let is_process = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.parse::<u32>().is_ok());
         // A process that ended meanwhile has no data any more. A dead one that nobody has waited
         // for has no user's memory or files any more either.
-        if is_process && entry.metadata().is_ok_and(|data| data.uid() == user) && !is_zombie(&entry.path()) {
+        if is_process
+            && entry.metadata().is_ok_and(|data| data.uid() == user)
+            && !is_zombie(&entry.path())
+        {
             return Ok(true);
         }
     }
@@ -382,7 +438,8 @@ fn user_has_processes(user: u32) -> std::io::Result<bool> {
 
 fn is_zombie(process: &Path) -> bool {
     let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+    stat.rsplit_once(") ")
+        .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 /// Kills a process and its descendants. They are stopped first, from the root down, until a look
@@ -391,7 +448,10 @@ async fn kill_tree(root: u32) -> std::io::Result<()> {
     let mut found = vec![root];
     signal(root, Signal::SIGSTOP);
     loop {
-        let output = Command::new("ps").args(["-A", "-o", "pid=", "-o", "ppid="]).output().await?;
+        let output = Command::new("ps")
+            .args(["-A", "-o", "pid=", "-o", "ppid="])
+            .output()
+            .await?;
         let table = String::from_utf8_lossy(&output.stdout).into_owned();
         let rows = table.lines().filter_map(|line| {
             let mut numbers = line.split_whitespace().map(str::parse::<u32>);
@@ -400,7 +460,9 @@ async fn kill_tree(root: u32) -> std::io::Result<()> {
         let rows: Vec<(u32, u32)> = rows.collect();
         let before = found.len();
         loop {
-            let next = rows.iter().find(|(pid, parent)| found.contains(parent) && !found.contains(pid));
+            let next = rows
+                .iter()
+                .find(|(pid, parent)| found.contains(parent) && !found.contains(pid));
             let Some((pid, _)) = next else { break };
             signal(*pid, Signal::SIGSTOP);
             found.push(*pid);
@@ -421,7 +483,10 @@ fn signal(pid: u32, signal: Signal) {
 }
 
 fn make(path: &Path, mode: u32) -> Result<(), SandboxError> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path);
     made.map_err(file_error(format!("make {}", path.display())))?;
     set_mode(path, mode)
 }
@@ -432,7 +497,8 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), SandboxError> {
 }
 
 fn chown(path: &Path, user: Option<u32>, group: Option<u32>) -> Result<(), SandboxError> {
-    std::os::unix::fs::lchown(path, user, group).map_err(file_error(format!("give away {}", path.display())))
+    std::os::unix::fs::lchown(path, user, group)
+        .map_err(file_error(format!("give away {}", path.display())))
 }
 
 /// Writes a small file anew. The name must be in a directory that only the runner writes.

@@ -30,7 +30,9 @@ impl Isolation {
     /// Reads what [`Isolation::as_str`] wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Namespaces, Self::Uid, Self::None].into_iter().find(|isolation| isolation.as_str() == text)
+        [Self::Namespaces, Self::Uid, Self::None]
+            .into_iter()
+            .find(|isolation| isolation.as_str() == text)
     }
 }
 

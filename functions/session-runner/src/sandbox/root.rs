@@ -13,16 +13,55 @@ use super::plan::Plan;
 use super::stages::{Attempted, StageError};
 
 /// System programs and libraries, read-only.
-const SYSTEM: [&str; 9] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"];
+const SYSTEM: [&str; 9] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix/store",
+    "/gnu/store",
+];
 
 /// Of `/etc` only what programs need to run at all. Passwords, keys, tokens and configuration of
 /// the machine stay outside.
 const CONFIGURATION: [&str; 34] = [
-    "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "crypto-policies", "fonts", "gai.conf",
-    "host.conf", "inputrc", "java", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias", "locale.conf",
-    "localtime", "magic", "mime.types", "networks", "nsswitch.conf", "os-release", "perl", "pki/ca-trust",
-    "pki/tls/certs", "profile", "protocols", "python3", "services", "shells", "ssl/cert.pem", "ssl/certs",
-    "ssl/openssl.cnf", "terminfo", "timezone",
+    "alternatives",
+    "bash.bashrc",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "crypto-policies",
+    "fonts",
+    "gai.conf",
+    "host.conf",
+    "inputrc",
+    "java",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "locale.alias",
+    "locale.conf",
+    "localtime",
+    "magic",
+    "mime.types",
+    "networks",
+    "nsswitch.conf",
+    "os-release",
+    "perl",
+    "pki/ca-trust",
+    "pki/tls/certs",
+    "profile",
+    "protocols",
+    "python3",
+    "services",
+    "shells",
+    "ssl/cert.pem",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "terminfo",
+    "timezone",
 ];
 
 /// Read through links, because the link's target is often in `/run`.
@@ -41,16 +80,31 @@ pub(crate) fn is_real_root(plan: &Plan) -> bool {
 pub(crate) fn build(plan: &Plan) -> Result<PathBuf, StageError> {
     umask(Mode::from_bits_truncate(0o022));
     let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).attempted("make mounts private")?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .attempted("make mounts private")?;
     let root = &plan.new_root;
-    mount(Some("tmpfs"), root, Some("tmpfs"), QUIET, Some("mode=755,size=16m")).attempted("mount the new root")?;
+    mount(
+        Some("tmpfs"),
+        root,
+        Some("tmpfs"),
+        QUIET,
+        Some("mode=755,size=16m"),
+    )
+    .attempted("mount the new root")?;
     for path in SYSTEM {
         system(root, Path::new(path))?;
     }
     configuration(root)?;
     devices(root)?;
     let proc = directory(root, Path::new("/proc"))?;
-    mount(Some("proc"), &proc, Some("proc"), QUIET | MsFlags::MS_NOEXEC, none).attempted("mount /proc")?;
+    mount(
+        Some("proc"),
+        &proc,
+        Some("proc"),
+        QUIET | MsFlags::MS_NOEXEC,
+        none,
+    )
+    .attempted("mount /proc")?;
     for (path, target) in [("/var/tmp", "/tmp"), ("/var/run", "/run")] {
         let link = inside(root, Path::new(path));
         fs::create_dir_all(inside(root, Path::new("/var"))).attempted("make /var")?;
@@ -75,8 +129,14 @@ fn enter(root: &Path) -> Result<(), StageError> {
     umount2(".", MntFlags::MNT_DETACH).attempted("detach the machine's root")?;
     std::env::set_current_dir("/").attempted("enter the new root")?;
     let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_BIND | QUIET, none)
-        .attempted("make the root read-only")
+    mount(
+        none,
+        "/",
+        none,
+        MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_BIND | QUIET,
+        none,
+    )
+    .attempted("make the root read-only")
 }
 
 fn inside(root: &Path, path: &Path) -> PathBuf {
@@ -90,21 +150,30 @@ fn directory(root: &Path, path: &Path) -> Result<PathBuf, StageError> {
 }
 
 fn system(root: &Path, path: &Path) -> Result<(), StageError> {
-    let Ok(data) = fs::symlink_metadata(path) else { return Ok(()) };
+    let Ok(data) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
     if data.is_symlink() {
         let target = fs::read_link(path).attempted(format!("read the link {}", path.display()))?;
         return symlink(target, inside(root, path)).attempted(format!("make {}", path.display()));
     }
-    if data.is_dir() { bind(root, path, path, true) } else { Ok(()) }
+    if data.is_dir() {
+        bind(root, path, path, true)
+    } else {
+        Ok(())
+    }
 }
 
 fn configuration(root: &Path) -> Result<(), StageError> {
     let etc = directory(root, Path::new("/etc"))?;
     for name in CONFIGURATION {
         let path = Path::new("/etc").join(name);
-        let Ok(data) = fs::symlink_metadata(&path) else { continue };
+        let Ok(data) = fs::symlink_metadata(&path) else {
+            continue;
+        };
         if data.is_symlink() {
-            let target = fs::read_link(&path).attempted(format!("read the link {}", path.display()))?;
+            let target =
+                fs::read_link(&path).attempted(format!("read the link {}", path.display()))?;
             if let Some(parent) = path.parent() {
                 directory(root, parent)?;
             }
@@ -120,7 +189,10 @@ fn configuration(root: &Path) -> Result<(), StageError> {
         }
     }
     let files = [
-        ("passwd", "root:x:0:0:root:/nonexistent:/bin/sh\nsession:x:1000:1000:session:/home/session:/bin/bash\n"),
+        (
+            "passwd",
+            "root:x:0:0:root:/nonexistent:/bin/sh\nsession:x:1000:1000:session:/home/session:/bin/bash\n",
+        ),
         ("group", "root:x:0:\nsession:x:1000:\n"),
         ("hostname", "session\n"),
     ];
@@ -138,18 +210,38 @@ fn devices(root: &Path) -> Result<(), StageError> {
             let target = dev.join(name);
             fs::write(&target, "").attempted(format!("make /dev/{name}"))?;
             let none = None::<&str>;
-            mount(Some(&from), &target, none, MsFlags::MS_BIND, none).attempted(format!("bind /dev/{name}"))?;
+            mount(Some(&from), &target, none, MsFlags::MS_BIND, none)
+                .attempted(format!("bind /dev/{name}"))?;
         }
     }
-    for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx")] {
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ] {
         symlink(target, dev.join(name)).attempted(format!("make /dev/{name}"))?;
     }
     let terminals = directory(root, Path::new("/dev/pts"))?;
     let options = Some("newinstance,ptmxmode=0666,mode=0620");
-    mount(Some("devpts"), &terminals, Some("devpts"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, options)
-        .attempted("mount /dev/pts")?;
+    mount(
+        Some("devpts"),
+        &terminals,
+        Some("devpts"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
+        options,
+    )
+    .attempted("mount /dev/pts")?;
     let shared = directory(root, Path::new("/dev/shm"))?;
-    mount(Some("tmpfs"), &shared, Some("tmpfs"), QUIET, Some("mode=1777,size=64m")).attempted("mount /dev/shm")
+    mount(
+        Some("tmpfs"),
+        &shared,
+        Some("tmpfs"),
+        QUIET,
+        Some("mode=1777,size=64m"),
+    )
+    .attempted("mount /dev/shm")
 }
 
 /// Shows `from` at `to`. Read-only ones are so with everything that is mounted below them.
@@ -166,8 +258,19 @@ fn bind(root: &Path, from: &Path, to: &Path, read_only: bool) -> Result<(), Stag
         fs::write(&target, "").attempted(format!("make {shown}"))?;
     }
     let none = None::<&str>;
-    mount(Some(from), &target, none, MsFlags::MS_BIND | MsFlags::MS_REC, none).attempted(format!("bind {shown}"))?;
-    let protection = if read_only { QUIET | MsFlags::MS_RDONLY } else { QUIET };
+    mount(
+        Some(from),
+        &target,
+        none,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        none,
+    )
+    .attempted(format!("bind {shown}"))?;
+    let protection = if read_only {
+        QUIET | MsFlags::MS_RDONLY
+    } else {
+        QUIET
+    };
     for mounted in mounts_below(&target)? {
         // Flags that the machine set may not be dropped inside a user namespace: keep them all.
         let flags = protection | kept_flags(&mounted)? | MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
@@ -177,7 +280,9 @@ fn bind(root: &Path, from: &Path, to: &Path, read_only: bool) -> Result<(), Stag
 }
 
 fn kept_flags(mounted: &Path) -> Result<MsFlags, StageError> {
-    let flags = statvfs(mounted).attempted(format!("look at the mount {}", mounted.display()))?.flags();
+    let flags = statvfs(mounted)
+        .attempted(format!("look at the mount {}", mounted.display()))?
+        .flags();
     let pairs = [
         (FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
         (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
@@ -187,13 +292,20 @@ fn kept_flags(mounted: &Path) -> Result<MsFlags, StageError> {
         (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
         (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
     ];
-    Ok(pairs.into_iter().filter(|(seen, _)| flags.contains(*seen)).map(|(_, kept)| kept).collect())
+    Ok(pairs
+        .into_iter()
+        .filter(|(seen, _)| flags.contains(*seen))
+        .map(|(_, kept)| kept)
+        .collect())
 }
 
 /// The mount points at and below `target`, from the kernel's own list.
 fn mounts_below(target: &Path) -> Result<Vec<PathBuf>, StageError> {
     let list = fs::read_to_string("/proc/self/mountinfo").attempted("list the mounts")?;
-    let points = list.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
+    let points = list
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(unescape);
     Ok(points.filter(|point| point.starts_with(target)).collect())
 }
 
@@ -202,7 +314,9 @@ fn unescape(text: &str) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.split_first() {
-        let octal = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let octal = after
+            .get(..3)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(value) if *byte == b'\\' => {
                 bytes.push(value);

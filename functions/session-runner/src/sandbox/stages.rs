@@ -42,7 +42,10 @@ pub(crate) trait Attempted<T> {
 
 impl<T, E: Into<std::io::Error>> Attempted<T> for Result<T, E> {
     fn attempted(self, what: impl Into<String>) -> Result<T, StageError> {
-        self.map_err(|error| StageError::System { attempted: what.into(), source: error.into() })
+        self.map_err(|error| StageError::System {
+            attempted: what.into(),
+            source: error.into(),
+        })
     }
 }
 
@@ -53,7 +56,10 @@ impl<T, E: Into<std::io::Error>> Attempted<T> for Result<T, E> {
 /// [`super::plan::STAGE_FAILED_CODE`].
 pub fn run(arguments: &[OsString]) -> Result<i32, StageError> {
     let mut arguments = arguments.iter();
-    let stage = arguments.next().and_then(|stage| stage.to_str()).unwrap_or_default();
+    let stage = arguments
+        .next()
+        .and_then(|stage| stage.to_str())
+        .unwrap_or_default();
     let rest: Vec<&OsString> = arguments.collect();
     match (stage, &rest[..]) {
         ("enter", [plan]) => enter(Path::new(plan)),
@@ -98,9 +104,9 @@ fn enter(path: &Path) -> Result<i32, StageError> {
         #[cfg(target_os = "linux")]
         Isolation::Namespaces => super::namespaces::enter(path),
         #[cfg(not(target_os = "linux"))]
-        Isolation::Namespaces => {
-            Err(StageError::Plan("the isolation \"namespaces\" needs Linux".to_owned()))
-        }
+        Isolation::Namespaces => Err(StageError::Plan(
+            "the isolation \"namespaces\" needs Linux".to_owned(),
+        )),
         Isolation::Uid => Err(user::become_and_run(&plan)),
         Isolation::None => Err(replace(&plan)),
     }
@@ -109,7 +115,8 @@ fn enter(path: &Path) -> Result<i32, StageError> {
 /// Asks the kernel to kill this process when its parent dies. Other systems than Linux cannot.
 pub(crate) fn die_with_parent() -> Result<(), StageError> {
     #[cfg(target_os = "linux")]
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).attempted("bind to the parent's life")?;
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+        .attempted("bind to the parent's life")?;
     Ok(())
 }
 
@@ -122,5 +129,8 @@ pub(crate) fn replace(plan: &Plan) -> StageError {
         .envs(plan.environment.iter().map(|(name, value)| (name, value)))
         .current_dir(&plan.working_directory)
         .exec();
-    StageError::System { attempted: format!("start {}", program.display()), source: error }
+    StageError::System {
+        attempted: format!("start {}", program.display()),
+        source: error,
+    }
 }

@@ -36,7 +36,9 @@ pub(crate) fn become_and_run(plan: &Plan) -> StageError {
 
 fn prepare(plan: &Plan) -> Result<(), StageError> {
     let Some(user) = plan.user else {
-        return Err(StageError::Plan("the isolation \"uid\" needs a user to become".to_owned()));
+        return Err(StageError::Plan(
+            "the isolation \"uid\" needs a user to become".to_owned(),
+        ));
     };
     become_user(user)?;
     // Becoming another user unbinds the process from its parent's life.

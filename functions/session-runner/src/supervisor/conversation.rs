@@ -8,7 +8,9 @@
 
 use std::collections::HashSet;
 
-use claude::message::{Block, CanUseTool, ControlResponse, Message, Spoken, TranscriptMirror, TurnResult};
+use claude::message::{
+    Block, CanUseTool, ControlResponse, Message, Spoken, TranscriptMirror, TurnResult,
+};
 use domain::event::{EventBody, NewEvent, TokenUsage, TurnEnd};
 use domain::{Command, CommandOutcome, State, UnixMillis, limits};
 
@@ -83,7 +85,12 @@ impl Conversation {
     /// An event of the current turn.
     #[must_use]
     pub fn event(&self, now: UnixMillis, cause: Option<&Command>, body: EventBody) -> NewEvent {
-        NewEvent { turn: self.turn, time: now, cause: cause.map(|command| command.id.clone()), body }
+        NewEvent {
+            turn: self.turn,
+            time: now,
+            cause: cause.map(|command| command.id.clone()),
+            body,
+        }
     }
 
     /// Text without secrets and of bounded length.
@@ -103,23 +110,45 @@ impl Conversation {
         if state == self.state {
             return Entry::default();
         }
-        let change = EventBody::StateChanged { from: self.state, to: state };
+        let change = EventBody::StateChanged {
+            from: self.state,
+            to: state,
+        };
         self.state = state;
-        Entry { events: vec![self.event(now, None, change)], state: Some(state), ..Entry::default() }
+        Entry {
+            events: vec![self.event(now, None, change)],
+            state: Some(state),
+            ..Entry::default()
+        }
     }
 
     /// The entry that takes a message. Write it before the message is handed to the CLI, and only
     /// then call [`Conversation::handed_over`].
     #[must_use]
-    pub fn take_message(&self, command: &Command, text: &str, now: UnixMillis) -> (Entry, State, u32) {
+    pub fn take_message(
+        &self,
+        command: &Command,
+        text: &str,
+        now: UnixMillis,
+    ) -> (Entry, State, u32) {
         let starts = !self.turn_open && self.outstanding.is_empty();
         let turn = if starts { self.turn + 1 } else { self.turn };
-        let event = |body| NewEvent { turn, time: now, cause: Some(command.id.clone()), body };
+        let event = |body| NewEvent {
+            turn,
+            time: now,
+            cause: Some(command.id.clone()),
+            body,
+        };
         let mut events = Vec::new();
         if self.state != State::Running {
-            events.push(event(EventBody::StateChanged { from: self.state, to: State::Running }));
+            events.push(event(EventBody::StateChanged {
+                from: self.state,
+                to: State::Running,
+            }));
         }
-        events.push(event(EventBody::MessageTaken { text: self.clean(text) }));
+        events.push(event(EventBody::MessageTaken {
+            text: self.clean(text),
+        }));
         let entry = Entry {
             events,
             state: Some(State::Running),
@@ -148,7 +177,10 @@ impl Conversation {
             tool: refusal.tool,
             reason: self.clean(&refusal.reason),
         };
-        Entry { events: vec![self.event(now, None, body)], ..Entry::default() }
+        Entry {
+            events: vec![self.event(now, None, body)],
+            ..Entry::default()
+        }
     }
 
     /// A notice, unless there were too many.
@@ -160,8 +192,14 @@ impl Conversation {
             std::cmp::Ordering::Equal => "further notices are left out".to_owned(),
             std::cmp::Ordering::Greater => return Entry::default(),
         };
-        let body = EventBody::Notice { code: code.to_owned(), message };
-        Entry { events: vec![self.event(now, None, body)], ..Entry::default() }
+        let body = EventBody::Notice {
+            code: code.to_owned(),
+            message,
+        };
+        Entry {
+            events: vec![self.event(now, None, body)],
+            ..Entry::default()
+        }
     }
 
     /// What a line of the CLI means.
@@ -174,7 +212,11 @@ impl Conversation {
                     self.turn_open = true;
                 }
                 entry.turn = Some(self.turn);
-                entry.events.push(self.event(now, None, EventBody::TurnStarted { model: init.model }));
+                entry.events.push(self.event(
+                    now,
+                    None,
+                    EventBody::TurnStarted { model: init.model },
+                ));
                 vec![Effect::Note(entry)]
             }
             Message::StateChanged(changed) => match changed.state.as_str() {
@@ -198,7 +240,14 @@ impl Conversation {
                     return Vec::new();
                 }
                 let reason = self.clean(denied.message.as_deref().unwrap_or("refused by the CLI"));
-                vec![self.note(now, EventBody::ToolDenied { tool_use_id, tool: denied.tool_name, reason })]
+                vec![self.note(
+                    now,
+                    EventBody::ToolDenied {
+                        tool_use_id,
+                        tool: denied.tool_name,
+                        reason,
+                    },
+                )]
             }
             Message::Assistant(spoken) => self.assistant(spoken, now),
             Message::User(spoken) => self.tool_results(&spoken, now),
@@ -210,27 +259,46 @@ impl Conversation {
                 }
                 self.live.push_str(&delta.text);
                 let excess = self.live.len().saturating_sub(limits::LIVE_TEXT_BYTES);
-                let cut = (excess..self.live.len()).find(|at| self.live.is_char_boundary(*at)).unwrap_or(0);
+                let cut = (excess..self.live.len())
+                    .find(|at| self.live.is_char_boundary(*at))
+                    .unwrap_or(0);
                 self.live.drain(..cut);
                 vec![Effect::Show(Some(self.redactor.clean(&self.live)))]
             }
             Message::Result(result) => self.result(*result, now),
             Message::CanUseTool(asked) => vec![Effect::Asked(asked)],
-            Message::OtherRequest { request_id, subtype } => {
-                vec![Effect::Unanswerable { request_id, subtype }]
+            Message::OtherRequest {
+                request_id,
+                subtype,
+            } => {
+                vec![Effect::Unanswerable {
+                    request_id,
+                    subtype,
+                }]
             }
             Message::ControlResponse(answer) => vec![Effect::Answered(answer)],
             Message::CommandLifecycle(command) if command.state == "cancelled" => {
                 let dropped = self.settle(std::slice::from_ref(&command.command_uuid));
-                let outcome = CommandOutcome::Refused("the message was dropped before it was read".to_owned());
-                let finish: Vec<_> = dropped.into_iter().map(|command| (command, outcome.clone())).collect();
+                let outcome = CommandOutcome::Refused(
+                    "the message was dropped before it was read".to_owned(),
+                );
+                let finish: Vec<_> = dropped
+                    .into_iter()
+                    .map(|command| (command, outcome.clone()))
+                    .collect();
                 if finish.is_empty() {
                     return Vec::new();
                 }
-                vec![Effect::Note(Entry { finish, ..Entry::default() })]
+                vec![Effect::Note(Entry {
+                    finish,
+                    ..Entry::default()
+                })]
             }
             Message::Transcript(mirror) => vec![Effect::Keep(mirror)],
-            Message::Other { kind, problem: Some(problem) } => {
+            Message::Other {
+                kind,
+                problem: Some(problem),
+            } => {
                 let text = format!("a line of kind {kind} has an unknown shape: {problem}");
                 vec![Effect::Note(self.notice("unknown_line", &text, now))]
             }
@@ -243,7 +311,11 @@ impl Conversation {
 
     /// The CLI works although nobody gave it anything: a background task woke it.
     fn woken(&mut self, now: UnixMillis) -> Entry {
-        if self.state == State::Idle { self.change_to(State::Running, now) } else { Entry::default() }
+        if self.state == State::Idle {
+            self.change_to(State::Running, now)
+        } else {
+            Entry::default()
+        }
     }
 
     fn idle(&mut self, now: UnixMillis) -> Vec<Effect> {
@@ -253,11 +325,17 @@ impl Conversation {
         }
         self.turn_open = false;
         self.live.clear();
-        vec![Effect::Show(None), Effect::Note(self.change_to(State::Idle, now))]
+        vec![
+            Effect::Show(None),
+            Effect::Note(self.change_to(State::Idle, now)),
+        ]
     }
 
     fn note(&self, now: UnixMillis, body: EventBody) -> Effect {
-        Effect::Note(Entry { events: vec![self.event(now, None, body)], ..Entry::default() })
+        Effect::Note(Entry {
+            events: vec![self.event(now, None, body)],
+            ..Entry::default()
+        })
     }
 
     fn assistant(&mut self, spoken: Spoken, now: UnixMillis) -> Vec<Effect> {
@@ -265,8 +343,13 @@ impl Conversation {
         let mut events = Vec::new();
         for block in spoken.blocks {
             let body = match block {
-                Block::Text(text) => EventBody::Text { text: self.clean(&text), agent: agent.clone() },
-                Block::Thinking(text) if !text.is_empty() => EventBody::Thinking { text: self.clean(&text) },
+                Block::Text(text) => EventBody::Text {
+                    text: self.clean(&text),
+                    agent: agent.clone(),
+                },
+                Block::Thinking(text) if !text.is_empty() => EventBody::Thinking {
+                    text: self.clean(&text),
+                },
                 Block::ToolUse { id, name, input } => EventBody::ToolCall {
                     tool_use_id: id,
                     tool: name,
@@ -281,12 +364,19 @@ impl Conversation {
             self.live.clear();
             self.live_block = None;
         }
-        vec![Effect::Note(Entry { events, ..Entry::default() })]
+        vec![Effect::Note(Entry {
+            events,
+            ..Entry::default()
+        })]
     }
 
     fn tool_results(&self, spoken: &Spoken, now: UnixMillis) -> Vec<Effect> {
         let results = spoken.blocks.iter().filter_map(|block| match block {
-            Block::ToolResult { tool_use_id, text, is_error } => Some(EventBody::ToolResult {
+            Block::ToolResult {
+                tool_use_id,
+                text,
+                is_error,
+            } => Some(EventBody::ToolResult {
                 tool_use_id: tool_use_id.clone(),
                 is_error: *is_error,
                 text: self.clean(text),
@@ -294,7 +384,14 @@ impl Conversation {
             _ => None,
         });
         let events: Vec<NewEvent> = results.map(|body| self.event(now, None, body)).collect();
-        if events.is_empty() { Vec::new() } else { vec![Effect::Note(Entry { events, ..Entry::default() })] }
+        if events.is_empty() {
+            Vec::new()
+        } else {
+            vec![Effect::Note(Entry {
+                events,
+                ..Entry::default()
+            })]
+        }
     }
 
     fn settle(&mut self, uuids: &[String]) -> Vec<Command> {
@@ -328,7 +425,10 @@ impl Conversation {
             messages: done.iter().map(|command| command.id.clone()).collect(),
         };
         let event = self.event(now, done.first(), EventBody::TurnEnded(end.clone()));
-        let finish = done.into_iter().map(|command| (command, CommandOutcome::Turn(end.clone()))).collect();
+        let finish = done
+            .into_iter()
+            .map(|command| (command, CommandOutcome::Turn(end.clone())))
+            .collect();
         self.turn_open = false;
         vec![Effect::TurnEnded(Entry {
             events: vec![event],
@@ -346,7 +446,11 @@ fn what_it_says(result: &TurnResult) -> String {
     let errors: Vec<String> = result
         .errors
         .iter()
-        .map(|error| error.as_str().map_or_else(|| error.to_string(), str::to_owned))
+        .map(|error| {
+            error
+                .as_str()
+                .map_or_else(|| error.to_string(), str::to_owned)
+        })
         .collect();
     errors.join("\n")
 }
@@ -362,7 +466,10 @@ pub fn shorten(text: &str, most_bytes: usize) -> String {
     if text.len() <= most_bytes {
         return text.to_owned();
     }
-    let end = (0..=most_bytes).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=most_bytes)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
     format!("{}… [{} more bytes]", &text[..end], text.len() - end)
 }
 

@@ -56,13 +56,18 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         self.hear_until(started, deadline).await;
         if let Some(changed) = self.files_changed(started).await {
             let event = self.conversation.event(self.ports.now(), None, changed);
-            self.note(Entry { events: vec![event], ..Entry::default() });
+            self.note(Entry {
+                events: vec![event],
+                ..Entry::default()
+            });
         }
         self.transcript.flush().await;
     }
 
     async fn hear_until(&mut self, started: &mut Started, deadline: tokio::time::Instant) {
-        while let Ok(Some(heard)) = tokio::time::timeout_at(deadline, started.cli.heard.recv()).await {
+        while let Ok(Some(heard)) =
+            tokio::time::timeout_at(deadline, started.cli.heard.recv()).await
+        {
             let line = match heard {
                 Heard::Output(Piece::Line(line)) => line,
                 Heard::Closed => return,
@@ -78,7 +83,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 
     /// Writes the end. The log then has nothing after it.
     pub(crate) async fn finish(&mut self, stop: &Stop) -> Result<Outcome, CommandCame> {
-        let Stop::End(end) = stop else { return Ok(Outcome::LeaseLost) };
+        let Stop::End(end) = stop else {
+            return Ok(Outcome::LeaseLost);
+        };
         let clean = self.ends_cleanly(stop);
         if clean && !self.pending.is_empty() {
             return Err(CommandCame);
@@ -100,28 +107,51 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         // A long queue needs more than one transaction; the last one carries the end.
         while self.pending.len() > AT_ONCE {
             let take: Vec<Command> = self.pending.iter().take(AT_ONCE).cloned().collect();
-            let entry = Entry { finish: last_outcomes(&take), take, ..Entry::default() };
+            let entry = Entry {
+                finish: last_outcomes(&take),
+                take,
+                ..Entry::default()
+            };
             match self.journal.write(entry).await {
                 Ok(_) => {
                     let gone: Vec<Command> = self.pending.drain(..AT_ONCE).collect();
-                    self.unfinished.extend(gone.into_iter().filter(is_open_message).map(|command| command.id));
+                    self.unfinished.extend(
+                        gone.into_iter()
+                            .filter(is_open_message)
+                            .map(|command| command.id),
+                    );
                 }
                 Err(Refused::LeaseLost) => return Ok(Outcome::LeaseLost),
                 Err(_) => self.look_at_pending().await,
             }
         }
         let take: Vec<Command> = self.pending.iter().cloned().collect();
-        let mut unfinished: Vec<_> = self.conversation.outstanding().map(|command| command.id.clone()).collect();
+        let mut unfinished: Vec<_> = self
+            .conversation
+            .outstanding()
+            .map(|command| command.id.clone())
+            .collect();
         unfinished.extend(self.unfinished.iter().cloned());
-        unfinished.extend(take.iter().filter(|command| is_open_message(command)).map(|command| command.id.clone()));
+        unfinished.extend(
+            take.iter()
+                .filter(|command| is_open_message(command))
+                .map(|command| command.id.clone()),
+        );
         let now = self.ports.now();
         let from = self.conversation.state;
         let bodies = [
             EventBody::StateChanged { from, to: state },
-            EventBody::SessionEnded { state, reason: reason.to_owned(), unfinished },
+            EventBody::SessionEnded {
+                state,
+                reason: reason.to_owned(),
+                unfinished,
+            },
         ];
         let entry = Entry {
-            events: bodies.into_iter().map(|body| self.conversation.event(now, None, body)).collect(),
+            events: bodies
+                .into_iter()
+                .map(|body| self.conversation.event(now, None, body))
+                .collect(),
             state: Some(state),
             finish: last_outcomes(&take),
             take,
@@ -147,7 +177,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         while let Ok(command) = self.commands.try_recv() {
             self.remember(command);
         }
-        match self.ports.commands_after(&self.assignment.key, self.last_ordinal, 100).await {
+        match self
+            .ports
+            .commands_after(&self.assignment.key, self.last_ordinal, 100)
+            .await
+        {
             Ok(commands) => {
                 for command in commands {
                     self.remember(command);
@@ -185,7 +219,12 @@ fn last_outcomes(commands: &[Command]) -> Vec<(Command, CommandOutcome)> {
         CommandBody::Message { .. } => None,
         CommandBody::Interrupt => Some(CommandOutcome::Interrupted(false)),
         CommandBody::Cancel { .. } => Some(CommandOutcome::Cancelled),
-        CommandBody::ReadFile { .. } => Some(CommandOutcome::Refused("the session has ended".to_owned())),
+        CommandBody::ReadFile { .. } => {
+            Some(CommandOutcome::Refused("the session has ended".to_owned()))
+        }
     };
-    commands.iter().filter_map(|command| Some((command.clone(), outcome(command)?))).collect()
+    commands
+        .iter()
+        .filter_map(|command| Some((command.clone(), outcome(command)?)))
+        .collect()
 }

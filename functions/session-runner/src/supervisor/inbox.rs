@@ -15,7 +15,12 @@ const IDLE_POLL: Duration = Duration::from_millis(500);
 const AT_ONCE: usize = 50;
 
 /// Starts following after `ordinal`. Ends when the receiver is dropped.
-pub(super) fn follow<P>(ports: Arc<P>, key: SessionKey, ordinal: u64, running: watch::Receiver<bool>) -> mpsc::Receiver<Command>
+pub(super) fn follow<P>(
+    ports: Arc<P>,
+    key: SessionKey,
+    ordinal: u64,
+    running: watch::Receiver<bool>,
+) -> mpsc::Receiver<Command>
 where
     P: Inbox + Clock + 'static,
 {
@@ -33,14 +38,20 @@ where
                             return;
                         }
                     }
-                    pause = if found || *running.borrow() { RUNNING_POLL } else { (pause + RUNNING_POLL / 2).min(IDLE_POLL) };
+                    pause = if found || *running.borrow() {
+                        RUNNING_POLL
+                    } else {
+                        (pause + RUNNING_POLL / 2).min(IDLE_POLL)
+                    };
                 }
                 Err(error) => {
                     tracing::warn!(%error, "commands cannot be read now");
                     pause = IDLE_POLL;
                 }
             }
-            ports.sleep(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)).await;
+            ports
+                .sleep(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
+                .await;
         }
     });
     receiver

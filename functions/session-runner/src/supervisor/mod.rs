@@ -73,7 +73,10 @@ pub(crate) struct End {
 
 impl End {
     pub(crate) fn broke_down(reason: impl Into<String>) -> Stop {
-        Stop::End(End { transition: Transition::BrokeDown, reason: reason.into() })
+        Stop::End(End {
+            transition: Transition::BrokeDown,
+            reason: reason.into(),
+        })
     }
 }
 
@@ -120,7 +123,10 @@ pub async fn run<P: Ports, O: SessionObjects>(
         let now = ports.now();
         let until = now.plus(lease_milliseconds);
         let isolation = assignment.isolation.as_str();
-        match ports.acquire(&assignment.key, &assignment.task, isolation, until, now).await {
+        match ports
+            .acquire(&assignment.key, &assignment.task, isolation, until, now)
+            .await
+        {
             Ok((lease, head)) => break (lease, head, until),
             Err(AcquireError::NotAvailable(why)) => return Outcome::NotOurs(why),
             Err(AcquireError::Unavailable(error)) => {
@@ -142,7 +148,12 @@ pub async fn run<P: Ports, O: SessionObjects>(
     let fence = lease.fence;
     let journal = Journal::start(ports.clone(), lease, &head, lease_until, pace);
     let (running, is_running) = watch::channel(false);
-    let commands = inbox::follow(ports.clone(), assignment.key.clone(), head.commands_taken, is_running);
+    let commands = inbox::follow(
+        ports.clone(),
+        assignment.key.clone(),
+        head.commands_taken,
+        is_running,
+    );
     let options = RelayOptions {
         gateway_url: settings.gateway_url.clone(),
         session_token: assignment.session_token.clone(),
@@ -178,7 +189,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             let words = "sessions are not isolated on this machine: what the session runs can read and \
                          change what the runner's user can";
             tracing::warn!("{words}");
-            let entry = self.conversation.notice("not_isolated", words, self.ports.now());
+            let entry = self
+                .conversation
+                .notice("not_isolated", words, self.ports.now());
             self.journal.note(entry);
         }
         let stop = match relay {
@@ -207,19 +220,28 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             },
         };
         loop {
-            match self.finish(&stop).await {
-                Ok(outcome) => return outcome,
-                Err(ending::CommandCame) => {}
+            if let Ok(outcome) = self.finish(&stop).await {
+                return outcome;
             }
         }
     }
 
     fn ends_cleanly(&self, stop: &Stop) -> bool {
-        matches!(stop, Stop::End(End { transition: Transition::IdleTimeElapsed, .. }))
+        matches!(
+            stop,
+            Stop::End(End {
+                transition: Transition::IdleTimeElapsed,
+                ..
+            })
+        )
     }
 
     pub(crate) fn sandbox(&self) -> Result<Sandbox, crate::sandbox::launch::SandboxError> {
-        Sandbox::prepare(self.assignment.isolation, &self.assignment.base, &self.assignment.runner_program)
+        Sandbox::prepare(
+            self.assignment.isolation,
+            &self.assignment.base,
+            &self.assignment.runner_program,
+        )
     }
 
     /// Returns when the task is asked to stop.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use claude::control;
 use claude::lines::Piece;
 use claude::message::{CanUseTool, parse};
-use claude::control;
 use domain::event::EventBody;
 use domain::{Command, CommandBody, CommandOutcome, CommandState, State, Transition};
 use policy::{Call, Decision};
@@ -93,22 +93,37 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 
     fn asked_to_stop(&self) -> Stop {
         let (transition, reason) = if self.conversation.state == State::Idle {
-            (Transition::IdleTimeElapsed, "its runner was asked to stop while the session was idle")
+            (
+                Transition::IdleTimeElapsed,
+                "its runner was asked to stop while the session was idle",
+            )
         } else {
-            (Transition::BrokeDown, "its runner was asked to stop while a turn was running")
+            (
+                Transition::BrokeDown,
+                "its runner was asked to stop while a turn was running",
+            )
         };
-        Stop::End(End { transition, reason: reason.to_owned() })
+        Stop::End(End {
+            transition,
+            reason: reason.to_owned(),
+        })
     }
 
     fn next_deadline(&self, started: &Started, watch: &Watch) -> (Instant, Wake) {
         let Some(since) = watch.running_since else {
-            return (started.idle_since + self.settings.idle_time, Wake::IdleTimeElapsed);
+            return (
+                started.idle_since + self.settings.idle_time,
+                Wake::IdleTimeElapsed,
+            );
         };
         let left = self.settings.session_timeout.saturating_sub(watch.ran);
         let mut next = (since + left, Wake::RanOutOfTime);
         let silence = match watch.interrupted {
             Some(at) => (at + INTERRUPT_TIME, Wake::Unresponsive),
-            None => (watch.last_line + self.settings.silence_timeout, Wake::Silent),
+            None => (
+                watch.last_line + self.settings.silence_timeout,
+                Wake::Silent,
+            ),
         };
         if silence.0 < next.0 {
             next = silence;
@@ -120,7 +135,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         match wake {
             Wake::IdleTimeElapsed => Err(Stop::End(End {
                 transition: Transition::IdleTimeElapsed,
-                reason: format!("idle for {} s (SHANNON_IDLE_SUSPEND_SECONDS)", self.settings.idle_time.as_secs()),
+                reason: format!(
+                    "idle for {} s (SHANNON_IDLE_SUSPEND_SECONDS)",
+                    self.settings.idle_time.as_secs()
+                ),
             })),
             Wake::RanOutOfTime => Err(Stop::End(End {
                 transition: Transition::RanOutOfTime,
@@ -161,7 +179,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 return Ok(());
             }
             Some(Heard::Output(Piece::TooLong { bytes })) => {
-                let words = format!("the CLI printed a line of {bytes} bytes, which is more than SHANNON_MAX_LINE_BYTES; it was skipped");
+                let words = format!(
+                    "the CLI printed a line of {bytes} bytes, which is more than SHANNON_MAX_LINE_BYTES; it was skipped"
+                );
                 let notice = self.conversation.notice("long_line", &words, now);
                 self.journal.note(notice);
                 return Ok(());
@@ -188,19 +208,28 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         Ok(())
     }
 
-    pub(crate) async fn carry_out(&mut self, effect: Effect, started: &mut Started) -> Result<(), Stop> {
+    pub(crate) async fn carry_out(
+        &mut self,
+        effect: Effect,
+        started: &mut Started,
+    ) -> Result<(), Stop> {
         match effect {
             Effect::Note(entry) => self.note(entry),
             Effect::TurnEnded(mut entry) => {
                 if let Some(changed) = self.files_changed(started).await {
-                    entry.events.push(self.conversation.event(self.ports.now(), None, changed));
+                    entry
+                        .events
+                        .push(self.conversation.event(self.ports.now(), None, changed));
                 }
                 self.note(entry);
                 self.transcript.flush().await;
             }
             Effect::Show(text) => self.journal.show(text),
             Effect::Asked(asked) => self.answer(&asked, started),
-            Effect::Unanswerable { request_id, subtype } => {
+            Effect::Unanswerable {
+                request_id,
+                subtype,
+            } => {
                 let words = format!("requests of kind {subtype} are not answered here");
                 started.cli.tell(control::unsupported(&request_id, &words));
             }
@@ -212,11 +241,17 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             }
             Effect::Answered(answer) => {
                 if !answer.succeeded() {
-                    tracing::warn!(request = answer.request_id, error = answer.error, "the CLI refused a request");
+                    tracing::warn!(
+                        request = answer.request_id,
+                        error = answer.error,
+                        "the CLI refused a request"
+                    );
                 }
             }
             Effect::CannotStart(reason) => {
-                return Err(End::broke_down(format!("the claude CLI could not start: {reason}")));
+                return Err(End::broke_down(format!(
+                    "the claude CLI could not start: {reason}"
+                )));
             }
         }
         Ok(())
@@ -246,9 +281,15 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 
     fn answer(&mut self, asked: &CanUseTool, started: &Started) {
         // The CLI asks only what its default mode does not know to be harmless.
-        let call = Call { tool: &asked.tool_name, input: &asked.input, cli_mode: Some("default") };
+        let call = Call {
+            tool: &asked.tool_name,
+            input: &asked.input,
+            cli_mode: Some("default"),
+        };
         match started.rules.decide_prompt(&call) {
-            Decision::Allow => started.cli.tell(control::permit(&asked.request_id, &asked.input)),
+            Decision::Allow => started
+                .cli
+                .tell(control::permit(&asked.request_id, &asked.input)),
             Decision::Deny { reason } => {
                 let refusal = Refusal {
                     tool_use_id: asked.tool_use_id.clone().unwrap_or_default(),
@@ -257,9 +298,14 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 };
                 let entry = self.conversation.refusal(refusal, self.ports.now());
                 self.journal.note(entry);
-                started.cli.tell(control::refuse(&asked.request_id, &reason));
+                started
+                    .cli
+                    .tell(control::refuse(&asked.request_id, &reason));
             }
-            Decision::Judge => started.cli.tell(control::unsupported(&asked.request_id, "nobody can judge this")),
+            Decision::Judge => started.cli.tell(control::unsupported(
+                &asked.request_id,
+                "nobody can judge this",
+            )),
         }
     }
 
@@ -270,7 +316,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             Some((None, status)) => status.to_string(),
             None => "it closed its output and did not end".to_owned(),
         };
-        End::broke_down(format!("the claude CLI ended unexpectedly ({how}){}", started.said()))
+        End::broke_down(format!(
+            "the claude CLI ended unexpectedly ({how}){}",
+            started.said()
+        ))
     }
 
     /// Carries a command out. Taken durably first, in order.
@@ -278,25 +327,41 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let mut command = command;
         loop {
             if command.state == CommandState::Withdrawn {
-                let entry = Entry { take: vec![command], ..Entry::default() };
+                let entry = Entry {
+                    take: vec![command],
+                    ..Entry::default()
+                };
                 return self.write(entry).await.map(|_| ());
             }
             let taken = match &command.body {
                 CommandBody::Cancel { reason } => {
-                    let reason = if reason.is_empty() { "cancelled".to_owned() } else { self.conversation.clean(reason) };
+                    let reason = if reason.is_empty() {
+                        "cancelled".to_owned()
+                    } else {
+                        self.conversation.clean(reason)
+                    };
                     self.pending.push_front(command);
-                    return Err(Stop::End(End { transition: Transition::WasCancelled, reason }));
+                    return Err(Stop::End(End {
+                        transition: Transition::WasCancelled,
+                        reason,
+                    }));
                 }
                 CommandBody::Message { .. } => self.take_message(&command, started).await?,
                 CommandBody::Interrupt => {
                     let running = self.conversation.state == State::Running;
-                    let taken = self.take_and_finish(&command, CommandOutcome::Interrupted(running)).await?;
+                    let taken = self
+                        .take_and_finish(&command, CommandOutcome::Interrupted(running))
+                        .await?;
                     if taken && running {
                         started.cli.tell(control::interrupt(command.id.as_str()));
                     }
                     taken
                 }
-                CommandBody::ReadFile { path, offset, length } => {
+                CommandBody::ReadFile {
+                    path,
+                    offset,
+                    length,
+                } => {
                     let workspace = started.sandbox.directories().workspace.outside.clone();
                     let (path, offset, length) = (path.clone(), *offset, *length);
                     let reading = move || read::read_file(&workspace, &path, offset, length);
@@ -326,7 +391,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         }
     }
 
-    async fn take_and_finish(&mut self, command: &Command, outcome: CommandOutcome) -> Result<bool, Stop> {
+    async fn take_and_finish(
+        &mut self,
+        command: &Command,
+        outcome: CommandOutcome,
+    ) -> Result<bool, Stop> {
         let entry = Entry {
             take: vec![command.clone()],
             finish: vec![(command.clone(), outcome)],
@@ -339,7 +408,12 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         loop {
             match self.ports.command(&self.assignment.key, &command.id).await {
                 Ok(Some(now)) => return Ok(now),
-                Ok(None) => return Ok(Command { state: CommandState::Withdrawn, ..command }),
+                Ok(None) => {
+                    return Ok(Command {
+                        state: CommandState::Withdrawn,
+                        ..command
+                    });
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a command cannot be read now");
                     tokio::select! {
@@ -352,13 +426,21 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     }
 
     async fn take_message(&mut self, command: &Command, started: &Started) -> Result<bool, Stop> {
-        let CommandBody::Message { text, attachments } = &command.body else { return Ok(true) };
+        let CommandBody::Message { text, attachments } = &command.body else {
+            return Ok(true);
+        };
         let limits = self.limits();
         let mut handed = text.clone();
         match prepare::attach(&started.sandbox, attachments, &limits, &self.objects).await {
             Ok(names) if names.is_empty() => {}
             Ok(names) => {
-                let workspace = started.sandbox.directories().workspace.inside.display().to_string();
+                let workspace = started
+                    .sandbox
+                    .directories()
+                    .workspace
+                    .inside
+                    .display()
+                    .to_string();
                 handed.push_str("\n\nFiles attached to this message:");
                 for name in names {
                     handed.push_str(&format!("\n- {workspace}/{name}"));
@@ -369,20 +451,25 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 let outcome = CommandOutcome::Refused(words.clone());
                 let taken = self.take_and_finish(command, outcome).await?;
                 if taken {
-                    let notice = self.conversation.notice("attachment_failed", &words, self.ports.now());
+                    let notice =
+                        self.conversation
+                            .notice("attachment_failed", &words, self.ports.now());
                     self.journal.note(notice);
                 }
                 return Ok(taken);
             }
         }
-        let (mut entry, state, turn) = self.conversation.take_message(command, text, self.ports.now());
+        let (mut entry, state, turn) =
+            self.conversation
+                .take_message(command, text, self.ports.now());
         entry.take = vec![command.clone()];
         if !self.write(entry).await? {
             return Ok(false);
         }
         let uuid = message_uuid(self.assignment.key.session.as_str(), command.id.as_str());
         started.cli.tell(control::user_message(&uuid, &handed));
-        self.conversation.handed_over(uuid, command.clone(), state, turn);
+        self.conversation
+            .handed_over(uuid, command.clone(), state, turn);
         Ok(true)
     }
 }

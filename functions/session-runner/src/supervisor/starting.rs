@@ -65,7 +65,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 
     /// Makes everything ready. Until then only a cancel, a signal or the lease is listened to.
     pub(crate) async fn start(&mut self, relay: &Relay) -> Result<Started, Stop> {
-        let sandbox = self.sandbox().map_err(|error| End::broke_down(describe(&error)))?;
+        let sandbox = self
+            .sandbox()
+            .map_err(|error| End::broke_down(describe(&error)))?;
         self.prepare_workspace(&sandbox).await?;
         let program = self.settings.claude_path.clone();
         self.check_version(&program).await?;
@@ -108,7 +110,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     }
 
     async fn prepare_workspace(&mut self, sandbox: &Sandbox) -> Result<(), Stop> {
-        let (spec, limits, objects) = (self.spec.workspace.clone(), self.limits(), self.objects.clone());
+        let (spec, limits, objects) = (
+            self.spec.workspace.clone(),
+            self.limits(),
+            self.objects.clone(),
+        );
         let prepared = {
             let preparing = prepare::prepare(sandbox, &spec, &limits, &objects);
             tokio::pin!(preparing);
@@ -117,7 +123,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 stop = self.interrupted() => return Err(stop),
             }
         };
-        let prepared = prepared.map_err(|error| End::broke_down(format!("the workspace could not be prepared: {error}")))?;
+        let prepared = prepared.map_err(|error| {
+            End::broke_down(format!("the workspace could not be prepared: {error}"))
+        })?;
         let now = self.ports.now();
         let ready = EventBody::WorkspaceReady {
             source: spec.source.kind().to_owned(),
@@ -125,9 +133,15 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             bytes: prepared.amount.bytes,
             commit: prepared.commit,
         };
-        self.journal.note(Entry { events: vec![self.conversation.event(now, None, ready)], ..Entry::default() });
+        self.journal.note(Entry {
+            events: vec![self.conversation.event(now, None, ready)],
+            ..Entry::default()
+        });
         if !prepared.skipped.is_empty() {
-            let words = format!("not copied into the workspace: {}", prepared.skipped.join(", "));
+            let words = format!(
+                "not copied into the workspace: {}",
+                prepared.skipped.join(", ")
+            );
             let notice = self.conversation.notice("workspace_skipped", &words, now);
             self.journal.note(notice);
         }
@@ -198,8 +212,12 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             gate::shell_word(&sandbox.runner_program_inside().display().to_string()),
             gate::shell_word(&run.join("gate.sock").display().to_string()),
         );
-        write_file(&directories.run.outside.join("settings.json"), gate::settings(&helper).as_bytes(), 0o644)
-            .map_err(|error| End::broke_down(describe(&error)))?;
+        write_file(
+            &directories.run.outside.join("settings.json"),
+            gate::settings(&helper).as_bytes(),
+            0o644,
+        )
+        .map_err(|error| End::broke_down(describe(&error)))?;
         let start = working_directory(&sandbox, &self.spec.workspace);
         let workspace = directories.workspace.inside.clone();
         let rules = Arc::new(self.rules(&sandbox, &start));
@@ -216,7 +234,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             home: path_text(&directories.home.inside),
             config_directory: path_text(&directories.claude.inside),
             temporary_directory: path_text(&directories.temporary.inside),
-            settings_file: path_text(&run.join("settings.json")),
+            settings_file: path_text(run.join("settings.json")),
             search_path: SEARCH_PATH.to_owned(),
             instruction_directories,
             model: self.spec.model.clone(),
@@ -229,7 +247,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             line_bytes: self.settings.max_line_bytes,
         };
         let program = cli::program(&sandbox, &self.settings.claude_path);
-        let cli = program.and_then(|program| Cli::start(&sandbox, &program, &launch, &start, reading));
+        let cli =
+            program.and_then(|program| Cli::start(&sandbox, &program, &launch, &start, reading));
         let cli = match cli {
             Ok(cli) => cli,
             Err(error) => {
@@ -258,7 +277,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             workspace: path_text(&directories.workspace.inside),
             working_directory: path_text(start),
             readable: vec![
-                path_text(&directories.claude.inside.join("projects")),
+                path_text(directories.claude.inside.join("projects")),
                 path_text(&directories.temporary.inside),
             ],
             git_is_trusted: matches!(source, WorkspaceSource::Empty | WorkspaceSource::Git { .. }),
@@ -284,24 +303,35 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             };
             match heard {
                 None | Some(Heard::Closed) => return Err(self.died_at_start(started).await),
-                Some(Heard::Warning(line)) => started.remember_words(&self.conversation.clean(&line)),
+                Some(Heard::Warning(line)) => {
+                    started.remember_words(&self.conversation.clean(&line))
+                }
                 Some(Heard::Output(Piece::TooLong { .. })) => {}
                 Some(Heard::Output(Piece::Line(line))) => match parse(&line) {
                     Ok(Message::ControlResponse(answer)) if answer.request_id == INITIALIZE => {
                         if answer.succeeded() {
-                            let version = answer.claude_code_version().unwrap_or(&self.settings.claude_version);
+                            let version = answer
+                                .claude_code_version()
+                                .unwrap_or(&self.settings.claude_version);
                             return Ok(version.to_owned());
                         }
                         let why = answer.error.unwrap_or_default();
-                        return Err(End::broke_down(format!("the claude CLI refused to start a session: {why}")));
+                        return Err(End::broke_down(format!(
+                            "the claude CLI refused to start a session: {why}"
+                        )));
                     }
                     Ok(Message::Result(result)) if result.is_error => {
                         let why = result.startup_failure_reason.clone().unwrap_or_default();
-                        let text = self.conversation.clean(result.result.as_deref().unwrap_or_default());
-                        return Err(End::broke_down(format!("the claude CLI could not start: {why} {text}")));
+                        let text = self
+                            .conversation
+                            .clean(result.result.as_deref().unwrap_or_default());
+                        return Err(End::broke_down(format!(
+                            "the claude CLI could not start: {why} {text}"
+                        )));
                     }
                     Ok(_) => {}
-                    Err(_) => started.remember_words(&self.conversation.clean(&String::from_utf8_lossy(&line))),
+                    Err(_) => started
+                        .remember_words(&self.conversation.clean(&String::from_utf8_lossy(&line))),
                 },
             }
         }
@@ -309,18 +339,30 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 
     async fn died_at_start(&mut self, started: &mut Started) -> Stop {
         let status = started.cli.ended_within(self.settings.kill_grace).await;
-        while let Ok(Some(heard)) =
-            tokio::time::timeout(std::time::Duration::from_millis(200), started.cli.heard.recv()).await
+        while let Ok(Some(heard)) = tokio::time::timeout(
+            std::time::Duration::from_millis(200),
+            started.cli.heard.recv(),
+        )
+        .await
         {
             if let Heard::Warning(line) = heard {
                 started.remember_words(&self.conversation.clean(&line));
             }
         }
-        if let Some(line) = started.last_words.iter().find_map(|line| line.strip_prefix(STAGE_FAILED)) {
+        if let Some(line) = started
+            .last_words
+            .iter()
+            .find_map(|line| line.strip_prefix(STAGE_FAILED))
+        {
             return End::broke_down(format!("the session's sandbox could not be made: {line}"));
         }
-        let code = status.and_then(|status| status.code()).map_or("a signal".to_owned(), |code| format!("exit code {code}"));
-        End::broke_down(format!("the claude CLI ended before it was ready ({code}){}", started.said()))
+        let code = status
+            .and_then(|status| status.code())
+            .map_or("a signal".to_owned(), |code| format!("exit code {code}"));
+        End::broke_down(format!(
+            "the claude CLI ended before it was ready ({code}){}",
+            started.said()
+        ))
     }
 }
 
@@ -330,7 +372,8 @@ const LAST_WORDS: usize = 10;
 impl Started {
     pub(crate) fn remember_words(&mut self, line: &str) {
         if !line.trim().is_empty() {
-            self.last_words.push(super::conversation::shorten(line.trim(), 500));
+            self.last_words
+                .push(super::conversation::shorten(line.trim(), 500));
             let excess = self.last_words.len().saturating_sub(LAST_WORDS);
             self.last_words.drain(..excess);
         }
@@ -338,7 +381,11 @@ impl Started {
 
     /// The CLI's last words, for a reason.
     pub(crate) fn said(&self) -> String {
-        if self.last_words.is_empty() { String::new() } else { format!("; it said: {}", self.last_words.join(" | ")) }
+        if self.last_words.is_empty() {
+            String::new()
+        } else {
+            format!("; it said: {}", self.last_words.join(" | "))
+        }
     }
 
     pub(crate) fn stay_idle(&mut self) {

@@ -35,12 +35,16 @@ pub fn unpack(archive: impl Read, root: &Path) -> Result<Unpacked, WorkspaceErro
     for (index, entry) in (0_u64..).zip(entries) {
         let mut entry = entry.map_err(broken)?;
         if index >= ENTRIES {
-            return Err(WorkspaceError::Refused("the archive has more than 2,000,000 entries".to_owned()));
+            return Err(WorkspaceError::Refused(
+                "the archive has more than 2,000,000 entries".to_owned(),
+            ));
         }
         let path = entry.path().map_err(broken)?.into_owned();
         let shown = path.display().to_string();
         let Some(components) = components(&path) else {
-            return Err(WorkspaceError::Refused(format!("the archive contains the path {shown:?}, which is not inside it")));
+            return Err(WorkspaceError::Refused(format!(
+                "the archive contains the path {shown:?}, which is not inside it"
+            )));
         };
         let components: Vec<&str> = components.iter().map(String::as_str).collect();
         if components.is_empty() {
@@ -55,14 +59,20 @@ pub fn unpack(archive: impl Read, root: &Path) -> Result<Unpacked, WorkspaceErro
                 let bytes = std::io::copy(&mut (&mut entry).take(room + 1), &mut file)
                     .map_err(|error| copy_failed(&shown, error))?;
                 if bytes > room {
-                    return Err(WorkspaceError::Refused("the archive unpacks to more than 16 GiB".to_owned()));
+                    return Err(WorkspaceError::Refused(
+                        "the archive unpacks to more than 16 GiB".to_owned(),
+                    ));
                 }
                 unpacked.amount.files += 1;
                 unpacked.amount.bytes += bytes;
             }
             tar::EntryType::Symlink => match entry.link_name().map_err(broken)? {
                 Some(target) => tree.create_link(&components, &target)?,
-                None => return Err(WorkspaceError::Refused(format!("the archive's link {shown:?} has no target"))),
+                None => {
+                    return Err(WorkspaceError::Refused(format!(
+                        "the archive's link {shown:?} has no target"
+                    )));
+                }
             },
             tar::EntryType::Link => {
                 unpacked.amount.bytes += hard_link(&tree, &entry, &components, &shown)?;
@@ -81,7 +91,11 @@ fn hard_link<R: Read>(
     components: &[&str],
     shown: &str,
 ) -> Result<u64, WorkspaceError> {
-    let outside = || WorkspaceError::Refused(format!("the archive's link {shown:?} names no file inside it"));
+    let outside = || {
+        WorkspaceError::Refused(format!(
+            "the archive's link {shown:?} names no file inside it"
+        ))
+    };
     let target = entry.link_name().map_err(broken)?.ok_or_else(outside)?;
     let target = self::components(&target).ok_or_else(outside)?;
     let target: Vec<&str> = target.iter().map(String::as_str).collect();
@@ -90,7 +104,8 @@ fn hard_link<R: Read>(
     }
     let (mut from, _) = tree.file(&target)?;
     let mut to = tree.create_file(components, 0o644)?;
-    std::io::copy(&mut from, &mut to).map_err(|error| WorkspaceError::system(format!("unpack {shown}"), error))
+    std::io::copy(&mut from, &mut to)
+        .map_err(|error| WorkspaceError::system(format!("unpack {shown}"), error))
 }
 
 /// The components of a path that stays inside; `None` for one that does not or is not UTF-8.
@@ -107,7 +122,9 @@ fn components(path: &Path) -> Option<Vec<String>> {
 }
 
 fn broken(error: std::io::Error) -> WorkspaceError {
-    WorkspaceError::Refused(format!("the upload is not a tar.gz archive, or it is damaged: {error}"))
+    WorkspaceError::Refused(format!(
+        "the upload is not a tar.gz archive, or it is damaged: {error}"
+    ))
 }
 
 /// Reading the archive and writing the file fail in one place; a full disk is the writer's.
@@ -132,7 +149,13 @@ mod tests {
         gzip.finish().unwrap()
     }
 
-    fn entry(builder: &mut tar::Builder<Vec<u8>>, kind: tar::EntryType, path: &str, link: &str, data: &[u8]) {
+    fn entry(
+        builder: &mut tar::Builder<Vec<u8>>,
+        kind: tar::EntryType,
+        path: &str,
+        link: &str,
+        data: &[u8],
+    ) {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(0o644);
@@ -158,7 +181,13 @@ mod tests {
         assert_eq!(unpacked.amount, Amount { files: 2, bytes: 6 });
         assert_eq!(unpacked.skipped, ["device"]);
         assert_eq!(std::fs::read(root.path().join("hard")).unwrap(), b"one");
-        assert!(root.path().join("link").symlink_metadata().unwrap().is_symlink());
+        assert!(
+            root.path()
+                .join("link")
+                .symlink_metadata()
+                .unwrap()
+                .is_symlink()
+        );
         assert!(root.path().join("device").symlink_metadata().is_err());
     }
 
@@ -167,7 +196,15 @@ mod tests {
         type Fill = fn(&mut tar::Builder<Vec<u8>>);
         let cases: [Fill; 6] = [
             |builder| entry(builder, tar::EntryType::Regular, "../out", "", b"x"),
-            |builder| entry(builder, tar::EntryType::Regular, "/tmp/shannon-out", "", b"x"),
+            |builder| {
+                entry(
+                    builder,
+                    tar::EntryType::Regular,
+                    "/tmp/shannon-out",
+                    "",
+                    b"x",
+                )
+            },
             |builder| entry(builder, tar::EntryType::Regular, "a/../../out", "", b"x"),
             |builder| {
                 entry(builder, tar::EntryType::Symlink, "up", "..", b"");
@@ -184,7 +221,10 @@ mod tests {
             let root = parent.path().join("workspace");
             std::fs::create_dir(&root).unwrap();
             let error = unpack(&archive(fill)[..], &root).unwrap_err();
-            assert!(matches!(error, WorkspaceError::Refused(_)), "{index}: {error}");
+            assert!(
+                matches!(error, WorkspaceError::Refused(_)),
+                "{index}: {error}"
+            );
             assert!(!parent.path().join("out").exists(), "{index}");
         }
     }
@@ -195,7 +235,10 @@ mod tests {
         let whole = archive(|builder| entry(builder, tar::EntryType::Regular, "a", "", &[7; 5000]));
         for bytes in [&b"garbage"[..], b"", &whole[..whole.len() / 2]] {
             let error = unpack(bytes, root.path()).unwrap_err().to_string();
-            assert!(error.contains("not a tar.gz archive, or it is damaged"), "{error}");
+            assert!(
+                error.contains("not a tar.gz archive, or it is damaged"),
+                "{error}"
+            );
         }
     }
 }

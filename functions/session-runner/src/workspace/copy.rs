@@ -11,7 +11,7 @@ use nix::dir::Dir;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 
-use super::tree::{Tree, WalkError};
+use super::tree::Tree;
 use super::{Amount, WorkspaceError};
 
 /// Directories that are never copied.
@@ -40,25 +40,51 @@ pub fn copy(path: &str, roots: &[PathBuf], to: &Path) -> Result<Copied, Workspac
 }
 
 fn source(path: &Path, roots: &[PathBuf]) -> Result<std::os::fd::OwnedFd, WorkspaceError> {
-    let outside = || WorkspaceError::Refused(format!("{} is not under a directory of SHANNON_WORKSPACE_ROOTS", path.display()));
+    let outside = || {
+        WorkspaceError::Refused(format!(
+            "{} is not under a directory of SHANNON_WORKSPACE_ROOTS",
+            path.display()
+        ))
+    };
     for root in roots {
-        let Ok(below) = path.strip_prefix(root) else { continue };
+        let Ok(below) = path.strip_prefix(root) else {
+            continue;
+        };
         let components: Option<Vec<&str>> = below.iter().map(|part| part.to_str()).collect();
-        let components = components.ok_or_else(|| WorkspaceError::Refused("the path is not UTF-8".to_owned()))?;
+        let components = components
+            .ok_or_else(|| WorkspaceError::Refused("the path is not UTF-8".to_owned()))?;
         if components.contains(&"..") {
             return Err(outside());
         }
         // The root is the deployment's own word and may be reached through links.
-        let real = root.canonicalize().map_err(|error| WorkspaceError::system(format!("find {}", root.display()), error))?;
+        let real = root
+            .canonicalize()
+            .map_err(|error| WorkspaceError::system(format!("find {}", root.display()), error))?;
         return Ok(Tree::open(&real)?.directory(&components)?);
     }
     Err(outside())
 }
 
-fn directory(from: &impl AsFd, at: &mut Vec<String>, target: &Tree, copied: &mut Copied) -> Result<(), WorkspaceError> {
-    let shown = |at: &[String]| if at.is_empty() { "the directory".to_owned() } else { at.join("/") };
-    let failed = |at: &[String], error: nix::errno::Errno| WorkspaceError::system(format!("copy {}", shown(at)), error.into());
-    let own = from.as_fd().try_clone_to_owned().map_err(|error| WorkspaceError::system("copy", error))?;
+fn directory(
+    from: &impl AsFd,
+    at: &mut Vec<String>,
+    target: &Tree,
+    copied: &mut Copied,
+) -> Result<(), WorkspaceError> {
+    let shown = |at: &[String]| {
+        if at.is_empty() {
+            "the directory".to_owned()
+        } else {
+            at.join("/")
+        }
+    };
+    let failed = |at: &[String], error: nix::errno::Errno| {
+        WorkspaceError::system(format!("copy {}", shown(at)), error.into())
+    };
+    let own = from
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| WorkspaceError::system("copy", error))?;
     let mut listing = Dir::from_fd(own).map_err(|error| failed(at, error))?;
     let mut names = Vec::new();
     for entry in listing.iter() {
@@ -66,12 +92,16 @@ fn directory(from: &impl AsFd, at: &mut Vec<String>, target: &Tree, copied: &mut
         match entry.file_name().to_str() {
             Ok("." | "..") => {}
             Ok(name) => names.push(name.to_owned()),
-            Err(_) => copied.skipped.push(format!("{} (a name that is not UTF-8)", shown(at))),
+            Err(_) => copied
+                .skipped
+                .push(format!("{} (a name that is not UTF-8)", shown(at))),
         }
     }
     names.sort();
     if !at.is_empty() && names.iter().any(|name| name == CACHE_TAG) {
-        copied.skipped.push(format!("{} (a build cache)", shown(at)));
+        copied
+            .skipped
+            .push(format!("{} (a build cache)", shown(at)));
         return Ok(());
     }
     let parents: Vec<&str> = at.iter().map(String::as_str).collect();
@@ -84,13 +114,22 @@ fn directory(from: &impl AsFd, at: &mut Vec<String>, target: &Tree, copied: &mut
     Ok(())
 }
 
-fn entry(from: &impl AsFd, name: &str, at: &mut Vec<String>, target: &Tree, copied: &mut Copied) -> Result<(), WorkspaceError> {
+fn entry(
+    from: &impl AsFd,
+    name: &str,
+    at: &mut Vec<String>,
+    target: &Tree,
+    copied: &mut Copied,
+) -> Result<(), WorkspaceError> {
     let shown = at.join("/");
-    let failed = |error: nix::errno::Errno| WorkspaceError::system(format!("copy {shown}"), error.into());
+    let failed =
+        |error: nix::errno::Errno| WorkspaceError::system(format!("copy {shown}"), error.into());
     let stat = fstatat(from, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).map_err(failed)?;
     let place: Vec<&str> = shown.split('/').collect();
     match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
-        SFlag::S_IFDIR if name == STATE => copied.skipped.push(format!("{shown} (the state of a local stack)")),
+        SFlag::S_IFDIR if name == STATE => copied
+            .skipped
+            .push(format!("{shown} (the state of a local stack)")),
         SFlag::S_IFDIR => {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let next = openat(from, name, flags, Mode::empty()).map_err(failed)?;
@@ -105,22 +144,27 @@ fn entry(from: &impl AsFd, name: &str, at: &mut Vec<String>, target: &Tree, copi
             let opened = openat(from, name, flags, Mode::empty()).map_err(failed)?;
             let opened_stat = fstat(&opened).map_err(failed)?;
             if SFlag::from_bits_truncate(opened_stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-                copied.skipped.push(format!("{shown} (it changed while it was copied)"));
+                copied
+                    .skipped
+                    .push(format!("{shown} (it changed while it was copied)"));
                 return Ok(());
             }
-            let mut to = create(target, &place, u32::from(opened_stat.st_mode) & 0o777)?;
+            let mode = if opened_stat.st_mode & 0o111 == 0 {
+                0o644
+            } else {
+                0o755
+            };
+            let mut to = target.create_file(&place, mode)?;
             let bytes = std::io::copy(&mut File::from(opened), &mut to)
                 .map_err(|error| WorkspaceError::system(format!("copy {shown}"), error))?;
             copied.amount.files += 1;
             copied.amount.bytes += bytes;
         }
-        _ => copied.skipped.push(format!("{shown} (no file, directory or link)")),
+        _ => copied
+            .skipped
+            .push(format!("{shown} (no file, directory or link)")),
     }
     Ok(())
-}
-
-fn create(target: &Tree, place: &[&str], mode: u32) -> Result<File, WalkError> {
-    target.create_file(place, mode | 0o600)
 }
 
 #[cfg(test)]
@@ -147,9 +191,16 @@ mod tests {
         assert_eq!(copied.amount, Amount { files: 1, bytes: 5 });
         assert_eq!(
             copied.skipped,
-            [".shannon (the state of a local stack)", "pipe (no file, directory or link)", "target (a build cache)"]
+            [
+                ".shannon (the state of a local stack)",
+                "pipe (no file, directory or link)",
+                "target (a build cache)"
+            ]
         );
-        assert_eq!(std::fs::read_link(to.path().join("out")).unwrap(), Path::new("../secret"));
+        assert_eq!(
+            std::fs::read_link(to.path().join("out")).unwrap(),
+            Path::new("../secret")
+        );
     }
 
     #[test]
@@ -160,10 +211,19 @@ mod tests {
         std::fs::create_dir_all(&root).unwrap();
         symlink(machine.path().join("private"), root.join("way-out")).unwrap();
         let to = tempfile::tempdir().unwrap();
-        for path in ["private", "code/way-out", "code/../private", "code/absent", "codex"] {
+        for path in [
+            "private",
+            "code/way-out",
+            "code/../private",
+            "code/absent",
+            "codex",
+        ] {
             let path = machine.path().join(path).display().to_string();
             let refused = copy(&path, std::slice::from_ref(&root), to.path());
-            assert!(matches!(refused, Err(WorkspaceError::Refused(_))), "{path}: {refused:?}");
+            assert!(
+                matches!(refused, Err(WorkspaceError::Refused(_))),
+                "{path}: {refused:?}"
+            );
         }
     }
 }

@@ -56,15 +56,27 @@ pub async fn clone(
     let environment = vec![
         own("PATH", SEARCH_PATH),
         own("HOME", &directories.home.inside.display().to_string()),
-        own("TMPDIR", &directories.temporary.inside.display().to_string()),
+        own(
+            "TMPDIR",
+            &directories.temporary.inside.display().to_string(),
+        ),
         own("LANG", "C.UTF-8"),
         own("GIT_TERMINAL_PROMPT", "0"),
         own("GIT_CONFIG_NOSYSTEM", "1"),
         own("GIT_ASKPASS", "/bin/false"),
-        own("GIT_SSH_COMMAND", "ssh -oBatchMode=yes -oStrictHostKeyChecking=accept-new"),
+        own(
+            "GIT_SSH_COMMAND",
+            "ssh -oBatchMode=yes -oStrictHostKeyChecking=accept-new",
+        ),
     ];
-    let mut command = ["/bin/sh", "-c", SCRIPT, "sh", url.as_str()].map(str::to_owned).to_vec();
-    command.push(reference.map(|reference| reference.as_str().to_owned()).unwrap_or_default());
+    let mut command = ["/bin/sh", "-c", SCRIPT, "sh", url.as_str()]
+        .map(str::to_owned)
+        .to_vec();
+    command.push(
+        reference
+            .map(|reference| reference.as_str().to_owned())
+            .unwrap_or_default(),
+    );
     command.push(directories.workspace.inside.display().to_string());
     let start = &directories.temporary.inside;
     let mut session = sandbox
@@ -89,13 +101,22 @@ pub async fn clone(
     killed.map_err(|error| WorkspaceError::system("end the clone", error))?;
     let status = status.map_err(|error| WorkspaceError::system("wait for git", error))?;
     match status.code() {
-        Some(0) => Ok(out.lines().last().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned)),
+        Some(0) => Ok(out
+            .lines()
+            .last()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)),
         Some(NO_REFERENCE) => Err(WorkspaceError::Refused(format!(
             "the repository has no branch, tag or commit {:?}",
             reference.map(GitReference::as_str).unwrap_or_default()
         ))),
-        Some(127) => Err(WorkspaceError::Refused("git is not installed where sessions run".to_owned())),
-        _ if errors.contains("No space left on device") => Err(WorkspaceError::DiskFull("the repository".to_owned())),
+        Some(127) => Err(WorkspaceError::Refused(
+            "git is not installed where sessions run".to_owned(),
+        )),
+        _ if errors.contains("No space left on device") => {
+            Err(WorkspaceError::DiskFull("the repository".to_owned()))
+        }
         code => Err(WorkspaceError::Refused(format!(
             "git could not clone the repository (exit code {}): {}",
             code.unwrap_or(-1),
@@ -112,7 +133,9 @@ const TAIL_BYTES: usize = 2000;
 
 async fn text_of(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
     let mut kept = Vec::new();
-    let Some(mut stream) = stream else { return String::new() };
+    let Some(mut stream) = stream else {
+        return String::new();
+    };
     let mut chunk = vec![0; 8192];
     // Read to the end, or git would block; a read error is an end.
     while let Ok(count @ 1..) = stream.read(&mut chunk).await {
@@ -124,6 +147,10 @@ async fn text_of(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
 }
 
 fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     lines[lines.len().saturating_sub(5)..].join(" | ")
 }

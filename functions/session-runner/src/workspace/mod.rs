@@ -23,7 +23,9 @@ pub enum WorkspaceError {
     #[error("{0}")]
     Refused(String),
     /// The runner's disk is full.
-    #[error("the session's disk is full: {0} did not fit. Use a smaller workspace or a larger SHANNON_RUNNER_DISK_GIB")]
+    #[error(
+        "the session's disk is full: {0} did not fit. Use a smaller workspace or a larger SHANNON_RUNNER_DISK_GIB"
+    )]
     DiskFull(String),
     /// Something of the machine failed; trying again may help.
     #[error("cannot {attempted}: {source}")]
@@ -41,7 +43,9 @@ impl WorkspaceError {
     pub(crate) fn system(attempted: impl Into<String>, source: std::io::Error) -> Self {
         let attempted = attempted.into();
         match source.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => WorkspaceError::DiskFull(attempted),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                WorkspaceError::DiskFull(attempted)
+            }
             _ => WorkspaceError::System { attempted, source },
         }
     }
@@ -50,9 +54,10 @@ impl WorkspaceError {
 impl From<tree::WalkError> for WorkspaceError {
     fn from(error: tree::WalkError) -> Self {
         match error {
-            tree::WalkError::System { path, error: nix::errno::Errno::ENOSPC | nix::errno::Errno::EDQUOT } => {
-                WorkspaceError::DiskFull(path)
-            }
+            tree::WalkError::System {
+                path,
+                error: nix::errno::Errno::ENOSPC | nix::errno::Errno::EDQUOT,
+            } => WorkspaceError::DiskFull(path),
             other => WorkspaceError::Refused(other.to_string()),
         }
     }

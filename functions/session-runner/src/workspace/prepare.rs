@@ -4,9 +4,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use domain::UploadId;
 use domain::session::Attachment;
 use domain::workspace::{Workspace, WorkspaceSource};
-use domain::UploadId;
 
 use super::tree::{Kind, Tree};
 use super::{Amount, WorkspaceError, archive, copy, git};
@@ -54,7 +54,8 @@ pub async fn prepare(
     match &workspace.source {
         WorkspaceSource::Empty => {}
         WorkspaceSource::Git { url, reference } => {
-            prepared.commit = git::clone(sandbox, url, reference.as_ref(), limits.clone_timeout).await?;
+            prepared.commit =
+                git::clone(sandbox, url, reference.as_ref(), limits.clone_timeout).await?;
             let counted = root.clone();
             prepared.amount = blocking(move || Ok(count(&counted))).await?;
         }
@@ -66,9 +67,11 @@ pub async fn prepare(
         WorkspaceSource::Upload(upload) => {
             let file = fetch(sandbox, upload, limits, objects).await?;
             let unpacked = blocking(move || {
-                let opened = File::open(&file).map_err(|error| WorkspaceError::system("open the upload", error))?;
+                let opened = File::open(&file)
+                    .map_err(|error| WorkspaceError::system("open the upload", error))?;
                 let unpacked = archive::unpack(opened, &root)?;
-                std::fs::remove_file(&file).map_err(|error| WorkspaceError::system("remove the upload", error))?;
+                std::fs::remove_file(&file)
+                    .map_err(|error| WorkspaceError::system("remove the upload", error))?;
                 Ok(unpacked)
             })
             .await?;
@@ -79,7 +82,9 @@ pub async fn prepare(
         let sandbox = sandbox.clone();
         blocking(move || {
             let root = sandbox.directories().workspace.outside.clone();
-            sandbox.give_tree_to_session(&root).map_err(|error| WorkspaceError::Refused(error.to_string()))
+            sandbox
+                .give_tree_to_session(&root)
+                .map_err(|error| WorkspaceError::Refused(error.to_string()))
         })
         .await?;
     }
@@ -98,12 +103,16 @@ pub fn working_directory(sandbox: &Sandbox, workspace: &Workspace) -> PathBuf {
 }
 
 fn check_subdirectory(sandbox: &Sandbox, workspace: &Workspace) -> Result<(), WorkspaceError> {
-    let Some(below) = &workspace.subdirectory else { return Ok(()) };
+    let Some(below) = &workspace.subdirectory else {
+        return Ok(());
+    };
     let tree = Tree::open(&sandbox.directories().workspace.outside)?;
     let components: Vec<&str> = below.components().collect();
     match tree.directory(&components) {
         Ok(_) => Ok(()),
-        Err(error) => Err(WorkspaceError::Refused(format!("the subdirectory cannot be used: {error}"))),
+        Err(error) => Err(WorkspaceError::Refused(format!(
+            "the subdirectory cannot be used: {error}"
+        ))),
     }
 }
 
@@ -121,9 +130,14 @@ pub async fn attach(
     let mut names = Vec::new();
     for attachment in attachments {
         let name = attachment.name.clone();
-        let plain = !name.is_empty() && name != "." && name != ".." && !name.chars().any(|c| c == '/' || c.is_control());
+        let plain = !name.is_empty()
+            && name != "."
+            && name != ".."
+            && !name.chars().any(|c| c == '/' || c.is_control());
         if !plain || name.len() > domain::limits::FILE_NAME_BYTES {
-            return Err(WorkspaceError::Refused(format!("{name:?} is not a file name")));
+            return Err(WorkspaceError::Refused(format!(
+                "{name:?} is not a file name"
+            )));
         }
         let fetched = fetch(sandbox, &attachment.upload, limits, objects).await?;
         let sandbox = sandbox.clone();
@@ -138,17 +152,24 @@ fn place(sandbox: &Sandbox, fetched: &Path, name: &str) -> Result<(), WorkspaceE
     let root = &sandbox.directories().workspace.outside;
     let tree = Tree::open(root)?;
     if tree.kind(&[ATTACHMENTS]) == Ok(Kind::Link) {
-        return Err(WorkspaceError::Refused(format!("{ATTACHMENTS} is a symbolic link in this workspace")));
+        return Err(WorkspaceError::Refused(format!(
+            "{ATTACHMENTS} is a symbolic link in this workspace"
+        )));
     }
     let mut to = tree.create_file(&[ATTACHMENTS, name], 0o644)?;
-    let mut from = File::open(fetched).map_err(|error| WorkspaceError::system("open the attachment", error))?;
-    std::io::copy(&mut from, &mut to).map_err(|error| WorkspaceError::system(format!("write {name}"), error))?;
-    std::fs::remove_file(fetched).map_err(|error| WorkspaceError::system("remove the download", error))?;
+    let mut from = File::open(fetched)
+        .map_err(|error| WorkspaceError::system("open the attachment", error))?;
+    std::io::copy(&mut from, &mut to)
+        .map_err(|error| WorkspaceError::system(format!("write {name}"), error))?;
+    std::fs::remove_file(fetched)
+        .map_err(|error| WorkspaceError::system("remove the download", error))?;
     // By descriptor and never by path: the session may have swapped the directory meanwhile.
     sandbox
         .give_open_file_to_session(&to)
         .and_then(|()| {
-            let directory = tree.directory(&[ATTACHMENTS]).map_err(std::io::Error::other)?;
+            let directory = tree
+                .directory(&[ATTACHMENTS])
+                .map_err(std::io::Error::other)?;
             sandbox.give_open_file_to_session(&directory)
         })
         .map_err(|error| WorkspaceError::system("give the attachment to the session", error))
@@ -170,7 +191,10 @@ async fn fetch(
             "the upload {upload} has more than {} bytes (SHANNON_MAX_UPLOAD_BYTES)",
             limits.upload_bytes
         ))),
-        Err(DownloadError::Disk(error)) => Err(WorkspaceError::system(format!("store the upload {upload}"), error)),
+        Err(DownloadError::Disk(error)) => Err(WorkspaceError::system(
+            format!("store the upload {upload}"),
+            error,
+        )),
         Err(DownloadError::Unavailable(problem)) => Err(WorkspaceError::System {
             attempted: format!("fetch the upload {upload}"),
             source: std::io::Error::other(problem),
@@ -201,6 +225,9 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, WorkspaceError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(error) => Err(WorkspaceError::system("prepare the workspace", std::io::Error::other(error))),
+        Err(error) => Err(WorkspaceError::system(
+            "prepare the workspace",
+            std::io::Error::other(error),
+        )),
     }
 }

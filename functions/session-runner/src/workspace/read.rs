@@ -13,7 +13,12 @@ use super::tree::Tree;
 ///
 /// # Errors
 /// Words for the client: a link, a directory, nothing there.
-pub fn read_file(workspace: &Path, path: &RelativePath, offset: u64, length: u64) -> Result<FileContent, String> {
+pub fn read_file(
+    workspace: &Path,
+    path: &RelativePath,
+    offset: u64,
+    length: u64,
+) -> Result<FileContent, String> {
     let tree = Tree::open(workspace).map_err(|error| error.to_string())?;
     let components: Vec<&str> = path.components().collect();
     let (mut file, stat) = tree.file(&components).map_err(|error| error.to_string())?;
@@ -22,7 +27,10 @@ pub fn read_file(workspace: &Path, path: &RelativePath, offset: u64, length: u64
     let most = length.min(limits::READ_FILE_BYTES as u64);
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(FileContent { bytes, file_bytes: u64::try_from(stat.st_size).unwrap_or_default() })
+    Ok(FileContent {
+        bytes,
+        file_bytes: u64::try_from(stat.st_size).unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]
@@ -35,9 +43,20 @@ mod tests {
         std::fs::write(workspace.path().join("a"), b"0123\xff56789").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", workspace.path().join("out")).unwrap();
         let read = |path: &str, offset, length| {
-            read_file(workspace.path(), &RelativePath::parse(path).unwrap(), offset, length)
+            read_file(
+                workspace.path(),
+                &RelativePath::parse(path).unwrap(),
+                offset,
+                length,
+            )
         };
-        assert_eq!(read("a", 2, 4).unwrap(), FileContent { bytes: b"23\xff5".to_vec(), file_bytes: 10 });
+        assert_eq!(
+            read("a", 2, 4).unwrap(),
+            FileContent {
+                bytes: b"23\xff5".to_vec(),
+                file_bytes: 10
+            }
+        );
         assert_eq!(read("a", 20, 4).unwrap().bytes, b"");
         assert!(read("out", 0, 1).unwrap_err().contains("symbolic link"));
         assert!(read("b", 0, 1).unwrap_err().contains("does not exist"));

@@ -81,7 +81,9 @@ pub enum WalkError {
     },
 }
 
-const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+const DIRECTORY: OFlag = OFlag::O_DIRECTORY
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
 
 impl Tree {
     /// Opens the root, which the caller vouches for.
@@ -91,7 +93,10 @@ impl Tree {
     pub fn open(root: &Path) -> Result<Self, WalkError> {
         match open(root, DIRECTORY | OFlag::O_RDONLY, Mode::empty()) {
             Ok(root) => Ok(Tree { root }),
-            Err(error) => Err(WalkError::System { path: root.display().to_string(), error }),
+            Err(error) => Err(WalkError::System {
+                path: root.display().to_string(),
+                error,
+            }),
         }
     }
 
@@ -100,7 +105,9 @@ impl Tree {
     /// # Errors
     /// [`WalkError`], also for a link on the way.
     pub fn kind(&self, components: &[&str]) -> Result<Kind, WalkError> {
-        let Some((name, parents)) = components.split_last() else { return Ok(Kind::Directory) };
+        let Some((name, parents)) = components.split_last() else {
+            return Ok(Kind::Directory);
+        };
         let parent = self.directory(parents)?;
         match fstatat(&parent, *name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Kind::of(&stat)),
@@ -154,7 +161,8 @@ impl Tree {
         let parent = self.directory(parents)?;
         // Without waiting: opening a pipe would block until somebody writes.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = openat(&parent, *name, flags, Mode::empty()).map_err(|error| refused(components, error))?;
+        let file = openat(&parent, *name, flags, Mode::empty())
+            .map_err(|error| refused(components, error))?;
         let stat = fstat(&file).map_err(|error| refused(components, error))?;
         match Kind::of(&stat) {
             Kind::File => Ok((File::from(file), stat)),
@@ -169,7 +177,11 @@ impl Tree {
     pub fn make_directory(&self, components: &[&str]) -> Result<OwnedFd, WalkError> {
         for end in 1..=components.len() {
             let parent = self.directory(&components[..end - 1])?;
-            match mkdirat(&parent, components[end - 1], Mode::from_bits_truncate(0o755)) {
+            match mkdirat(
+                &parent,
+                components[end - 1],
+                Mode::from_bits_truncate(0o755),
+            ) {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(error) => return Err(refused(&components[..end], error)),
             }
@@ -184,9 +196,11 @@ impl Tree {
     /// [`WalkError`].
     pub fn create_file(&self, components: &[&str], mode: u32) -> Result<File, WalkError> {
         let (parent, name) = self.replace(components)?;
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate((mode & 0o777) as nix::libc::mode_t);
-        let file = openat(&parent, name, flags, mode).map_err(|error| refused(components, error))?;
+        let file =
+            openat(&parent, name, flags, mode).map_err(|error| refused(components, error))?;
         Ok(File::from(file))
     }
 
@@ -225,8 +239,16 @@ fn not_directory(parent: &OwnedFd, so_far: &[&str], name: &str, error: Errno) ->
 }
 
 fn wrong(components: &[&str], found: Kind, wanted: &'static str) -> WalkError {
-    let path = if components.is_empty() { ".".to_owned() } else { components.join("/") };
-    WalkError::Kind { path, found: found.words(), wanted }
+    let path = if components.is_empty() {
+        ".".to_owned()
+    } else {
+        components.join("/")
+    };
+    WalkError::Kind {
+        path,
+        found: found.words(),
+        wanted,
+    }
 }
 
 fn refused(components: &[&str], error: Errno) -> WalkError {
@@ -234,7 +256,11 @@ fn refused(components: &[&str], error: Errno) -> WalkError {
     match error {
         Errno::ENOENT => WalkError::Missing(path),
         Errno::ELOOP => WalkError::Link(path),
-        Errno::ENXIO => WalkError::Kind { path, found: Kind::Special.words(), wanted: "a file" },
+        Errno::ENXIO => WalkError::Kind {
+            path,
+            found: Kind::Special.words(),
+            wanted: "a file",
+        },
         error => WalkError::System { path, error },
     }
 }
@@ -262,16 +288,35 @@ mod tests {
     fn only_real_files_are_opened() {
         let (_keep, tree) = tree();
         let mut text = String::new();
-        tree.file(&["a", "b", "file"]).unwrap().0.read_to_string(&mut text).unwrap();
+        tree.file(&["a", "b", "file"])
+            .unwrap()
+            .0
+            .read_to_string(&mut text)
+            .unwrap();
         assert_eq!(text, "inside");
         let refused = |components: &[&str]| tree.file(components).unwrap_err().to_string();
-        assert_eq!(refused(&["out"]), "out is a symbolic link, and links are not followed");
-        assert_eq!(refused(&["a", "etc", "passwd"]), "a/etc is a symbolic link, and links are not followed");
-        assert_eq!(refused(&["a", "same", "file"]), "a/same is a symbolic link, and links are not followed");
+        assert_eq!(
+            refused(&["out"]),
+            "out is a symbolic link, and links are not followed"
+        );
+        assert_eq!(
+            refused(&["a", "etc", "passwd"]),
+            "a/etc is a symbolic link, and links are not followed"
+        );
+        assert_eq!(
+            refused(&["a", "same", "file"]),
+            "a/same is a symbolic link, and links are not followed"
+        );
         assert_eq!(refused(&["a"]), "a is a directory, not a file");
         assert_eq!(refused(&[]), ". is a directory, not a file");
-        assert_eq!(refused(&["pipe"]), "pipe is a device, socket or pipe, not a file");
-        assert_eq!(refused(&["a", "b", "file", "x"]), "a/b/file is a file, not a directory");
+        assert_eq!(
+            refused(&["pipe"]),
+            "pipe is a device, socket or pipe, not a file"
+        );
+        assert_eq!(
+            refused(&["a", "b", "file", "x"]),
+            "a/b/file is a file, not a directory"
+        );
         assert_eq!(refused(&["a", "c"]), "a/c does not exist");
     }
 
@@ -295,12 +340,24 @@ mod tests {
         let target = keep.path().join("target");
         std::fs::write(&target, "kept").unwrap();
         symlink(&target, keep.path().join("victim")).unwrap();
-        tree.create_file(&["victim"], 0o644).unwrap().write_all(b"new").unwrap();
+        tree.create_file(&["victim"], 0o644)
+            .unwrap()
+            .write_all(b"new")
+            .unwrap();
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "kept");
-        assert_eq!(std::fs::read_to_string(keep.path().join("victim")).unwrap(), "new");
-        assert!(tree.create_file(&["a", "etc", "shannon-probe"], 0o644).is_err());
+        assert_eq!(
+            std::fs::read_to_string(keep.path().join("victim")).unwrap(),
+            "new"
+        );
+        assert!(
+            tree.create_file(&["a", "etc", "shannon-probe"], 0o644)
+                .is_err()
+        );
         assert!(tree.create_file(&["a"], 0o644).is_err());
         tree.create_link(&["x", "y"], Path::new("../..")).unwrap();
-        assert!(matches!(tree.create_file(&["x", "y", "z"], 0o644), Err(WalkError::Link(_))));
+        assert!(matches!(
+            tree.create_file(&["x", "y", "z"], 0o644),
+            Err(WalkError::Link(_))
+        ));
     }
 }

@@ -1,0 +1,268 @@
+//! Whole sessions with the real CLI in the real sandbox, and a scripted model.
+
+#[expect(dead_code, reason = "each test program uses a part of it")]
+mod support;
+
+use domain::command::FileContent;
+use domain::event::ChangeKind;
+use domain::workspace::RelativePath;
+use domain::{CommandBody, CommandOutcome, CommandState, EventBody, PermissionMode, State};
+use serde_json::json;
+use session_runner::supervisor::Outcome;
+use support::{World, bodies, model, real_claude, results, script};
+
+async fn world(mode: PermissionMode, prompt: &str) -> World {
+    let mut spec = testkit::spec();
+    spec.permission_mode = mode;
+    World::new(model().await, real_claude().await, spec, prompt).await
+}
+
+#[tokio::test]
+async fn a_session_works_talks_and_ends() {
+    let steps = json!([
+        {"tool": "Write", "input": {"file_path": "/workspace/hello.txt", "content": "hello\n"}},
+        {"tool": "Bash", "input": {"command": "cat hello.txt; id -u; echo $ANTHROPIC_API_KEY", "description": "look"}},
+        {"text": "all done"},
+    ]);
+    let mut world = world(PermissionMode::Bypass, &script(steps)).await;
+    world.start();
+    let events = world.idle_after(1).await;
+    let kinds: Vec<&str> = events.iter().map(|event| event.body.kind()).collect();
+    for kind in [
+        "runner_started",
+        "workspace_ready",
+        "session_ready",
+        "message_taken",
+        "turn_started",
+        "tool_call",
+        "tool_result",
+        "text",
+        "turn_ended",
+        "files_changed",
+        "state_changed",
+    ] {
+        assert!(kinds.contains(&kind), "no {kind} in {kinds:?}");
+    }
+    let results = results(&events);
+    assert!(
+        results[1].1.starts_with("hello\n1000\n[redacted]"),
+        "{results:?}"
+    );
+    let changed = events.iter().find_map(|event| match &event.body {
+        EventBody::FilesChanged { files, patch } => Some((files.clone(), patch.clone())),
+        _ => None,
+    });
+    let (files, patch) = changed.expect("changed files");
+    assert_eq!(
+        (files[0].path.as_str(), files[0].change),
+        ("hello.txt", ChangeKind::Added)
+    );
+    assert!(patch.contains("+hello"), "{patch}");
+
+    // A second message starts a second turn; a file can be read meanwhile.
+    world
+        .send("m2", testkit::message("again @@[{\"text\": \"second\"}]"))
+        .await;
+    world
+        .send(
+            "r1",
+            CommandBody::ReadFile {
+                path: RelativePath::parse("hello.txt").expect("a path"),
+                offset: 1,
+                length: 3,
+            },
+        )
+        .await;
+    let events = world.idle_after(2).await;
+    assert!(
+        bodies(&events)
+            .iter()
+            .any(|body| matches!(body, EventBody::Text { text, .. } if text == "second"))
+    );
+    let read = world.command("r1").await;
+    assert_eq!(
+        read.outcome,
+        Some(CommandOutcome::File(FileContent {
+            bytes: b"ell".to_vec(),
+            file_bytes: 6
+        }))
+    );
+    assert_eq!(world.command("m2").await.state, CommandState::Done);
+
+    world
+        .send(
+            "c1",
+            CommandBody::Cancel {
+                reason: "enough".to_owned(),
+            },
+        )
+        .await;
+    assert_eq!(world.outcome().await, Outcome::Ended(State::Cancelled));
+    let events = world.events().await;
+    assert!(
+        matches!(&events.last().expect("events").body, EventBody::SessionEnded { reason, .. } if reason == "enough")
+    );
+    let transcripts: Vec<String> = world
+        .objects
+        .written
+        .lock()
+        .expect("no panic")
+        .keys()
+        .cloned()
+        .collect();
+    assert!(
+        transcripts
+            .iter()
+            .any(|name| name.starts_with("transcript/")),
+        "{transcripts:?}"
+    );
+    let numbers: Vec<u64> = events.iter().map(|event| event.sequence.0).collect();
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn review_reads_and_changes_nothing() {
+    let steps = json!([
+        {"tool": "Bash", "input": {"command": "ls -la", "description": "look"}},
+        {"tool": "Bash", "input": {"command": "touch made", "description": "make"}},
+        {"tool": "Write", "input": {"file_path": "/workspace/made", "content": "x"}},
+        {"tool": "Bash", "input": {"command": "cat /etc/passwd", "description": "peek"}},
+        {"tool": "Read", "input": {"file_path": "/etc/passwd"}},
+        {"text": "done"},
+    ]);
+    let mut world = world(PermissionMode::Review, &script(steps)).await;
+    world.start();
+    let events = world.idle_after(1).await;
+    let outcomes: Vec<bool> = results(&events)
+        .into_iter()
+        .map(|(failed, _)| failed)
+        .collect();
+    assert_eq!(
+        outcomes,
+        [false, true, true, true, true],
+        "{:#?}",
+        results(&events)
+    );
+    assert!(
+        results(&events)[1]
+            .1
+            .contains("approvals are not available")
+    );
+    let denied = bodies(&events)
+        .iter()
+        .filter(|body| matches!(body, EventBody::ToolDenied { .. }))
+        .count();
+    assert_eq!(denied, 4);
+    assert!(!world.base.path().join("workspace/made").exists());
+    world.stop();
+    assert_eq!(world.outcome().await, Outcome::Ended(State::Completed));
+}
+
+#[tokio::test]
+async fn accept_edits_writes_inside_and_nowhere_else() {
+    let steps = json!([
+        {"tool": "Write", "input": {"file_path": "made", "content": "x"}},
+        {"tool": "Write", "input": {"file_path": "/workspace/sub/made", "content": "x"}},
+        {"tool": "Write", "input": {"file_path": "/home/session/made", "content": "x"}},
+        {"tool": "Write", "input": {"file_path": "/workspace/.git/hooks/pre-commit", "content": "x"}},
+        {"tool": "Bash", "input": {"command": "rm -rf sub", "description": "d"}},
+        {"text": "done"},
+    ]);
+    let mut world = world(PermissionMode::AcceptEdits, &script(steps)).await;
+    world.start();
+    let events = world.idle_after(1).await;
+    let outcomes: Vec<bool> = results(&events)
+        .into_iter()
+        .map(|(failed, _)| failed)
+        .collect();
+    assert_eq!(
+        outcomes,
+        [false, false, true, true, true],
+        "{:#?}",
+        results(&events)
+    );
+    assert!(world.base.path().join("workspace/sub/made").exists());
+    world.stop();
+    world.outcome().await;
+}
+
+#[tokio::test]
+async fn nothing_that_a_turn_started_survives_the_session() {
+    let mark = format!("7{}", std::process::id());
+    let steps = json!([
+        {"tool": "Bash", "input": {"command": format!("(setsid nohup sleep {mark}.25 >/dev/null 2>&1 &); echo started"), "description": "d"}},
+        {"text": "done"},
+    ]);
+    let mut world = world(PermissionMode::Bypass, &script(steps)).await;
+    world.start();
+    world.idle_after(1).await;
+    let running = || {
+        let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+        entries
+            .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+            .filter(|line| {
+                line.starts_with(b"sleep\0") && String::from_utf8_lossy(line).contains(&mark)
+            })
+            .count()
+    };
+    assert_eq!(running(), 1);
+    world
+        .send(
+            "c1",
+            CommandBody::Cancel {
+                reason: String::new(),
+            },
+        )
+        .await;
+    assert_eq!(world.outcome().await, Outcome::Ended(State::Cancelled));
+    assert_eq!(running(), 0);
+}
+
+#[tokio::test]
+async fn an_interrupt_stops_the_turn_and_not_the_session() {
+    let steps =
+        json!([{"tool": "Bash", "input": {"command": "tail -f /dev/null", "description": "wait"}}]);
+    let mut world = world(PermissionMode::Bypass, &script(steps)).await;
+    world.start();
+    world
+        .until("tool call", |body| {
+            matches!(body, EventBody::ToolCall { .. })
+        })
+        .await;
+    world.send("i1", CommandBody::Interrupt).await;
+    let events = world.idle_after(1).await;
+    assert!(
+        bodies(&events)
+            .iter()
+            .any(|body| matches!(body, EventBody::TurnEnded(end) if end.is_error))
+    );
+    assert_eq!(
+        world.command("i1").await.outcome,
+        Some(CommandOutcome::Interrupted(true))
+    );
+    world
+        .send("m2", testkit::message("hi @@[{\"text\": \"still here\"}]"))
+        .await;
+    world
+        .until(
+            "answer",
+            |body| matches!(body, EventBody::Text { text, .. } if text == "still here"),
+        )
+        .await;
+    world.stop();
+    world.outcome().await;
+}
+
+#[tokio::test]
+async fn a_refusing_model_ends_the_turn_with_its_reason() {
+    let mut world = world(PermissionMode::Review, &script(json!([{"status": 403}]))).await;
+    world.start();
+    let events = world.idle_after(1).await;
+    let end = events.iter().find_map(|event| match &event.body {
+        EventBody::TurnEnded(end) => Some(end.clone()),
+        _ => None,
+    });
+    assert!(end.expect("an end").is_error);
+    world.stop();
+    assert_eq!(world.outcome().await, Outcome::Ended(State::Completed));
+}
