@@ -135,7 +135,7 @@ async fn nothing_of_it_takes_effect_and_its_rules_are_read() {
         "Write",
         &json!({"file_path": "/workspace/own.txt", "content": "x"}),
     );
-    let list = script::tool("Glob", &json!({"pattern": "**/*"}));
+    let list = script::bash("ls -a");
     session
         .send(
             &script::prompt(&[write, list, script::text("done")]),

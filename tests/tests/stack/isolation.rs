@@ -10,7 +10,8 @@ use emulator::offline_model::{OfflineModel, OfflineReason};
 const OPERATOR_SECRET: &str = "operator0secret0key0of0the0machine0000000";
 
 /// Looks for each pattern (an extended regular expression, one per line of `patterns`) in the
-/// environment, in everything under `/proc`, and in every readable file.
+/// environment, in everything under `/proc`, and in every readable file. Below `/usr`, where the
+/// machine's own documentation shows keys of the same form, only for the secrets themselves.
 const SEARCH: &str = r#"
 cd /
 echo "SEARCH BEGINS"
@@ -21,7 +22,8 @@ for process in /proc/[0-9]*; do
   done
   ls -l "$process/cwd" "$process/root" "$process/exe" "$process/fd" 2>/dev/null | grep -E -f /workspace/patterns | sed 's/^/LINK /'
 done
-find / \( -path /proc -o -path /sys -o -path /workspace/patterns \) -prune -o -type f -size -4096k -readable -print0 2>/dev/null \
+find /usr -type f -size -4096k -readable -print0 2>/dev/null | xargs -0 grep -l -a -E -f /workspace/exact 2>/dev/null | sed 's/^/FILE /'
+find / \( -path /proc -o -path /sys -o -path /usr -o -path /workspace/patterns -o -path /workspace/exact \) -prune -o -type f -size -4096k -readable -print0 2>/dev/null \
   | xargs -0 grep -l -a -E -f /workspace/patterns 2>/dev/null | sed 's/^/FILE /'
 find / -path /proc -prune -o -print 2>/dev/null | grep -E -f /workspace/patterns | sed 's/^/PATH /'
 echo "PROCESSES $(ls -d /proc/[0-9]* | wc -l)"
@@ -69,7 +71,8 @@ async fn the_shell_of_a_session_reaches_nothing_secret() {
     let signing_key =
         std::fs::read_to_string(stack.state.join("signing-key")).expect("a signing key");
     secrets.insert("signing key", signing_key.trim().to_owned());
-    let mut patterns: Vec<String> = secrets.values().map(|secret| pattern(secret)).collect();
+    let exact: Vec<String> = secrets.values().map(|secret| pattern(secret)).collect();
+    let mut patterns = exact.clone();
     // Keys of the emulated AWS and session tokens are made at run time.
     patterns.push("AKIA[A-Z2-7]{16}".to_owned());
     patterns.push("v1[.][a-z2-7]{52}[.]ses_[a-z2-7]{26}[.]".to_owned());
@@ -77,7 +80,8 @@ async fn the_shell_of_a_session_reaches_nothing_secret() {
     let decoy = "decoy-7c1f9a";
     patterns.push(pattern(decoy));
     let prepare = format!(
-        "cat > patterns <<'END'\n{}\nEND\nwc -l patterns; printf 'decoy-%s' 7c1f9a > planted",
+        "cat > exact <<'END'\n{}\nEND\ncat > patterns <<'END'\n{}\nEND\nprintf 'decoy-%s' 7c1f9a > planted",
+        exact.join("\n"),
         patterns.join("\n")
     );
     // Planted for one command only, so that no process that goes on has it.
@@ -111,6 +115,8 @@ async fn the_shell_of_a_session_reaches_nothing_secret() {
                 .any(|kind| line.starts_with(kind))
         })
         .filter(|line| !line.contains("PLANTED=") && !line.ends_with("/workspace/planted"))
+        // What the search itself prints is kept in a file of the CLI.
+        .filter(|line| !(line.starts_with("FILE /tmp/claude-") && line.ends_with(".output")))
         .collect();
     assert!(leaks.is_empty(), "{leaks:#?}\nof {:?}", secrets.keys());
     assert!(!found.contains("UID 0\n"), "the session is root: {found}");

@@ -36,17 +36,23 @@ async fn run(client: &e2e::mcp::Client, mode: &str, steps: &[String]) -> Vec<Val
 async fn review_reads_and_changes_nothing() {
     let stack = stack::shared();
     let client = stack.client();
+    let host = e2e::loopback::GitHost::with_files(&std::collections::BTreeMap::from([(
+        "README.md",
+        "what there is to read\n",
+    )]));
     let mut session = Session::create(
         &client,
         json!({
             "prompt": script::prompt(&[
-                script::tool("Glob", &json!({"pattern": "*"})),
+                script::bash("ls -a /workspace"),
+                script::tool("Read", &json!({"file_path": "/workspace/README.md"})),
                 write("/workspace/a.txt"),
                 script::bash("touch /workspace/b.txt"),
                 script::bash("cat /etc/hostname > /workspace/c.txt"),
                 script::tool("WebFetch", &json!({"url": "http://127.0.0.1/", "prompt": "x"})),
                 script::text("done"),
             ]),
+            "workspace": {"git_url": host.clone_url()},
             "permission_mode": "review",
         }),
     )
@@ -60,8 +66,10 @@ async fn review_reads_and_changes_nothing() {
         "{}",
         session.story()
     );
-    // What a person reads in the log is what the model read.
     let results = session.tool_results();
+    assert!(results[0].contains("README.md"), "{results:?}");
+    assert!(results[1].contains("what there is to read"), "{results:?}");
+    // What a person reads in the log is what the model read.
     for (_, reason) in &denied {
         assert!(
             results
