@@ -410,3 +410,6 @@ impl Backoff {
         self.0 = (self.0 * 2).min(1000);
     }
 }
+
+#[cfg(test)]
+mod tests;

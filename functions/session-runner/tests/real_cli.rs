@@ -1,6 +1,5 @@
 //! Whole sessions with the real CLI in the real sandbox, and a scripted model.
 
-#[expect(dead_code, reason = "each test program uses a part of it")]
 mod support;
 
 use domain::command::FileContent;

@@ -22,6 +22,9 @@ use crate::workspace::{prepare, read};
 /// How long the CLI may take to react to an interrupt before it is ended. Measured: 35 ms.
 const INTERRUPT_TIME: Duration = Duration::from_secs(15);
 
+/// Commands that one append finishes at the most.
+const FINISHED_AT_ONCE: usize = domain::limits::COMMANDS_PER_APPEND / 2;
+
 /// Clocks of one run of the CLI.
 struct Watch {
     last_line: Instant,
@@ -257,7 +260,17 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         Ok(())
     }
 
-    pub(crate) fn note(&self, entry: Entry) {
+    pub(crate) fn note(&self, mut entry: Entry) {
+        // One transaction finishes so many commands; the rest follows.
+        while entry.finish.len() > FINISHED_AT_ONCE {
+            let rest = entry
+                .finish
+                .split_off(entry.finish.len() - FINISHED_AT_ONCE);
+            self.journal.note(Entry {
+                finish: rest,
+                ..Entry::default()
+            });
+        }
         if !entry.events.is_empty() || !entry.finish.is_empty() || entry.state.is_some() {
             self.journal.note(entry);
         }

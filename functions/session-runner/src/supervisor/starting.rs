@@ -68,9 +68,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let sandbox = self
             .sandbox()
             .map_err(|error| End::broke_down(describe(&error)))?;
-        self.prepare_workspace(&sandbox).await?;
+        // Asking a binary for its version takes a moment, and so does a workspace.
         let program = self.settings.claude_path.clone();
-        self.check_version(&program).await?;
+        let version = tokio::spawn(async move { locate::version_of(&program).await });
+        self.prepare_workspace(&sandbox).await?;
+        self.check_version(version.await.unwrap_or(Err(locate::VersionError::Silent)))?;
         let mut started = self.launch(sandbox, relay)?;
         let looked = started.sandbox.directories().workspace.outside.clone();
         let baseline = tokio::task::spawn_blocking(move || Baseline::take(&looked));
@@ -175,10 +177,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         self.pending.push_back(command);
     }
 
-    async fn check_version(&mut self, program: &std::path::Path) -> Result<(), Stop> {
+    fn check_version(&self, found: Result<String, locate::VersionError>) -> Result<(), Stop> {
         let wanted = &self.settings.claude_version;
-        let shown = program.display();
-        match locate::version_of(program).await {
+        let shown = self.settings.claude_path.display();
+        match found {
             Ok(version) if version == *wanted => Ok(()),
             Ok(version) => Err(End::broke_down(format!(
                 "the claude binary {shown} has version {version}, and this deployment supports {wanted}. Install \
