@@ -2,4 +2,9 @@
 //! ports, and a few things that only it has.
 
 mod contracts;
+mod events;
+mod failures;
+mod lifetimes;
+mod outside;
 mod services;
+mod usage;

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use domain::session_token::SigningKey;
 use emulator::{
     aws::{AwsEndpoint, AwsOptions, RunningAws},
@@ -15,6 +16,8 @@ use emulator::{
     template,
 };
 use futures_util::future::BoxFuture;
+use http_body_util::Full;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use store::{ComputeSettings, Endpoint, Store, StoreSettings};
 
 /// Functions are not called in these tests.
@@ -117,17 +120,64 @@ impl Services {
         Store::connect_to(self.settings(), self.endpoint()).await
     }
 
+    /// A task as ECS describes it.
+    pub(crate) async fn describe_task(&self, name: &str) -> aws_sdk_ecs::types::Task {
+        let endpoint = self.endpoint();
+        let credentials = aws_sdk_ecs::config::Credentials::new(
+            endpoint.access_key_id,
+            endpoint.secret_access_key,
+            None,
+            None,
+            "test",
+        );
+        let configuration = aws_sdk_ecs::Config::builder()
+            .behavior_version(aws_sdk_ecs::config::BehaviorVersion::latest())
+            .region(aws_sdk_ecs::config::Region::new(endpoint.region))
+            .endpoint_url(endpoint.url)
+            .credentials_provider(credentials)
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .build();
+        let answer = aws_sdk_ecs::Client::from_conf(configuration)
+            .describe_tasks()
+            .cluster(&self.cluster)
+            .tasks(name)
+            .send()
+            .await
+            .expect("described");
+        answer.tasks.unwrap_or_default().remove(0)
+    }
+
     /// The next `count` calls of this operation fail with this error.
     pub(crate) async fn plan_fault(&self, operation: &str, error: &str, count: u32) {
         let fault = serde_json::json!({
             "service": "dynamodb", "operation": operation, "error": error, "count": count,
         });
-        let answer = reqwest::Client::new()
-            .post(format!("{}/_emulator/faults", self.running.url()))
-            .json(&fault)
-            .send()
-            .await
-            .expect("an answer");
-        assert_eq!(answer.status(), 200);
+        let url = format!("{}/_emulator/faults", self.running.url());
+        let json = [("content-type".to_owned(), "application/json".to_owned())];
+        let status = send("POST", &url, &json, fault.to_string().into_bytes()).await;
+        assert_eq!(status, 200);
     }
+}
+
+/// One plain HTTP request, as a client without an SDK makes it; gives the status.
+pub(crate) async fn send(
+    method: &str,
+    url: &str,
+    headers: &[(String, String)],
+    body: Vec<u8>,
+) -> u16 {
+    let mut request = http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let request = request
+        .body(Full::new(Bytes::from(body)))
+        .expect("a valid request");
+    Client::builder(TokioExecutor::new())
+        .build_http()
+        .request(request)
+        .await
+        .expect("an answer")
+        .status()
+        .as_u16()
 }

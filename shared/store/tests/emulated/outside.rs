@@ -1,0 +1,161 @@
+//! Objects, uploads on disk, and what a task is told.
+
+use domain::{
+    FencingToken, SessionId, SessionKey, UploadId,
+    ports::{Clock, Compute, IdSource, Uploads},
+    upload::Upload,
+};
+use store::{ObjectError, Store, StoreSettings};
+use testkit::owner;
+
+use crate::services::{Services, send, signing_key};
+
+fn key(store: &Store) -> SessionKey {
+    SessionKey {
+        owner: owner("me"),
+        session: SessionId::from_random(store.random()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_belong_to_their_session() {
+    let services = Services::start().await;
+    let store = services.store().await;
+    let (one, other) = (key(&store), key(&store));
+    for text in ["first", "second"] {
+        store
+            .put_object(&one, "transcript/1", text.into())
+            .await
+            .expect("written");
+    }
+    let read = store.get_object(&one, "transcript/1").await.expect("read");
+    assert_eq!(read.as_deref(), Some(&b"second"[..]));
+    for (key, name) in [(&one, "transcript/2"), (&other, "transcript/1")] {
+        assert_eq!(store.get_object(key, name).await.expect("read"), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_arrives_once_it_has_the_signed_size() {
+    let services = Services::start().await;
+    let store = services.store().await;
+    let upload = Upload {
+        id: UploadId::from_random(store.random()),
+        owner: owner("me"),
+        bytes: 1_000_000,
+        expires_at: store.now().plus(60_000),
+    };
+    let request = store.sign(&upload).await.expect("signed");
+    let send = async |bytes: usize| {
+        // The content length is that of the body.
+        send(&request.method, &request.url, &[], vec![b'x'; bytes]).await
+    };
+    assert_eq!(send(1_000_001).await, 403, "another size");
+    let found = store.upload(&upload.owner, &upload.id).await;
+    assert_eq!(found.expect("read"), Some((upload.clone(), false)));
+    let file = std::env::temp_dir().join(format!("upload-{}", upload.id));
+    let missing = store
+        .download_upload(&upload.owner, &upload.id, &file, 2_000_000)
+        .await;
+    assert!(matches!(missing, Err(ObjectError::Missing)), "{missing:?}");
+
+    assert_eq!(send(1_000_000).await, 200);
+    let too_large = store
+        .download_upload(&upload.owner, &upload.id, &file, 999_999)
+        .await;
+    assert!(
+        matches!(too_large, Err(ObjectError::TooLarge(999_999))),
+        "{too_large:?}"
+    );
+    let written = store
+        .download_upload(&upload.owner, &upload.id, &file, 1_000_000)
+        .await
+        .expect("downloaded");
+    let bytes = std::fs::read(&file).expect("the file");
+    std::fs::remove_file(&file).expect("removed");
+    assert_eq!((written, bytes.len()), (1_000_000, 1_000_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_told_its_session_and_a_token_for_the_next_fence() {
+    let services = Services::start().await;
+    let store = services.store().await;
+    let key = key(&store);
+    let name = store
+        .start_runner(&key, FencingToken(4))
+        .await
+        .expect("started");
+    let task = services.describe_task(&name).await;
+    assert_eq!(task.started_by(), Some(key.session.as_str()));
+    let overrides = task.overrides().expect("overrides");
+    let environment = overrides.container_overrides()[0].environment();
+    let value = |name| {
+        environment
+            .iter()
+            .find(|pair| pair.name() == Some(name))
+            .and_then(|pair| pair.value())
+            .unwrap_or_else(|| panic!("no {name}"))
+    };
+    assert_eq!(value("SHANNON_OWNER"), key.owner.as_str());
+    assert_eq!(value("SHANNON_SESSION"), key.session.as_str());
+    assert_eq!(value("SHANNON_FENCE"), "5");
+    let claims = signing_key()
+        .verify(value("SHANNON_SESSION_TOKEN"), store.now())
+        .expect("a good token");
+    assert_eq!((claims.key, claims.fence), (key, FencingToken(5)));
+    let lifetime = claims.expires_at.since(store.now());
+    assert!((800_000..=900_000).contains(&lifetime), "{lifetime}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_without_a_cluster_says_so() {
+    let services = Services::start().await;
+    let settings = StoreSettings {
+        compute: None,
+        ..services.settings()
+    };
+    let store = Store::connect_to(settings, services.endpoint()).await;
+    let error = store.start_runner(&key(&store), FencingToken(0)).await;
+    let error = error.expect_err("no cluster");
+    assert!(!error.outcome_unknown);
+}
+
+#[test]
+fn settings_are_read_by_their_names() {
+    let all = [
+        ("SHANNON_TABLE", "table"),
+        ("SHANNON_BUCKET", "bucket"),
+        ("SHANNON_RETENTION_DAYS", "90"),
+        ("SHANNON_KEEP_DELTAS_HOURS", "24"),
+        ("SHANNON_CLUSTER", "cluster"),
+        ("SHANNON_TASK_DEFINITION", "family"),
+        ("SHANNON_SUBNETS", "subnet-1, subnet-2"),
+        ("SHANNON_SECURITY_GROUP", "sg-1"),
+        ("SHANNON_STAGE", "test"),
+        ("SHANNON_SIGNING_KEY", "0123456789abcdef0123456789abcdef"),
+        ("SHANNON_SESSION_TOKEN_SECONDS", "900"),
+    ];
+    let read = |without: &str| {
+        StoreSettings::read(|name| {
+            let found = all.iter().find(|(known, _)| *known == name);
+            Ok::<_, std::fmt::Error>(
+                found
+                    .filter(|(name, _)| *name != without)
+                    .map(|(_, value)| (*value).to_owned()),
+            )
+        })
+    };
+    let settings = read("").expect("complete");
+    assert_eq!(settings.retention_days, 90);
+    let compute = settings.compute.expect("a cluster");
+    assert_eq!(compute.subnets, ["subnet-1", "subnet-2"]);
+    assert_eq!(compute.session_token_milliseconds, 900_000);
+    let without_cluster = read("SHANNON_CLUSTER").expect("complete");
+    assert!(without_cluster.compute.is_none());
+    for (name, _) in all {
+        if name != "SHANNON_CLUSTER" {
+            let error = read(name).err().expect("needed").to_string();
+            assert_eq!(error, format!("{name} is not set"));
+        }
+    }
+}
