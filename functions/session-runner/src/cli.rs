@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::process::ChildStdin;
 use tokio::sync::mpsc;
 
-use crate::sandbox::launch::{Place, Sandbox, SandboxError, Session};
+use crate::sandbox::launch::{Place, Sandbox, SandboxError};
+use crate::sandbox::session::Session;
 
 /// What the CLI says.
 #[derive(Debug)]

@@ -370,3 +370,34 @@ impl SessionObjects for StoreObjects {
             .map_err(|error| PutError(error.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_killed_runners_left_is_removed_and_nothing_else() {
+        let parent = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let path = parent.path().join(name);
+            std::fs::create_dir_all(path.join("workspace/read-only")).unwrap();
+            path
+        };
+        let (abandoned, living, beginning, other) = (
+            make("shannon-session-a"),
+            make("shannon-session-b"),
+            make("shannon-session-c"),
+            make("other"),
+        );
+        for path in [&abandoned, &living, &other] {
+            std::fs::write(path.join("lock"), "").unwrap();
+        }
+        let _held = SessionPlace::lock(&living).unwrap().unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        let read_only = std::fs::Permissions::from_mode(0o500);
+        std::fs::set_permissions(abandoned.join("workspace/read-only"), read_only).unwrap();
+        remove_abandoned(parent.path());
+        let exist = [abandoned, living, beginning, other].map(|path| path.exists());
+        assert_eq!(exist, [false, true, true, true]);
+    }
+}

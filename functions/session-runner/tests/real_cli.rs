@@ -265,3 +265,32 @@ async fn a_refusing_model_ends_the_turn_with_its_reason() {
     world.stop();
     assert_eq!(world.outcome().await, Outcome::Ended(State::Completed));
 }
+
+#[tokio::test]
+async fn a_session_with_a_uid_of_its_own_works_too() {
+    if !nix::unistd::geteuid().is_root() {
+        // Only a container's root can do this; what others are told is tested with the sandbox.
+        return;
+    }
+    let steps = json!([
+        {"tool": "Bash", "input": {"command": "id -u; pwd; ls -ld .", "description": "d"}},
+        {"tool": "Write", "input": {"file_path": "made", "content": "x"}},
+        {"text": "done"},
+    ]);
+    let mut world = world(PermissionMode::Bypass, &script(steps)).await;
+    world.assignment.isolation = session_runner::sandbox::plan::Isolation::Uid;
+    world.start();
+    let events = world.idle_after(1).await;
+    let results = results(&events);
+    assert!(!results[0].0 && !results[1].0, "{results:?}");
+    let user: u32 = results[0]
+        .1
+        .lines()
+        .next()
+        .expect("a line")
+        .parse()
+        .expect("a uid");
+    assert!(user > 2_000_000);
+    world.stop();
+    assert_eq!(world.outcome().await, Outcome::Ended(State::Completed));
+}

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use session_runner::sandbox::launch::{Sandbox, Session};
+use session_runner::sandbox::launch::Sandbox;
 use session_runner::sandbox::plan::{Bind, Isolation, Plan};
+use session_runner::sandbox::session::Session;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 const RUNNER: &str = env!("CARGO_BIN_EXE_session-runner");
@@ -56,6 +57,15 @@ impl Box {
         let status = session.child.wait().await.expect("an end");
         (status.code(), format!("{out}{err}"))
     }
+}
+
+/// The kinds of isolation from which nothing can hide. Another uid takes root to give.
+fn isolations() -> Vec<Isolation> {
+    let mut isolations = vec![Isolation::Namespaces];
+    if nix::unistd::geteuid().is_root() {
+        isolations.push(Isolation::Uid);
+    }
+    isolations
 }
 
 /// Processes of this machine whose command line contains `mark`.
@@ -211,7 +221,7 @@ async fn only_its_own_directories_can_be_written() {
 
 #[tokio::test]
 async fn killing_a_session_kills_what_hid_from_it() {
-    for isolation in [Isolation::Namespaces, Isolation::Uid] {
+    for isolation in isolations() {
         let place = sandbox(isolation);
         let mark = mark();
         let mut session = place.start(&format!(
@@ -227,6 +237,21 @@ async fn killing_a_session_kills_what_hid_from_it() {
         }
         session.kill_all().await.expect("killed");
         // Not "soon": when it returns, nothing is there.
+        assert_eq!(processes(&mark), Vec::<String>::new(), "{isolation:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_ended_session_left_dies_too() {
+    for isolation in isolations() {
+        let place = sandbox(isolation);
+        let mark = mark();
+        let mut session = place.start(&format!(
+            "(setsid nohup sleep {mark} >/dev/null 2>&1 &); exit 3"
+        ));
+        let status = session.child.wait().await.expect("an end");
+        assert_eq!(status.code(), Some(3));
+        session.kill_all().await.expect("killed");
         assert_eq!(processes(&mark), Vec::<String>::new(), "{isolation:?}");
     }
 }
@@ -294,6 +319,15 @@ async fn a_program_that_is_missing_says_so() {
 
 #[tokio::test]
 async fn a_uid_of_its_own_sees_no_runner() {
+    if !nix::unistd::geteuid().is_root() {
+        // Only root can give a session another uid; anybody else is told.
+        let base = tempfile::tempdir().expect("a directory");
+        let refused = Sandbox::prepare(Isolation::Uid, base.path(), Path::new(RUNNER));
+        assert!(
+            refused.is_err_and(|error| error.to_string().contains("needs a runner that is root"))
+        );
+        return;
+    }
     let place = sandbox(Isolation::Uid);
     let secret = place.base.path().join("var/shannon/secret");
     std::fs::write(&secret, "machine-secret").expect("written");

@@ -78,15 +78,13 @@ const EDIT_TOOLS: [(&str, &str); 4] = [
     ("NotebookEdit", "notebook_path"),
 ];
 
-/// Tools that touch nothing but the conversation itself. What subagents do is asked call by call.
-const HARMLESS_TOOLS: [&str; 16] = [
-    "Agent",
+/// Tools that touch nothing but the conversation itself.
+const HARMLESS_TOOLS: [&str; 14] = [
     "BashOutput",
     "KillBash",
     "KillShell",
     "ReportFindings",
     "StructuredOutput",
-    "Task",
     "TaskCreate",
     "TaskGet",
     "TaskList",
@@ -96,6 +94,18 @@ const HARMLESS_TOOLS: [&str; 16] = [
     "TodoRead",
     "TodoWrite",
     "ToolSearch",
+];
+
+/// What an agent may be started with. Others move it elsewhere (a git worktree, whose creation runs
+/// the repository's hooks) or give it another permission mode.
+const AGENT_FIELDS: [&str; 7] = [
+    "description",
+    "max_turns",
+    "model",
+    "name",
+    "prompt",
+    "run_in_background",
+    "subagent_type",
 ];
 
 /// Decides on a call before it runs.
@@ -113,6 +123,9 @@ pub fn decide(
         } else {
             deny("This deployment does not permit the permission mode \"bypass\".")
         };
+    }
+    if matches!(call.tool, "Agent" | "Task") {
+        return agent(mode, call);
     }
     if HARMLESS_TOOLS.contains(&call.tool) {
         return Decision::Allow;
@@ -226,6 +239,23 @@ fn edit(call: &Call<'_>, field: &str, place: &Place<'_>, files: &impl Files) -> 
             deny("The path leads through a symbolic link; name the file itself.")
         }
         Ok(_) => Decision::Allow,
+    }
+}
+
+/// Starting an agent is harmless: what it does is asked call by call.
+fn agent(mode: PermissionMode, call: &Call<'_>) -> Decision {
+    match call.input.as_object() {
+        Some(input)
+            if input
+                .keys()
+                .all(|field| AGENT_FIELDS.contains(&field.as_str())) =>
+        {
+            Decision::Allow
+        }
+        _ => needs_person(
+            mode,
+            "An agent in another place or with a permission mode of its own",
+        ),
     }
 }
 

@@ -295,7 +295,7 @@ proptest! {
     fn hostile_input_never_panics_and_never_edits_in_review(tool in "[A-Za-z_]{0,12}", text in any::<String>()) {
         for input in [json!(null), json!(text), json!([text]), json!({"file_path": text, "command": text, "path": text, "pattern": text})] {
             let decision = decided(Review, &tool, input.clone());
-            if !READ_TOOLS.iter().any(|(name, _)| *name == tool) && !HARMLESS_TOOLS.contains(&&*tool) {
+            if !READ_TOOLS.iter().any(|(name, _)| *name == tool) && !HARMLESS_TOOLS.contains(&&*tool) && tool != "Task" && tool != "Agent" {
                 prop_assert_ne!(decision, Decision::Allow);
             }
             for (name, _) in EDIT_TOOLS {

@@ -4,16 +4,14 @@
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::plan::{Bind, Isolation, Plan};
+use super::session::Session;
 
 /// One directory of a session, on both sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,6 +194,12 @@ impl Sandbox {
         &self.directories
     }
 
+    /// The program with the sandbox stages, as the runner sees it.
+    #[must_use]
+    pub fn runner_program(&self) -> &Path {
+        &self.runner_program
+    }
+
     /// Where the session sees the program with the gate helper.
     #[must_use]
     pub fn runner_program_inside(&self) -> PathBuf {
@@ -296,11 +300,7 @@ impl Sandbox {
                 "start {}",
                 self.runner_program.display()
             )))?;
-        Ok(Session {
-            child,
-            sandbox: self.clone(),
-            plan: plan_file,
-        })
+        Ok(Session::new(child, self, plan_file))
     }
 
     fn binds(&self, programs: &[Place]) -> Vec<Bind> {
@@ -325,161 +325,6 @@ impl Sandbox {
         binds.extend(programs.iter().map(|program| shown(program, true)));
         binds
     }
-}
-
-/// A running program and all that it started.
-#[derive(Debug)]
-pub struct Session {
-    /// The first stage; its standard streams are the program's.
-    pub child: Child,
-    sandbox: Sandbox,
-    /// Lives as long as the session: stages may read it late. Only the runner's user can.
-    #[expect(dead_code, reason = "dropping it deletes the file")]
-    plan: tempfile::NamedTempFile,
-}
-
-/// How long the kernel may take to end a killed namespace before the stage itself is killed.
-const NAMESPACE_END: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(10);
-
-impl Session {
-    /// Asks the program to end by itself (SIGTERM). Its process may be gone already.
-    pub fn terminate(&self) {
-        if let Some(pid) = self.pid() {
-            // Fails only if it is gone, which is what was asked for.
-            let _ = kill(pid, Signal::SIGTERM);
-        }
-    }
-
-    fn pid(&self) -> Option<Pid> {
-        self.child.id().map(|pid| Pid::from_raw(pid.cast_signed()))
-    }
-
-    /// Kills the program and everything it started, and returns when all of it is gone. Repeating
-    /// it is harmless.
-    ///
-    /// # Errors
-    /// The system's, if something survives; say so in a log, there is nothing else to do.
-    pub async fn kill_all(&mut self) -> std::io::Result<ExitStatus> {
-        match self.sandbox.isolation {
-            Isolation::Namespaces => self.kill_namespace().await,
-            Isolation::Uid => {
-                self.child.start_kill()?;
-                self.kill_user().await?;
-                self.child.wait().await
-            }
-            Isolation::None => {
-                if let Some(pid) = self.child.id() {
-                    kill_tree(pid).await?;
-                }
-                self.child.start_kill()?;
-                self.child.wait().await
-            }
-        }
-    }
-
-    async fn kill_namespace(&mut self) -> std::io::Result<ExitStatus> {
-        if let Some(pid) = self.pid() {
-            // The first stage kills the namespace and ends when it is empty.
-            let _ = kill(pid, Signal::SIGQUIT);
-        }
-        match tokio::time::timeout(NAMESPACE_END, self.child.wait()).await {
-            Ok(status) => status,
-            Err(_) => {
-                self.child.start_kill()?;
-                self.child.wait().await
-            }
-        }
-    }
-
-    async fn kill_user(&self) -> std::io::Result<()> {
-        let Some(user) = self.sandbox.user else {
-            return Ok(());
-        };
-        loop {
-            let mut killer = Command::new(&self.sandbox.runner_program);
-            killer
-                .args(["sandbox", "kill-user", &user.to_string()])
-                .env_clear()
-                .stdin(Stdio::null());
-            killer
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .process_group(0);
-            // It kills itself too, so its status says nothing.
-            killer.status().await?;
-            if !user_has_processes(user)? {
-                return Ok(());
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-}
-
-fn user_has_processes(user: u32) -> std::io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    for entry in std::fs::read_dir("/proc")? {
-        let entry = entry?;
-        let is_process = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.parse::<u32>().is_ok());
-        // A process that ended meanwhile has no data any more. A dead one that nobody has waited
-        // for has no user's memory or files any more either.
-        if is_process
-            && entry.metadata().is_ok_and(|data| data.uid() == user)
-            && !is_zombie(&entry.path())
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn is_zombie(process: &Path) -> bool {
-    let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
-    stat.rsplit_once(") ")
-        .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
-}
-
-/// Kills a process and its descendants. They are stopped first, from the root down, until a look
-/// at the table finds no new one: a running parent could start another child in between.
-async fn kill_tree(root: u32) -> std::io::Result<()> {
-    let mut found = vec![root];
-    signal(root, Signal::SIGSTOP);
-    loop {
-        let output = Command::new("ps")
-            .args(["-A", "-o", "pid=", "-o", "ppid="])
-            .output()
-            .await?;
-        let table = String::from_utf8_lossy(&output.stdout).into_owned();
-        let rows = table.lines().filter_map(|line| {
-            let mut numbers = line.split_whitespace().map(str::parse::<u32>);
-            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-        });
-        let rows: Vec<(u32, u32)> = rows.collect();
-        let before = found.len();
-        loop {
-            let next = rows
-                .iter()
-                .find(|(pid, parent)| found.contains(parent) && !found.contains(pid));
-            let Some((pid, _)) = next else { break };
-            signal(*pid, Signal::SIGSTOP);
-            found.push(*pid);
-        }
-        if found.len() == before {
-            break;
-        }
-    }
-    for pid in found {
-        signal(pid, Signal::SIGKILL);
-    }
-    Ok(())
-}
-
-fn signal(pid: u32, signal: Signal) {
-    // A process that is gone needs no signal.
-    let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
 }
 
 fn make(path: &Path, mode: u32) -> Result<(), SandboxError> {

@@ -12,6 +12,7 @@
 
 pub mod launch;
 pub mod plan;
+pub mod session;
 pub mod stages;
 
 #[cfg(target_os = "linux")]
