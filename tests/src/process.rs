@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+/// Name of the shell that watches over an emulator; it knows the emulator's arguments and is none
+/// of its processes.
+pub(crate) const WATCH_NAME: &str = "shannon-tests-watch";
+
 /// A running process.
 #[derive(Debug, Clone)]
 pub struct Running {
@@ -18,7 +22,8 @@ pub struct Running {
     pub environment: String,
 }
 
-/// Every process whose command line or environment contains `text`, this one excepted.
+/// Every process whose command line or environment contains `text`, this one and the shells that watch
+/// over emulators excepted.
 ///
 /// # Panics
 /// Without `/proc` (these tests need Linux).
@@ -39,6 +44,7 @@ pub fn running_with(text: &str) -> Vec<Running> {
             })
         })
         .filter(|process| process.id != std::process::id())
+        .filter(|process| !process.command_line.contains(WATCH_NAME))
         .filter(|process| process.command_line.contains(text) || process.environment.contains(text))
         .collect()
 }

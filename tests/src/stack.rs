@@ -362,7 +362,7 @@ pub fn binaries() -> PathBuf {
 fn watch_command(directory: &Path, remove: bool) -> Command {
     let mut command = Command::new("/bin/sh");
     command
-        .args(["-c", WATCH, "watch"])
+        .args(["-c", WATCH, process::WATCH_NAME])
         .arg(directory)
         .arg(if remove { "yes" } else { "no" });
     command
