@@ -11,7 +11,8 @@ use domain::workspace::{GitReference, GitUrl, RelativePath, Workspace, Workspace
 use domain::{EventBody, PermissionMode, State};
 use serde_json::json;
 use session_runner::supervisor::Outcome;
-use support::{World, bodies, model, real_claude, results, script};
+use support::installed::real_claude;
+use support::{World, bodies, model, results, script};
 
 fn git(directory: &Path, arguments: &[&str]) {
     let output = Command::new("git")

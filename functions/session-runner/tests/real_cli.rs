@@ -8,7 +8,8 @@ use domain::workspace::RelativePath;
 use domain::{CommandBody, CommandOutcome, CommandState, EventBody, PermissionMode, State};
 use serde_json::json;
 use session_runner::supervisor::Outcome;
-use support::{World, bodies, model, real_claude, results, script};
+use support::installed::real_claude;
+use support::{World, bodies, model, results, script};
 
 async fn world(mode: PermissionMode, prompt: &str) -> World {
     let mut spec = testkit::spec();

@@ -1,6 +1,8 @@
 //! A world for one session: every port in memory, a scripted model behind a gateway on loopback,
 //! and the real `claude` CLI or a script that pretends to be one.
 
+pub(crate) mod installed;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -9,7 +11,6 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use claude::locate::{Search, find};
 use domain::ports::{Inbox, NewCommand, SessionDirectory, SessionLog};
 use domain::{
     Command, CommandBody, CommandId, Event, EventBody, Head, Sequence, SessionKey, SessionSpec,
@@ -57,31 +58,6 @@ impl SessionObjects for Memory {
             .expect("no panic")
             .insert(name.to_owned(), bytes);
         Ok(())
-    }
-}
-
-/// The real CLI of the supported version. Absent, the test fails and says what to do.
-pub(crate) async fn real_claude() -> PathBuf {
-    let explicit = std::env::var_os("SHANNON_TEST_CLAUDE").map(PathBuf::from);
-    let search = Search {
-        explicit: explicit.clone(),
-        managed: std::env::var_os("CARGO_MANIFEST_DIR")
-            .map(|here| PathBuf::from(here).join("../../.shannon")),
-        path: std::env::var_os("PATH"),
-        search_paths: None,
-        home: std::env::var_os("HOME").map(PathBuf::from),
-        nvm_directory: None,
-        nvm_check: true,
-        supported_version: claude::SUPPORTED_VERSION.to_owned(),
-    };
-    let found = find(&search).await;
-    match found.selected {
-        Some(selected) => selected.path,
-        None => panic!(
-            "these tests need claude {}: set SHANNON_TEST_CLAUDE to it, or run `npm install -g @anthropic-ai/claude-code@{}`",
-            claude::SUPPORTED_VERSION,
-            claude::SUPPORTED_VERSION
-        ),
     }
 }
 
