@@ -43,8 +43,8 @@ pub(crate) enum Record<'a> {
     /// array), `request_token` of the append.
     Batch(&'a SessionKey, Sequence),
     /// Text that is not an event yet. Scope: session. Writer: the runner; a newer fence wins. Dies
-    /// after `keep_deltas_hours`. Key: `owner#session`, `live`. Value: `after`, `fence`, `text`,
-    /// `time`.
+    /// after `keep_deltas_hours`. Key: `owner#session`, `live`. Value: `fence`,
+    /// and `after`, `text`, `time` unless it was cleared.
     Live(&'a SessionKey),
     /// A command. Scope: session. Writer: a function when it is accepted or withdrawn, the runner
     /// afterwards. Dies after its head. Key: `owner#session`, `command#<ordinal>`. Value: `id`,

@@ -137,21 +137,18 @@ impl SessionLog for Store {
     }
 
     async fn set_live(&self, lease: &Lease, live: Option<LiveText>) -> Result<(), AppendError> {
-        let key = Record::Live(&lease.key).key();
-        let write = match live {
-            Some(live) => Write::put(
-                Row::at(&key)
-                    .with(AFTER, number(live.after))
-                    .with(head::FENCE, number(lease.fence))
-                    .with(TEXT, text(live.text))
-                    .with(TIME, number(live.time.0))
-                    .with(
-                        EXPIRES_AT,
-                        expiry(live.time.plus(self.keep_deltas_milliseconds)),
-                    ),
-            ),
-            None => Write::delete(key),
-        };
+        // Without text the row still says who wrote last: whoever is older stays out.
+        let time = live.as_ref().map_or_else(system::now, |live| live.time);
+        let mut row = Row::at(&Record::Live(&lease.key).key())
+            .with(head::FENCE, number(lease.fence))
+            .with(EXPIRES_AT, expiry(time.plus(self.keep_deltas_milliseconds)));
+        if let Some(live) = live {
+            row = row
+                .with(AFTER, number(live.after))
+                .with(TEXT, text(live.text))
+                .with(TIME, number(live.time.0));
+        }
+        let write = Write::put(row);
         let write = write.when_absent_or(head::FENCE, "<=", number(lease.fence));
         match self.table.write("write the live text", write).await {
             Ok(()) => Ok(()),
@@ -169,10 +166,13 @@ impl SessionLog for Store {
             if row.expired(system::now())? {
                 return Ok(None);
             }
+            let Some(text) = row.text_if(TEXT)? else {
+                return Ok(None);
+            };
             Ok(Some(LiveText {
                 after: Sequence(row.number(AFTER)?),
                 fence: FencingToken(row.number(head::FENCE)?),
-                text: row.text(TEXT)?.to_owned(),
+                text: text.to_owned(),
                 time: UnixMillis(row.number(TIME)?),
             }))
         };

@@ -127,13 +127,22 @@ pub(crate) const OBJECT_ATTEMPT_SECONDS: u64 = 60;
 /// All attempts of one S3 call.
 pub(crate) const OBJECT_CALL_SECONDS: u64 = 180;
 
-/// The common part of all clients; one TLS stack (ring), or none for an `http` endpoint.
+/// The common part of all clients; one TLS stack (ring), or none for an `http` endpoint: reading
+/// the machine's certificates would be most of a function's start.
 pub(crate) async fn sdk_config(endpoint: Option<Endpoint>) -> SdkConfig {
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(
+    let url = match &endpoint {
+        Some(endpoint) => endpoint.url.clone(),
+        None => std::env::var("AWS_ENDPOINT_URL").unwrap_or_default(),
+    };
+    let http = aws_smithy_http_client::Builder::new();
+    let http = if url.starts_with("http://") {
+        http.build_http()
+    } else {
+        http.tls_provider(tls::Provider::Rustls(
             tls::rustls_provider::CryptoMode::Ring,
         ))
-        .build_https();
+        .build_https()
+    };
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
         .retry_config(

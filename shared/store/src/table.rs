@@ -139,20 +139,6 @@ impl Table {
                 .await;
                 single(attempted, sent.map(drop))
             }
-            Action::Delete(key) => {
-                let sent = Box::pin(
-                    self.client
-                        .delete_item()
-                        .table_name(&self.name)
-                        .set_key(Some(key.attributes()))
-                        .set_condition_expression(it.condition)
-                        .set_expression_attribute_names(it.names)
-                        .set_expression_attribute_values(it.values)
-                        .send(),
-                )
-                .await;
-                single(attempted, sent.map(drop))
-            }
             Action::Check(_) => Err(NotWritten::Unavailable(failure::own(
                 attempted,
                 "a check is no write of its own",

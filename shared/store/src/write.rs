@@ -3,9 +3,7 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem, Update};
 
 use crate::{
     item::Row,
@@ -18,8 +16,6 @@ pub(crate) enum Action {
     Put(Row),
     /// Change it.
     Update(Key),
-    /// Remove it.
-    Delete(Key),
     /// Only check it.
     Check(Key),
 }
@@ -69,11 +65,6 @@ impl Write {
     /// Changes attributes of a row.
     pub(crate) fn update(key: Key) -> Self {
         Self::new(Action::Update(key))
-    }
-
-    /// Removes a row.
-    pub(crate) fn delete(key: Key) -> Self {
-        Self::new(Action::Delete(key))
     }
 
     /// Only checks the condition.
@@ -229,15 +220,6 @@ impl Write {
                     .table_name(table)
                     .set_key(Some(key.attributes()))
                     .set_update_expression(it.update)
-                    .set_condition_expression(it.condition)
-                    .set_expression_attribute_names(it.names)
-                    .set_expression_attribute_values(it.values)
-                    .build()?,
-            ),
-            Action::Delete(key) => part.delete(
-                Delete::builder()
-                    .table_name(table)
-                    .set_key(Some(key.attributes()))
                     .set_condition_expression(it.condition)
                     .set_expression_attribute_names(it.names)
                     .set_expression_attribute_values(it.values)

@@ -186,10 +186,8 @@ async fn a_start_that_failed_is_repeated_by_the_sweep() {
     let key = created.expect("recorded").head.key;
     assert!(!fake.no_more_faults() && fake.tasks().is_empty());
     fake.clock().advance(16_000);
-    assert_eq!(
-        fake.overdue(fake.now(), 9).await.expect("read"),
-        [key.clone()]
-    );
+    let overdue = fake.overdue(fake.now(), 9).await.expect("read");
+    assert_eq!(overdue, std::slice::from_ref(&key));
     reconcile_session(&fake, &key).await.expect("reconciled");
     assert_eq!(fake.tasks().len(), 1);
     assert!(fake.overdue(fake.now(), 9).await.expect("read").is_empty());

@@ -1,6 +1,12 @@
 //! DynamoDB that throttles, conflicts, or is not there.
 
-use domain::ports::{Clock, CreateError, IdSource, Inbox, SessionDirectory, SessionLog};
+use domain::{
+    FencingToken,
+    ports::{
+        AppendError, ClientToken, Clock, CreateError, IdSource, Inbox, Lease, SessionDirectory,
+        SessionLog,
+    },
+};
 use store::{Endpoint, Store};
 use testkit::{append, message, new_command, new_session, owner};
 
@@ -56,11 +62,26 @@ async fn a_store_that_is_not_there_leaves_the_outcome_unknown() {
         ..services.endpoint()
     };
     let store = Store::connect_to(services.settings(), endpoint).await;
-    let error = store
-        .create(new_session(&store, &owner("me")))
-        .await
-        .expect_err("nobody listens");
-    assert!(matches!(error, CreateError::Unavailable(_)), "{error:?}");
+    let mut with_token = new_session(&store, &owner("me"));
+    // What stands for the token is read before anything is written.
+    with_token.client_token = Some(ClientToken {
+        token: "token".to_owned(),
+        request_digest: "digest".to_owned(),
+    });
+    let error = store.create(with_token).await.expect_err("nobody listens");
+    match error {
+        CreateError::Unavailable(error) => assert!(!error.outcome_unknown, "it only read"),
+        other => panic!("{other:?}"),
+    }
+    let key = new_session(&store, &owner("me")).key;
+    let lease = Lease {
+        key,
+        fence: FencingToken(1),
+    };
+    match store.renew(&lease, store.now()).await {
+        Err(AppendError::Unavailable(error)) => assert!(error.outcome_unknown),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Appends, messages and new sessions of one owner all at once, from several threads: conflicts

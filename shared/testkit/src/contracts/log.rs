@@ -224,8 +224,11 @@ pub async fn live_text_contract<P: Ports>(ports: &P) {
     );
     assert_refused!(ports.set_live(&stale, None).await, AppendError::LeaseLost);
     ports.set_live(&lease, None).await.expect("cleared");
-    ports.set_live(&lease, None).await.expect("cleared");
     assert_eq!(ports.live(key).await.expect("read"), None);
+    assert_refused!(
+        ports.set_live(&stale, Some(live)).await,
+        AppendError::LeaseLost
+    );
 }
 
 /// One body of every kind.

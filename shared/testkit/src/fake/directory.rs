@@ -217,6 +217,7 @@ fn first(new: &NewSession) -> Session {
             outcome: None,
         }],
         live: None,
+        live_fence: FencingToken(0),
         append_token: None,
     };
     session.log(

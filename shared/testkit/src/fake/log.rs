@@ -72,13 +72,10 @@ impl SessionLog for Fake {
                 .sessions
                 .get_mut(&lease.key)
                 .ok_or(AppendError::LeaseLost)?;
-            let newer = session
-                .live
-                .as_ref()
-                .is_some_and(|live| live.fence > lease.fence);
-            if newer {
+            if session.live_fence > lease.fence {
                 return Err(AppendError::LeaseLost);
             }
+            session.live_fence = lease.fence;
             session.live = live.map(|live| LiveText {
                 fence: lease.fence,
                 ..live

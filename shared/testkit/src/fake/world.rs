@@ -25,6 +25,8 @@ pub(super) struct Session {
     /// In order of their ordinals, without gaps.
     pub(super) commands: Vec<Command>,
     pub(super) live: Option<LiveText>,
+    /// Who wrote or cleared it last.
+    pub(super) live_fence: FencingToken,
     /// Request token of the newest append.
     pub(super) append_token: Option<String>,
 }
