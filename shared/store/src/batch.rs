@@ -85,7 +85,7 @@ impl Store {
     ) -> Result<Option<domain::EventBody>, Unavailable> {
         const ATTEMPTED: &str = "read the whole event";
         let partition = crate::keys::session_partition(key);
-        let rows = self
+        let (rows, _) = self
             .table
             .range(
                 ATTEMPTED,

@@ -5,7 +5,7 @@ use domain::{
     FencingToken, Head, Sequence, SessionId, SessionKey, State, UnixMillis,
     event::{EventBody, NewEvent},
     ids::base32,
-    ports::{CreateError, Creation, NewSession, Unavailable},
+    ports::{CreateError, Creation, IdSource, NewSession, Unavailable},
 };
 use sha2::{Digest, Sha256};
 
@@ -39,7 +39,11 @@ impl Store {
         let head = first_head(&new);
         for attempt in 0..ATTEMPTS {
             let remembered = self.remembered(&new).await?;
-            if let Some(found) = self.found(&new, remembered.as_ref()).await? {
+            // Without a token there is nothing to find but the repeat of this very call, which is
+            // rare: the refusal below finds it.
+            if remembered.is_some()
+                && let Some(found) = self.found(&new, remembered.as_ref()).await?
+            {
                 return found;
             }
             if new.max_sessions == 0 {
@@ -49,8 +53,9 @@ impl Store {
                 return Err(CreateError::OwnerFull);
             }
             let writes = self.creation(&new, &head, remembered.as_ref()).await?;
-            let token = base32(&Sha256::digest(new.key.session.as_str()));
-            match self.table.transact(ATTEMPTED, &token[..36], writes).await {
+            // New for each attempt: a repeat must be refused, to be told from the first.
+            let token = base32(&IdSource::random(self));
+            match self.table.transact(ATTEMPTED, &token, writes).await {
                 Ok(()) => {
                     return Ok(Creation {
                         head,

@@ -3,6 +3,7 @@
 use domain::{
     Head, OwnerId, Sequence, SessionId, SessionKey, State, UnixMillis,
     ids::base32,
+    limits,
     ports::{
         ControlChange, ControlError, CreateError, Creation, ListPosition, ListQuery, NewSession,
         SessionDirectory, SessionPage, Unavailable,
@@ -148,16 +149,14 @@ impl SessionDirectory for Store {
     }
 
     async fn note_task(&self, key: &SessionKey, task: &str) -> Result<(), Unavailable> {
-        let Some(mut head) = SessionDirectory::head(self, key).await? else {
-            return Ok(());
-        };
-        if head.state != State::Requested {
-            return Ok(());
-        }
-        head.task = Some(task.to_owned());
+        // As `Head::look_at` has it for a session with a task.
         let update = Write::update(Record::Head(key).key())
             .set(head::TASK, text(task))
-            .set_some(LIVE_UNTIL, head.look_at().map(|time| number(time.0)))
+            .set_sum(
+                LIVE_UNTIL,
+                head::CREATED_AT,
+                number(limits::PROVISIONING_MILLISECONDS),
+            )
             .when(head::STATE, "=", text(State::Requested.as_str()));
         match self.table.write("note the session's task", update).await {
             // Refused: a runner has it already, which is better than a note.

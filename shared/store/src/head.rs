@@ -27,7 +27,7 @@ pub(crate) const TOTAL_COST_USD: &str = "total_cost_usd";
 /// [`Head`].
 pub(crate) const APPEND_TOKEN: &str = "append_token";
 const TITLE: &str = "title";
-const CREATED_AT: &str = "created_at";
+pub(crate) const CREATED_AT: &str = "created_at";
 const SPEC: &str = "spec";
 
 /// The row of a new session.

@@ -126,7 +126,7 @@ impl Inbox for Store {
         // One read gives at most 1 MB, so a page may need several.
         while commands.len() < limit {
             let after = commands.last().map_or(ordinal, |command| command.ordinal);
-            let rows = self
+            let (rows, more) = self
                 .table
                 .range(
                     ATTEMPTED,
@@ -136,11 +136,11 @@ impl Inbox for Store {
                     limit - commands.len(),
                 )
                 .await?;
-            if rows.is_empty() {
-                break;
-            }
             for row in rows {
                 commands.push(read(&row).map_err(|error| failure::own(ATTEMPTED, error))?);
+            }
+            if !more {
+                break;
             }
         }
         Ok(commands)

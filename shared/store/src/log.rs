@@ -104,7 +104,7 @@ impl SessionLog for Store {
         let mut next = after.next();
         loop {
             // Batches are named by their last event, so the first one found contains the next.
-            let rows = self
+            let (rows, more) = self
                 .table
                 .range(
                     ATTEMPTED,
@@ -114,9 +114,6 @@ impl SessionLog for Store {
                     BATCHES_READ,
                 )
                 .await?;
-            if rows.is_empty() {
-                return Ok(events);
-            }
             for row in rows {
                 let batch = batch::read(&row).map_err(|error| failure::own(ATTEMPTED, error))?;
                 for (event, bytes) in batch {
@@ -132,6 +129,9 @@ impl SessionLog for Store {
                     next = event.sequence.next();
                     events.push(event);
                 }
+            }
+            if !more {
+                return Ok(events);
             }
         }
     }

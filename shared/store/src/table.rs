@@ -67,8 +67,8 @@ impl Table {
         Ok(answer.item.map(Row))
     }
 
-    /// Rows of one partition with sort keys from `from` to `to` (both included), in order or from
-    /// the end, as they are now; at most `limit`, and fewer when they are long.
+    /// Rows of one partition with sort keys from `from` to `to` (both included), in order, as they
+    /// are now; at most `limit`, and fewer when they are long. Says whether there may be more.
     pub(crate) async fn range(
         &self,
         attempted: &'static str,
@@ -76,7 +76,7 @@ impl Table {
         from: &str,
         to: &str,
         limit: usize,
-    ) -> Result<Vec<Row>, Unavailable> {
+    ) -> Result<(Vec<Row>, bool), Unavailable> {
         use crate::item::text;
         let answer = Box::pin(
             self.client
@@ -94,12 +94,9 @@ impl Table {
         )
         .await
         .map_err(|error| failure::aws(attempted, Kind::Read, error))?;
-        Ok(answer
-            .items
-            .unwrap_or_default()
-            .into_iter()
-            .map(Row)
-            .collect())
+        let more = answer.last_evaluated_key.is_some();
+        let rows = answer.items.unwrap_or_default();
+        Ok((rows.into_iter().map(Row).collect(), more))
     }
 
     /// Writes one row under its condition.

@@ -101,6 +101,19 @@ impl Write {
         }
     }
 
+    /// Sets an attribute to another number of the row, increased.
+    #[must_use]
+    pub(crate) fn set_sum(
+        mut self,
+        name: &'static str,
+        other: &'static str,
+        increase: AttributeValue,
+    ) -> Self {
+        let (name, other, increase) = (self.name(name), self.name(other), self.value(increase));
+        self.sets.push(format!("{name} = {other} + {increase}"));
+        self
+    }
+
     /// Adds to a number; a missing one counts as zero.
     #[must_use]
     pub(crate) fn add(mut self, name: &'static str, value: AttributeValue) -> Self {
