@@ -5,6 +5,7 @@ mod contracts;
 mod events;
 mod failures;
 mod lifetimes;
+mod lost_answers;
 mod outside;
 mod services;
 mod usage;

@@ -1,0 +1,223 @@
+//! Writes that happened and whose answer never came: repeating them changes nothing.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use domain::{
+    EventBody, SessionId, SessionKey, State,
+    event::TokenUsage,
+    ports::{AppendError, Clock, IdSource, Inbox, SessionDirectory, SessionLog, Unavailable},
+};
+use store::{Endpoint, Store};
+use testkit::{append, message, new_command, new_session, owner};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+use crate::services::Services;
+
+/// Stands between store and services, and cuts the connection instead of handing on the answer to
+/// a write.
+struct Line {
+    url: String,
+    /// Answers still to be lost.
+    lose: Arc<AtomicUsize>,
+    _connections: JoinSet<()>,
+}
+
+impl Line {
+    async fn to(services: &str) -> Self {
+        let upstream = services.trim_start_matches("http://").to_owned();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let lose = Arc::new(AtomicUsize::new(0));
+        let mut connections = JoinSet::new();
+        let counter = Arc::clone(&lose);
+        connections.spawn(async move {
+            let mut open = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                open.spawn(carry(client, upstream.clone(), Arc::clone(&counter)));
+            }
+        });
+        Self {
+            url,
+            lose,
+            _connections: connections,
+        }
+    }
+
+    fn lose(&self, answers: usize) {
+        self.lose.store(answers, Ordering::SeqCst);
+    }
+
+    fn left(&self) -> usize {
+        self.lose.load(Ordering::SeqCst)
+    }
+}
+
+async fn carry(mut client: TcpStream, upstream: String, lose: Arc<AtomicUsize>) {
+    let Ok(mut server) = TcpStream::connect(upstream).await else {
+        return;
+    };
+    let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let mut is_write = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => {
+                let Ok(length @ 1..) = read else { return };
+                let text = String::from_utf8_lossy(&asked[..length]);
+                if let Some((_, operation)) = text.split_once("DynamoDB_20120810.") {
+                    is_write = !operation.starts_with("Get") && !operation.starts_with("Query");
+                }
+                if server.write_all(&asked[..length]).await.is_err() {
+                    return;
+                }
+            }
+            read = server.read(&mut answered) => {
+                let Ok(length @ 1..) = read else { return };
+                let lost = is_write
+                    && lose
+                        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                        .is_ok();
+                // It was written by now; that is why there is an answer.
+                if lost || client.write_all(&answered[..length]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn store_behind(line: &Line, services: &Services) -> Store {
+    let endpoint = Endpoint {
+        url: line.url.clone(),
+        ..services.endpoint()
+    };
+    Store::connect_to(services.settings(), endpoint).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_lost_answer_is_not_noticed() {
+    let services = Services::start().await;
+    let line = Line::to(&services.endpoint().url).await;
+    let store = store_behind(&line, &services).await;
+
+    line.lose(1);
+    let created = store.create(new_session(&store, &owner("me"))).await;
+    let key = created.expect("created").head.key;
+    line.lose(1);
+    let now = store.now();
+    let (lease, head) = store
+        .acquire(&key, "task", "none", now.plus(10_000), now)
+        .await
+        .expect("acquired");
+    line.lose(1);
+    let text = EventBody::Thinking {
+        text: "once".to_owned(),
+    };
+    let appended = append(&store, head.last_sequence.next(), vec![text]);
+    let last = store.append(&lease, &appended).await.expect("appended");
+    line.lose(1);
+    let command = new_command(&store, "two", message("once"));
+    let accepted = store.enqueue(&key, command).await.expect("accepted");
+    assert_eq!(accepted.command.ordinal, 2);
+    line.lose(1);
+    store
+        .withdraw(&key, &accepted.command.id, store.now())
+        .await
+        .expect("withdrawn");
+    line.lose(1);
+    store
+        .renew(&lease, store.now().plus(10_000))
+        .await
+        .expect("renewed");
+    assert_eq!(line.left(), 0);
+
+    let head = store.head(&key).await.expect("read").expect("there");
+    assert_eq!(head.last_sequence, last.next());
+    let events = store.read(&key, domain::Sequence(0), 1 << 20).await;
+    let kinds: Vec<_> = events
+        .expect("read")
+        .iter()
+        .map(|event| event.body.kind())
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "session_created",
+            "runner_started",
+            "state_changed",
+            "thinking",
+            "message_withdrawn"
+        ]
+    );
+    let mut other = new_session(&store, &owner("me"));
+    other.max_sessions_per_owner = 2;
+    store.create(other).await.expect("only one slot was taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_whose_answers_are_all_lost_is_done_once() {
+    let services = Services::start().await;
+    let line = Line::to(&services.endpoint().url).await;
+    let store = store_behind(&line, &services).await;
+    let created = store.create(new_session(&store, &owner("me"))).await;
+    let key = created.expect("created").head.key;
+    let now = store.now();
+    let (lease, head) = store
+        .acquire(&key, "task", "none", now.plus(10_000), now)
+        .await
+        .expect("acquired");
+    let text = EventBody::Thinking {
+        text: "once".to_owned(),
+    };
+    let mut appended = append(&store, head.last_sequence.next(), vec![text]);
+    appended.state = State::Running;
+    line.lose(1_000);
+    match store.append(&lease, &appended).await {
+        Err(AppendError::Unavailable(Unavailable {
+            outcome_unknown: true,
+            ..
+        })) => {}
+        other => panic!("{other:?}"),
+    }
+    line.lose(0);
+    // As a runner repeats it: the same token, a later time.
+    appended.now = store.now();
+    appended.lease_until = store.now().plus(10_000);
+    let last = store.append(&lease, &appended).await.expect("done");
+    assert_eq!(last, head.last_sequence.next());
+    let events = store
+        .read(&key, head.last_sequence, 1 << 20)
+        .await
+        .expect("read");
+    assert_eq!(events.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_whose_answer_is_lost_is_counted_once() {
+    let services = Services::start().await;
+    let line = Line::to(&services.endpoint().url).await;
+    let store = store_behind(&line, &services).await;
+    let key = SessionKey {
+        owner: owner("me"),
+        session: SessionId::from_random(store.random()),
+    };
+    let tokens = TokenUsage {
+        input_tokens: 7,
+        ..TokenUsage::default()
+    };
+    for lost in [1, 0] {
+        line.lose(lost);
+        store
+            .record_usage(&key, "req_1", "model", tokens, store.now())
+            .await
+            .expect("recorded");
+    }
+    let total = store.usage(&key).await.expect("read");
+    assert_eq!((total.requests, total.tokens.input_tokens), (1, 7));
+}
