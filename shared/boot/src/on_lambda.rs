@@ -101,4 +101,44 @@ mod tests {
         assert_eq!(principal.owner, owner);
         assert_eq!(principal.scopes, ["sessions:read", "sessions:write"]);
     }
+
+    /// Every sample of a request in `events/` arrives as what the client sent.
+    #[test]
+    fn samples_of_requests_arrive_whole() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(directory).expect("there are samples") {
+            let path = entry.expect("readable").path();
+            let text = std::fs::read_to_string(&path).expect("readable");
+            let event: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            if event.get("httpMethod").is_none() || event["type"] == "REQUEST" {
+                continue;
+            }
+            seen += 1;
+            let request = lambda_http::request::from_str(&text)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let incoming = incoming(request);
+            let shown = path.display();
+            assert_eq!(incoming.request.uri().path(), event["path"], "{shown}");
+            assert_eq!(
+                incoming.request.method().as_str(),
+                event["httpMethod"],
+                "{shown}"
+            );
+            let body = event["body"].as_str().unwrap_or_default();
+            assert_eq!(incoming.request.body(), body.as_bytes(), "{shown}");
+            assert_eq!(
+                incoming.request_id, event["requestContext"]["requestId"],
+                "{shown}"
+            );
+            for (name, value) in event["headers"].as_object().expect("headers") {
+                assert_eq!(
+                    incoming.request.headers()[name].as_bytes(),
+                    value.as_str().expect("text").as_bytes(),
+                    "{shown}"
+                );
+            }
+        }
+        assert!(seen > 10, "only {seen} samples");
+    }
 }

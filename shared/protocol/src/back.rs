@@ -24,6 +24,9 @@ use crate::answer::{
 /// An edge or a client may give up on an answer that has not begun by then.
 pub(crate) const JSON_WITHIN: Duration = Duration::from_secs(10);
 
+/// A comment, which clients pass over.
+const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+
 /// What rmcp gives.
 pub(crate) type Served = Response<BoxBody<Bytes, Infallible>>;
 
@@ -98,6 +101,8 @@ impl Back {
 
     fn follow(self, source: Source) -> Following {
         Following {
+            // What stands in between may wait for the first bytes as for an answer.
+            opening: matches!(source, Source::Pending(_)),
             back: self,
             source,
             between_events: true,
@@ -131,6 +136,8 @@ enum Source {
 struct Following {
     back: Back,
     source: Source,
+    /// A comment goes first.
+    opening: bool,
     /// What was sent so far ends with a whole event, so that a comment may follow.
     between_events: bool,
 }
@@ -138,6 +145,9 @@ struct Following {
 impl Following {
     /// The next bytes of the stream; `None` at its end.
     async fn next(&mut self) -> Option<Bytes> {
+        if std::mem::take(&mut self.opening) {
+            return Some(Bytes::from_static(KEEP_ALIVE));
+        }
         loop {
             let deadline = self.back.deadline;
             let keep_alive = (Instant::now() + self.back.keep_alive).min(deadline);
@@ -187,7 +197,7 @@ impl Following {
                     return Some(event(&message));
                 }
                 None if self.between_events => {
-                    return Some(Bytes::from_static(b": keep-alive\n\n"));
+                    return Some(Bytes::from_static(KEEP_ALIVE));
                 }
                 None => {}
             }

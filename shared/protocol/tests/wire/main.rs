@@ -3,5 +3,6 @@
 mod client;
 mod legacy;
 mod refusals;
+mod samples;
 mod tasks;
 mod tools;
