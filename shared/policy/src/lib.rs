@@ -43,8 +43,8 @@ pub struct Place<'a> {
     pub working_directory: &'a str,
     /// Further directories the session may read: its own spilled tool results.
     pub readable: &'a [&'a str],
-    /// Git's configuration inside the workspace was written by us and by nobody else. Git runs
-    /// programs that its configuration names, so otherwise no git command is read-only.
+    /// Git's configuration inside the workspace names no program. Git runs those that it names, so
+    /// otherwise no git command is read-only.
     pub git_is_trusted: bool,
 }
 
@@ -272,8 +272,8 @@ fn shell(mode: PermissionMode, call: &Call<'_>, place: &Place<'_>) -> Decision {
     }
     if !place.git_is_trusted && mentions_git(command) {
         return deny(
-            "Git commands do not run here: this workspace was copied or uploaded, and git runs \
-             programs that the repository's own configuration names. Read the files directly.",
+            "Git commands do not run here: this workspace was copied or uploaded with a git \
+             configuration that may name programs, and git would run them. Read the files directly.",
         );
     }
     Decision::Judge

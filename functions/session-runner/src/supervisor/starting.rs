@@ -9,7 +9,6 @@ use claude::lines::Piece;
 use claude::message::{Message, parse};
 use claude::{control, gate, locate};
 use domain::event::EventBody;
-use domain::workspace::WorkspaceSource;
 use domain::{CommandBody, State, Transition};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
@@ -71,9 +70,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         // Asking a binary for its version takes a moment, and so does a workspace.
         let program = self.settings.claude_path.clone();
         let version = tokio::spawn(async move { locate::version_of(&program).await });
-        self.prepare_workspace(&sandbox).await?;
+        let git_is_trusted = self.prepare_workspace(&sandbox).await?;
         self.check_version(version.await.unwrap_or(Err(locate::VersionError::Silent)))?;
-        let mut started = self.launch(sandbox, relay)?;
+        let mut started = self.launch(sandbox, relay, git_is_trusted)?;
         let looked = started.sandbox.directories().workspace.outside.clone();
         let baseline = tokio::task::spawn_blocking(move || Baseline::take(&looked));
         let version = self.until_ready(&mut started).await;
@@ -111,7 +110,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         uuid::Uuid::new_v5(&NAMES, own.as_bytes()).to_string()
     }
 
-    async fn prepare_workspace(&mut self, sandbox: &Sandbox) -> Result<(), Stop> {
+    async fn prepare_workspace(&mut self, sandbox: &Sandbox) -> Result<bool, Stop> {
         let (spec, limits, objects) = (
             self.spec.workspace.clone(),
             self.limits(),
@@ -147,7 +146,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             let notice = self.conversation.notice("workspace_skipped", &words, now);
             self.journal.note(notice);
         }
-        Ok(())
+        Ok(prepared.git_is_trusted)
     }
 
     /// Returns when something outside wants the start to end.
@@ -193,7 +192,12 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         }
     }
 
-    fn launch(&mut self, sandbox: Sandbox, relay: &Relay) -> Result<Started, Stop> {
+    fn launch(
+        &mut self,
+        sandbox: Sandbox,
+        relay: &Relay,
+        git_is_trusted: bool,
+    ) -> Result<Started, Stop> {
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error: std::io::Error| End::broke_down(format!("cannot {what}: {error}"))
@@ -222,7 +226,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         .map_err(|error| End::broke_down(describe(&error)))?;
         let start = working_directory(&sandbox, &self.spec.workspace);
         let workspace = directories.workspace.inside.clone();
-        let rules = Arc::new(self.rules(&sandbox, &start));
+        let rules = Arc::new(self.rules(&sandbox, &start, git_is_trusted));
         let (sender, refusals) = mpsc::unbounded_channel();
         let gate = tokio::spawn(gate_server::serve(listener, rules.clone(), sender));
         let mut instruction_directories = vec![path_text(&workspace)];
@@ -270,9 +274,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         })
     }
 
-    fn rules(&self, sandbox: &Sandbox, start: &std::path::Path) -> Rules {
+    fn rules(&self, sandbox: &Sandbox, start: &std::path::Path, git_is_trusted: bool) -> Rules {
         let directories = sandbox.directories();
-        let source = &self.spec.workspace.source;
         Rules {
             mode: self.spec.permission_mode,
             bypass_permitted: self.settings.bypass_permitted,
@@ -282,7 +285,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 path_text(directories.claude.inside.join("projects")),
                 path_text(&directories.temporary.inside),
             ],
-            git_is_trusted: matches!(source, WorkspaceSource::Empty | WorkspaceSource::Git { .. }),
+            git_is_trusted,
             files: directories.workspace.outside.clone(),
         }
     }

@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod copy;
 pub mod git;
+pub mod git_trust;
 pub mod prepare;
 pub mod read;
 pub mod tree;

@@ -9,7 +9,7 @@ use domain::session::Attachment;
 use domain::workspace::{Workspace, WorkspaceSource};
 
 use super::tree::{Kind, Tree};
-use super::{Amount, WorkspaceError, archive, copy, git};
+use super::{Amount, WorkspaceError, archive, copy, git, git_trust};
 use crate::objects::{DownloadError, SessionObjects};
 use crate::sandbox::launch::Sandbox;
 
@@ -25,6 +25,8 @@ pub struct Prepared {
     pub commit: Option<String>,
     /// What was left out.
     pub skipped: Vec<String>,
+    /// Git may be run on these files: see [`git_trust`].
+    pub git_is_trusted: bool,
 }
 
 /// What preparing needs to know.
@@ -78,13 +80,16 @@ pub async fn prepare(
             (prepared.amount, prepared.skipped) = (unpacked.amount, unpacked.skipped);
         }
     }
+    prepared.git_is_trusted = true;
     if !matches!(workspace.source, WorkspaceSource::Git { .. }) {
         let sandbox = sandbox.clone();
-        blocking(move || {
+        prepared.git_is_trusted = blocking(move || {
             let root = sandbox.directories().workspace.outside.clone();
+            let trusted = git_trust::is_trusted(&root);
             sandbox
                 .give_tree_to_session(&root)
-                .map_err(|error| WorkspaceError::Refused(error.to_string()))
+                .map_err(|error| WorkspaceError::Refused(error.to_string()))?;
+            Ok(trusted)
         })
         .await?;
     }
