@@ -1,5 +1,6 @@
 //! mcp-remote, the bridge for hosts that only start local servers, driven over its stdio.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -13,7 +14,7 @@ struct Bridge {
     child: Child,
     input: ChildStdin,
     output: Receiver<String>,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 impl Bridge {
@@ -32,7 +33,7 @@ impl Bridge {
             .env("MCP_REMOTE_CONFIG_DIR", home.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(File::create(home.path().join("stderr")).expect("a file"))
             .spawn()
             .expect("node starts");
         let input = child.stdin.take().expect("a pipe");
@@ -49,12 +50,17 @@ impl Bridge {
             child,
             input,
             output,
-            _home: home,
+            home,
         }
     }
 
     fn send(&mut self, message: &Value) {
         writeln!(self.input, "{message}").expect("the bridge reads");
+    }
+
+    /// What it told a person meanwhile.
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("stderr")).unwrap_or_default()
     }
 
     /// Sends a request and returns its result, passing over notifications.
@@ -64,7 +70,7 @@ impl Bridge {
             let line = self
                 .output
                 .recv_timeout(Duration::from_secs(90))
-                .unwrap_or_else(|error| panic!("no answer to {method}: {error}"));
+                .unwrap_or_else(|error| panic!("no answer to {method}: {error}\n{}", self.said()));
             let message: Value = serde_json::from_str(&line).expect("stdout carries JSON lines");
             if message["id"] == json!(id) {
                 assert!(message.get("result").is_some(), "{method}: {message}");
