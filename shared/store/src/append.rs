@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    CommandState, Head, Sequence,
+    CommandState, Head, Sequence, SessionKey,
     ids::base32,
     limits,
-    ports::{Append, AppendError, Lease, Unavailable},
+    ports::{Append, AppendError, Inbox, Lease, Unavailable},
 };
 use sha2::{Digest, Sha256};
 
@@ -44,6 +44,7 @@ impl Store {
         let mut passing = Passing::default();
         let last = Sequence(append.first.0 + append.events.len() as u64 - 1);
         for attempt in 0..ATTEMPTS {
+            self.check_holes(&lease.key, append, passing.after).await?;
             let writes = self.append_writes(lease, append, last, passing).await?;
             let content = format!(
                 "{} {lease:?} {:?} {:?} {:?} {:?} {:?}",
@@ -56,7 +57,7 @@ impl Store {
             );
             let token = base32(&Sha256::digest(content));
             // The first part is the head, then come the commands.
-            let commands = 1..=command_writes(lease, append, passing)?.len();
+            let commands = 1..=command_writes(lease, append)?.len();
             let refused = match self.table.transact(ATTEMPTED, &token[..36], writes).await {
                 Ok(()) => return Ok(last),
                 Err(NotWritten::Unavailable(unavailable)) => return Err(unavailable.into()),
@@ -84,6 +85,36 @@ impl Store {
             pause(attempt).await;
         }
         Err(failure::own(ATTEMPTED, "too many others write to the session").into())
+    }
+
+    /// What stands between the commands taken before and the listed ones, and is not listed, must
+    /// be withdrawn. That is for ever, so it is enough to have seen it.
+    async fn check_holes(
+        &self,
+        key: &SessionKey,
+        append: &Append,
+        after: Option<u64>,
+    ) -> Result<(), AppendError> {
+        let (Some(first), Some(last)) = (append.take.first(), append.take.last()) else {
+            return Ok(());
+        };
+        let after = after.unwrap_or(first.ordinal - 1);
+        let places = usize::try_from(last.ordinal - after).unwrap_or(usize::MAX);
+        if places == append.take.len() {
+            return Ok(());
+        }
+        let between = self.commands_after(key, after, places).await?;
+        let mut not_listed = between.iter().filter(|command| {
+            !append
+                .take
+                .iter()
+                .any(|listed| listed.ordinal == command.ordinal)
+        });
+        if not_listed.all(|command| command.state == CommandState::Withdrawn) {
+            Ok(())
+        } else {
+            Err(AppendError::CommandWithdrawn)
+        }
     }
 
     /// What a refusal leaves that is nobody's fault: only the counts of the inbox stand in the way,
@@ -158,7 +189,7 @@ impl Store {
         };
 
         let mut writes = vec![change];
-        writes.extend(command_writes(lease, append, passing)?);
+        writes.extend(command_writes(lease, append)?);
         if !append.events.is_empty() {
             writes.push(
                 self.batch(key, append.first, lease.fence, &append.events, append.now)
@@ -178,11 +209,7 @@ fn requires_empty_inbox(append: &Append) -> bool {
 
 /// What the append does to commands: one write each, because a transaction may touch a row only
 /// once.
-fn command_writes(
-    lease: &Lease,
-    append: &Append,
-    passing: Passing,
-) -> Result<Vec<Write>, Unavailable> {
+fn command_writes(lease: &Lease, append: &Append) -> Result<Vec<Write>, Unavailable> {
     let (key, fence) = (&lease.key, lease.fence);
     let finished: BTreeMap<u64, _> = append
         .finish
@@ -190,12 +217,7 @@ fn command_writes(
         .map(|(command, outcome)| (command.ordinal, outcome))
         .collect();
     let mut writes = Vec::new();
-    let mut next = append.take.first().map_or(0, |first| {
-        passing.after.map_or(first.ordinal, |after| after + 1)
-    });
     for command in &append.take {
-        writes.extend((next..command.ordinal).map(|hole| inbox::check_withdrawn(key, hole)));
-        next = command.ordinal + 1;
         if command.state == CommandState::Withdrawn {
             continue;
         }

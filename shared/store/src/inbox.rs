@@ -349,11 +349,6 @@ pub(crate) fn take_and_finish(
     )
 }
 
-/// Checks that a command is withdrawn.
-pub(crate) fn check_withdrawn(key: &SessionKey, ordinal: u64) -> Write {
-    Write::check(Record::Command(key, ordinal).key()).when(STATE, "=", text(WITHDRAWN))
-}
-
 fn done(update: Write, outcome: &CommandOutcome) -> Result<Write, Unavailable> {
     let (json, content) = write_outcome(outcome)
         .map_err(|error| failure::own("record what came of the command", error))?;

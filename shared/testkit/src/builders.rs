@@ -111,7 +111,7 @@ pub fn new_command<P: Clock>(ports: &P, id: &str, body: CommandBody) -> NewComma
         id,
         body,
         now: ports.now(),
-        max_queued: 100,
+        max_queued: 1_000,
     }
 }
 

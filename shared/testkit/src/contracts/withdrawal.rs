@@ -39,6 +39,7 @@ pub async fn withdrawal_contract<P: Ports>(ports: &P) {
     let interrupt = accept(ports, key, "interrupt", CommandBody::Interrupt).await;
     assert_eq!(withdraw(ports, key, &interrupt).await, Withdrawal::Unknown);
     passing(ports).await;
+    many_withdrawn(ports).await;
     too_late(ports).await;
 }
 
@@ -97,6 +98,23 @@ async fn passing<P: Ports>(ports: &P) {
         .expect("passed over");
     assert_eq!(head(ports, key).await.commands_taken, 7);
     assert_eq!(head(ports, key).await.last_sequence, last);
+}
+
+/// However many there are.
+async fn many_withdrawn<P: Ports>(ports: &P) {
+    let (lease, _) = acquired(ports).await;
+    let key = &lease.key;
+    for number in 0..110 {
+        let id = accept(ports, key, &format!("n-{number}"), builders::message("n")).await;
+        assert_eq!(withdraw(ports, key, &id).await, Withdrawal::Withdrawn);
+    }
+    accept(ports, key, "last", builders::message("last")).await;
+    let commands = ports.commands_after(key, 0, 200).await.expect("read");
+    let last = head(ports, key).await.last_sequence;
+    let mut ends = builders::append(ports, last.next(), vec![text("ends")]);
+    ends.take = vec![commands[0].clone(), commands[111].clone()];
+    ports.append(&lease, &ends).await.expect("appended");
+    assert_eq!(head(ports, key).await.commands_taken, 112);
 }
 
 async fn too_late<P: Ports>(ports: &P) {
