@@ -240,3 +240,45 @@ enum StoredState {
     TimedOut,
     Lost,
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::event::NewEvent;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_is_stored_under_its_name_and_read_back() {
+        for body in testkit::contracts::every_body() {
+            let json = body_json(&body).expect("serialises");
+            assert_eq!(json["kind"], body.kind());
+            assert_eq!(read_body(json).expect("reads"), body);
+        }
+    }
+
+    #[test]
+    fn the_stored_shape_stays_and_a_newer_one_is_refused() {
+        let event = NewEvent {
+            turn: 2,
+            time: UnixMillis(1_700),
+            cause: CommandId::parse("m-1").ok(),
+            body: EventBody::StateChanged {
+                from: State::Idle,
+                to: State::TimedOut,
+            },
+        };
+        let body = body_json(&event.body).expect("serialises");
+        let stored = StoredEvent::new(&event, Sequence(7), FencingToken(3), body, None);
+        let mut json = serde_json::to_value(&stored).expect("serialises");
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "v": 1, "sequence": 7, "fence": 3, "turn": 2, "time": 1700, "cause": "m-1",
+                "body": {"kind": "state_changed", "from": "idle", "to": "timed_out"},
+            })
+        );
+        json["v"] = 2.into();
+        let newer: StoredEvent = serde_json::from_value(json).expect("reads");
+        assert!(newer.read().is_err());
+    }
+}

@@ -232,7 +232,7 @@ pub async fn live_text_contract<P: Ports>(ports: &P) {
 }
 
 /// One body of every kind.
-pub(crate) fn every_body() -> Vec<EventBody> {
+pub fn every_body() -> Vec<EventBody> {
     let owned = ToOwned::to_owned;
     let id = |text| domain::CommandId::parse(text).expect("a valid id");
     vec![

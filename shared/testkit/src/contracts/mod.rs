@@ -23,7 +23,7 @@ pub use control::{control_contract, overdue_contract};
 pub use creation::creation_contract;
 pub use inbox::{inbox_contract, taking_contract};
 pub use listing::listing_contract;
-pub use log::{append_contract, lease_contract, live_text_contract, reading_contract};
+pub use log::{append_contract, every_body, lease_contract, live_text_contract, reading_contract};
 pub use outside::{compute_contract, uploads_contract};
 pub use withdrawal::withdrawal_contract;
 
