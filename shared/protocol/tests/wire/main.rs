@@ -5,4 +5,5 @@ mod legacy;
 mod refusals;
 mod samples;
 mod tasks;
+mod tool_refusals;
 mod tools;

@@ -1,0 +1,193 @@
+//! A session with a runner, a scripted API on loopback, and the gateway between them.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body as ScriptedBody;
+use domain::event::TokenUsage;
+use domain::ports::{
+    Clock, ControlChange, ControlError, CreateError, Creation, Lease, ListQuery, NewSession,
+    SessionDirectory, SessionLog, SessionPage, Unavailable,
+};
+use domain::{FencingToken, Head, OwnerId, SessionKey, UnixMillis};
+use http_body_util::BodyExt;
+use testkit::Fake;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::super::*;
+use crate::upstream::tests::upstream;
+
+/// The fakes of the ports, and in memory what else the gateway needs.
+#[derive(Clone)]
+pub(super) struct Recorded {
+    pub(super) fake: Fake,
+    pub(super) objects: Arc<BTreeMap<String, Bytes>>,
+    pub(super) usage: Arc<Mutex<Vec<(String, String, TokenUsage)>>>,
+}
+
+impl Clock for Recorded {
+    fn now(&self) -> UnixMillis {
+        self.fake.now()
+    }
+    async fn sleep(&self, milliseconds: u64) {
+        self.fake.sleep(milliseconds).await;
+    }
+}
+
+impl SessionDirectory for Recorded {
+    async fn create(&self, new: NewSession) -> Result<Creation, CreateError> {
+        self.fake.create(new).await
+    }
+    async fn head(&self, key: &SessionKey) -> Result<Option<Head>, Unavailable> {
+        self.fake.head(key).await
+    }
+    async fn list(&self, owner: &OwnerId, query: &ListQuery) -> Result<SessionPage, Unavailable> {
+        self.fake.list(owner, query).await
+    }
+    async fn control(&self, change: ControlChange) -> Result<Head, ControlError> {
+        self.fake.control(change).await
+    }
+    async fn note_task(&self, key: &SessionKey, task: &str) -> Result<(), Unavailable> {
+        self.fake.note_task(key, task).await
+    }
+    async fn overdue(&self, now: UnixMillis, limit: usize) -> Result<Vec<SessionKey>, Unavailable> {
+        self.fake.overdue(now, limit).await
+    }
+}
+
+impl Records for Recorded {
+    async fn object(&self, _key: &SessionKey, name: &str) -> Result<Option<Bytes>, Unavailable> {
+        Ok(self.objects.get(name).cloned())
+    }
+    async fn record(
+        &self,
+        _key: &SessionKey,
+        request_id: &str,
+        model: &str,
+        tokens: TokenUsage,
+        _now: UnixMillis,
+    ) -> Result<(), Unavailable> {
+        self.usage.lock().expect("not poisoned").push((
+            request_id.to_owned(),
+            model.to_owned(),
+            tokens,
+        ));
+        Ok(())
+    }
+}
+
+/// A request as the API saw it.
+pub(super) type Seen = (http::request::Parts, Bytes);
+
+pub(super) struct Stage {
+    pub(super) gateway: Gateway<Recorded>,
+    pub(super) records: Recorded,
+    pub(super) key: SessionKey,
+    pub(super) token: String,
+    pub(super) seen: mpsc::UnboundedReceiver<Seen>,
+    pub(super) lease: Lease,
+}
+
+pub(super) fn signing_key() -> SigningKey {
+    SigningKey::new(&[7; 32]).expect("long enough")
+}
+
+/// A session with a runner, and an API that answers everything with `answer`.
+pub(super) async fn stage(
+    longest: Duration,
+    answer: impl Fn() -> Response<ScriptedBody> + Clone + Send + Sync + 'static,
+) -> Stage {
+    let fake = Fake::new(3);
+    let owner = testkit::owner("me");
+    let new = testkit::new_session(&fake, &owner);
+    let key = new.key.clone();
+    fake.create(new).await.expect("created");
+    let now = fake.now();
+    let (lease, head) = fake
+        .acquire(&key, "task", "none", now.plus(10_000), now)
+        .await
+        .expect("acquired");
+
+    let (sender, seen) = mpsc::unbounded_channel();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let app = Router::new().fallback(move |request: axum::extract::Request| {
+        let (sender, answer) = (sender.clone(), answer.clone());
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await.expect("a whole body").to_bytes();
+            let _ = sender.send((parts, body));
+            answer()
+        }
+    });
+    tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let object = (
+        "model-requests/1.json".to_owned(),
+        Bytes::from_static(b"{\"large\":true}"),
+    );
+    let records = Recorded {
+        fake,
+        objects: Arc::new(BTreeMap::from([object])),
+        usage: Arc::default(),
+    };
+    let base = format!("http://{address}");
+    let token = sign(&key, head.fence, now.plus(60_000));
+    Stage {
+        gateway: Gateway::new(
+            records.clone(),
+            signing_key(),
+            900,
+            upstream(&base, longest),
+        ),
+        records,
+        key,
+        token,
+        seen,
+        lease,
+    }
+}
+
+pub(super) fn sign(key: &SessionKey, fence: FencingToken, expires_at: UnixMillis) -> String {
+    signing_key().sign(&SessionClaims {
+        key: key.clone(),
+        fence,
+        expires_at,
+    })
+}
+
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+
+pub(super) fn ok(content_type: &'static str, body: &'static str) -> Response<ScriptedBody> {
+    Response::builder()
+        .header("content-type", content_type)
+        .header("request-id", "req_1")
+        .header("anthropic-ratelimit-requests-remaining", "7")
+        .header("set-cookie", "secret=1")
+        .body(ScriptedBody::from(body))
+        .expect("an answer")
+}
+
+impl Stage {
+    pub(super) fn request(&self, path: &str, body: &'static str) -> Request<Bytes> {
+        Request::post(path)
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", "application/json")
+            .body(Bytes::from_static(body.as_bytes()))
+            .expect("a request")
+    }
+
+    pub(super) async fn send(&self, request: Request<Bytes>) -> (StatusCode, HeaderMap, String) {
+        let (parts, body) = self.gateway.handle(request).await.into_parts();
+        let bytes = body.collect().await.expect("cannot fail").to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
+        (parts.status, parts.headers, text)
+    }
+
+    pub(super) fn usage(&self) -> Vec<(String, String, TokenUsage)> {
+        self.records.usage.lock().expect("not poisoned").clone()
+    }
+}
