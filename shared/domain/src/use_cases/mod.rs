@@ -23,7 +23,7 @@ pub use interrupt_session::{InterruptError, Interrupted, interrupt_session};
 pub use list_sessions::{ListError, list_sessions};
 pub use read_file::{ReadFile, ReadFileError, read_file};
 pub use reconcile::{Reconciled, reconcile_session, task_stopped};
-pub use send_message::{SendMessage, SendMessageError, send_message};
+pub use send_message::{AttachmentError, SendMessage, SendMessageError, send_message};
 pub use task::{TaskError, TaskState, cancel_task, get_task};
 pub use wait_session::{Observer, Until, WaitError, WaitSession, Waited, wait_session};
 
