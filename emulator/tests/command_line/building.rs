@@ -1,8 +1,15 @@
 //! What a start makes first: the claude binary and the functions.
 
-use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::fs::PermissionsExt as _,
+};
 
-use nix::{sys::signal::Signal, unistd::Pid};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use super::{FUNCTIONS, Place, RUNNER, Running, said};
 
