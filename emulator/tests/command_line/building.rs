@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _},
-    os::unix::fs::PermissionsExt as _,
 };
 
 use nix::{
@@ -11,7 +10,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{FUNCTIONS, Place, RUNNER, Running, said};
+use super::{FUNCTIONS, Place, Running, said};
 
 #[test]
 fn a_missing_claude_is_installed() {
