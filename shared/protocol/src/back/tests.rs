@@ -35,7 +35,7 @@ async fn text(response: Response<Body>) -> String {
 }
 
 const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
-const SHOWN: &str = r#"{"id":1,"jsonrpc":"2.0","result":{"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"shannon"}}}}"#;
+const SHOWN: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"shannon"}}}}"#;
 
 #[tokio::test(start_paused = true)]
 async fn what_is_there_in_time_is_json() {

@@ -126,7 +126,7 @@ mod tests {
             ),
             (
                 json!({"prompt": "x", "surprise": "secret"}),
-                "surprise is not known; known are: count, files, mode, prompt",
+                "surprise is not known; known are: prompt, count, mode, files",
             ),
             (
                 json!({"prompt": "x", "count": 0}),
