@@ -64,8 +64,9 @@ pub fn principal_from_context(owner: Option<&str>, scopes: Option<&str>) -> Opti
 /// Runs a handler with everything around it.
 ///
 /// Time that the handler spent waiting for something to happen does not make a request slow: it
-/// says so by putting a [`std::time::Duration`] among the extensions of its answer. `mcp_method`
-/// and `tool` are fields of the span around the handler, for it to record.
+/// says so by putting a [`std::time::Duration`] among the extensions of its answer. `mcp_method`,
+/// `mcp_name`, `principal`, `trace_id` and `parent_id` are fields of the span around the handler,
+/// for it to record.
 pub(crate) async fn surround<F>(
     slow: Duration,
     method: String,
@@ -82,7 +83,10 @@ where
         http_method = method,
         path,
         mcp_method = tracing::field::Empty,
-        tool = tracing::field::Empty,
+        mcp_name = tracing::field::Empty,
+        principal = tracing::field::Empty,
+        trace_id = tracing::field::Empty,
+        parent_id = tracing::field::Empty,
     );
     async {
         let started = Instant::now();

@@ -1,4 +1,5 @@
-//! Log lines on standard error: one JSON object (or one text line) each, with the field `function`.
+//! Log lines on standard error: one JSON object (or one text line) each, with the fields `function`
+//! and `instance`.
 //!
 //! Fields of the spans around a line stand in it too, so that `request_id` need not be repeated.
 //! Log errors as `error = &error as &dyn std::error::Error`: their causes are added only when
@@ -39,8 +40,21 @@ enum Format {
 struct Lines {
     function: String,
     stage: String,
+    instance: String,
     format: Format,
     causes: bool,
+}
+
+/// This process among the others of its function: the log stream that Lambda gives it, or else the
+/// machine (of Cloud Run, its revision too) and the process id.
+fn instance() -> String {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    variable("AWS_LAMBDA_LOG_STREAM_NAME").unwrap_or_else(|| {
+        let parts = [variable("K_REVISION"), variable("HOSTNAME")];
+        let mut parts: Vec<String> = parts.into_iter().flatten().collect();
+        parts.push(std::process::id().to_string());
+        parts.join("-")
+    })
 }
 
 /// Starts logging for this process. A second call changes nothing.
@@ -52,6 +66,7 @@ pub fn start(function: &str, settings: &Settings) -> Result<(), SettingsError> {
     let lines = Lines {
         function: function.to_owned(),
         stage: settings.text("SHANNON_STAGE")?.to_owned(),
+        instance: instance(),
         format: if settings.text("SHANNON_LOG_FORMAT")? == "text" {
             Format::Text
         } else {
@@ -133,6 +148,7 @@ where
                 );
                 line.insert("function".to_owned(), self.function.clone().into());
                 line.insert("stage".to_owned(), self.stage.clone().into());
+                line.insert("instance".to_owned(), self.instance.clone().into());
                 line.insert("message".to_owned(), message.into());
                 line.insert("target".to_owned(), event.metadata().target().into());
                 for (name, value) in fields {
@@ -235,6 +251,7 @@ mod tests {
         let lines = Lines {
             function: "call".to_owned(),
             stage: "test".to_owned(),
+            instance: "i-1".to_owned(),
             format,
             causes,
         };
@@ -245,9 +262,12 @@ mod tests {
             .event_format(lines)
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            let span =
-                tracing::info_span!("request", request_id = "r-1", tool = tracing::field::Empty);
-            span.record("tool", "get_session");
+            let span = tracing::info_span!(
+                "request",
+                request_id = "r-1",
+                mcp_name = tracing::field::Empty
+            );
+            span.record("mcp_name", "get_session");
             let _entered = span.enter();
             let error = Outer(std::io::Error::other("the secret cause"));
             tracing::info!(duration_ms = 3_u64, error = &error as &dyn Error, "request");
@@ -268,7 +288,8 @@ mod tests {
             ("stage", "test".into()),
             ("message", "request".into()),
             ("request_id", "r-1".into()),
-            ("tool", "get_session".into()),
+            ("instance", "i-1".into()),
+            ("mcp_name", "get_session".into()),
             ("duration_ms", 3.into()),
             ("error", "could not read".into()),
         ] {

@@ -23,15 +23,18 @@ pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
 pub(crate) const INVALID_PARAMS: i64 = -32602;
 /// JSON-RPC: our fault.
 pub(crate) const INTERNAL_ERROR: i64 = -32603;
-/// MCP 2026-07-28: headers and body disagree.
-pub(crate) const HEADER_MISMATCH: i64 = -32020;
 
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).boxed_unsync()
 }
 
 pub(crate) fn json_response(status: StatusCode, value: &Value) -> Response<Body> {
-    let mut response = Response::new(full(value.to_string()));
+    json_bytes_response(status, Bytes::from(value.to_string()))
+}
+
+/// An answer that is JSON already.
+pub(crate) fn json_bytes_response(status: StatusCode, bytes: Bytes) -> Response<Body> {
+    let mut response = Response::new(full(bytes));
     *response.status_mut() = status;
     response
         .headers_mut()

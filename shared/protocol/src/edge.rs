@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::Principal;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY, WWW_AUTHENTICATE};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HOST, ORIGIN, VARY, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
@@ -14,20 +14,21 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::answer::{Body, INVALID_REQUEST, error_response};
-use crate::back::Back;
-use crate::front::{Front, check};
-use crate::server::{Server, server_info};
+use crate::asked::{Asked, Notices};
+use crate::back::{Back, Source};
+use crate::front::{Checked, Era, Front, check};
+use crate::modern::{Shared, Sharing};
+use crate::server::Server;
 use crate::work::Work;
 use crate::{Class, EdgeSettings};
-
-/// Tools whose time goes by waiting for a session.
-const WAITING_TOOLS: [&str; 2] = ["wait_session", "read_file"];
 
 /// Serves one class. Cheap to clone; holds nothing of any request.
 pub struct Edge<W: Work> {
     class: Class,
     settings: Arc<EdgeSettings>,
-    service: StreamableHttpService<Server<W>, NeverSessionManager>,
+    shared: Sharing<W>,
+    /// The initialize era.
+    legacy: StreamableHttpService<Server<W>, NeverSessionManager>,
 }
 
 impl<W: Work> Clone for Edge<W> {
@@ -35,19 +36,17 @@ impl<W: Work> Clone for Edge<W> {
         Self {
             class: self.class,
             settings: Arc::clone(&self.settings),
-            service: self.service.clone(),
+            shared: Sharing::clone(&self.shared),
+            legacy: self.legacy.clone(),
         }
     }
 }
 
 impl<W: Work> Edge<W> {
     /// Serves `class` with `work` behind it.
-    ///
-    /// The `Host` header is not looked at: API Gateway routes by it before a function sees a
-    /// request, and on a port every request needs the bearer token, which a page that rebinds a
-    /// name to loopback does not have; its `Origin` gives it away as well.
     pub fn new(class: Class, settings: EdgeSettings, work: W) -> Self {
-        let server = Server::new(work, settings.catalog_ttl_seconds);
+        let shared = Sharing::new(Shared::new(work, &settings));
+        let server = Server::new(Sharing::clone(&shared));
         let config = StreamableHttpServerConfig::default()
             .with_legacy_session_mode(false)
             .with_json_response(true)
@@ -59,7 +58,8 @@ impl<W: Work> Edge<W> {
         Self {
             class,
             settings: Arc::new(settings),
-            service: StreamableHttpService::new(
+            shared,
+            legacy: StreamableHttpService::new(
                 move || Ok(server.clone()),
                 Arc::new(NeverSessionManager::default()),
                 config,
@@ -69,14 +69,23 @@ impl<W: Work> Edge<W> {
 
     /// Answers one request; never fails and never panics on its input.
     ///
-    /// Time spent waiting for a session stands as a [`Duration`] among the extensions of the
-    /// answer; the method and the tool are recorded as `mcp_method` and `tool` of the current span.
+    /// Time spent waiting for something to happen stands as a [`Duration`] among the extensions of
+    /// the answer; `mcp_method`, `mcp_name`, `principal`, `trace_id` and `parent_id` are recorded in
+    /// the current span.
     /// Dropping the future or the body stops a wait; what a call has recorded stays recorded.
     pub async fn handle(
         &self,
         request: Request<Bytes>,
         principal: Option<Principal>,
     ) -> Response<Body> {
+        if !self.allows_host(&request) {
+            return error_response(
+                StatusCode::FORBIDDEN,
+                &Value::Null,
+                INVALID_REQUEST,
+                "this Host is not served; SHANNON_ALLOWED_HOSTS lists those that are",
+            );
+        }
         let origin = request.headers().get(ORIGIN).cloned();
         if let Some(origin) = &origin
             && !self.allows(origin)
@@ -95,6 +104,31 @@ impl<W: Work> Edge<W> {
             headers.insert(VARY, HeaderValue::from_static("origin"));
         }
         response
+    }
+
+    /// Without a list every host is served: API Gateway routes by it before a function sees a
+    /// request, and on a port every request needs the bearer token, which a page that rebinds a
+    /// name to loopback does not have; its `Origin` gives it away as well.
+    fn allows_host(&self, request: &Request<Bytes>) -> bool {
+        let allowed = &self.settings.allowed_hosts;
+        if allowed.is_empty() {
+            return true;
+        }
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else {
+            return false;
+        };
+        let Some(host) = host.to_str().ok().map(str::to_ascii_lowercase) else {
+            return false;
+        };
+        // With or without the port; the colons of an IPv6 address stand in brackets.
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => &host,
+        };
+        allowed.iter().any(|allowed| {
+            allowed.eq_ignore_ascii_case(&host) || allowed.eq_ignore_ascii_case(name)
+        })
     }
 
     fn allows(&self, origin: &HeaderValue) -> bool {
@@ -134,31 +168,63 @@ impl<W: Work> Edge<W> {
             Front::Refused(refused) => return refused,
         };
         let span = tracing::Span::current();
-        span.record("mcp_method", checked.method.as_str());
-        if let Some(tool) = &checked.tool {
-            span.record("tool", tool.as_str());
+        let method = &checked.method;
+        // A method that does not exist may be as long as the body.
+        span.record("mcp_method", &method[..method.floor_char_boundary(64)]);
+        span.record("principal", principal.owner.as_str());
+        if let Some(name) = &checked.name {
+            span.record("mcp_name", name.as_str());
         }
-        let waits = checked
-            .tool
-            .as_deref()
-            .is_some_and(|tool| WAITING_TOOLS.contains(&tool));
+        if let Some(trace) = &checked.trace {
+            span.record("trace_id", trace.trace_id.as_str());
+            span.record("parent_id", trace.parent_id.as_str());
+        }
+        let waits = checked.method == "tools/call"
+            && checked
+                .name
+                .as_deref()
+                .is_some_and(|tool| self.shared.work.waits(tool));
+        let Checked {
+            id, method, era, ..
+        } = checked;
         let back = Back {
-            id: checked.id,
-            method: checked.method,
-            server_info: checked.modern.then(server_info),
+            id,
+            method,
             keep_alive: Duration::from_secs(self.settings.keep_alive_seconds),
             // A second is left to say so before the platform ends the function.
             deadline: started
                 + Duration::from_secs(self.settings.longest_seconds.saturating_sub(1).max(1)),
         };
-        let mut request = checked.request.map(Full::new);
-        request.extensions_mut().insert(principal);
-        let service = self.service.clone();
-        let serving = Box::pin(async move { service.handle(request).await });
-        let mut response = back.answer(serving).await;
+        let mut response = back.answer(self.source(era, principal)).await;
         if waits {
             response.extensions_mut().insert(started.elapsed());
         }
         response
+    }
+
+    /// The work of one request; nothing of it has begun.
+    fn source(&self, era: Era, principal: Principal) -> Source {
+        match era {
+            Era::Modern(request, headers) => {
+                let (notices, heard) = Notices::stream();
+                let asked = Asked {
+                    principal,
+                    modern: true,
+                    capabilities: request.capabilities.clone(),
+                    meta: request.meta.clone(),
+                    notices,
+                    peer: None,
+                };
+                let shared = Sharing::clone(&self.shared);
+                let work = Box::pin(async move { shared.serve(&headers, *request, asked).await });
+                Source::Modern { work, heard }
+            }
+            Era::Legacy(request) => {
+                let mut request = request.map(Full::new);
+                request.extensions_mut().insert(principal);
+                let legacy = self.legacy.clone();
+                Source::Legacy(Box::pin(async move { legacy.handle(request).await }))
+            }
+        }
     }
 }

@@ -1,34 +1,46 @@
-//! In front of rmcp: what its HTTP layer refuses with plain text, accepts too freely, or cannot
-//! know (the request class). After this, headers are in the form it expects and the body is one
-//! JSON-RPC message.
+//! The first look at a request of either era: HTTP, JSON, JSON-RPC, the request class. After this
+//! it is one JSON-RPC request: a modern one fully checked, one of the initialize era in the form
+//! that rmcp's HTTP layer expects (it refuses with plain text, and knows no classes).
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
+use rmcp::model::JsonObject;
 use serde_json::Value;
 
 use crate::Class;
 use crate::answer::{
-    Body, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR,
-    error_response,
+    Body, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR, error_response,
+    json_bytes_response,
 };
+use crate::trace::TraceParent;
+use crate::{headers, modern, rendered};
 
-/// First version whose requests repeat their method in a header.
-const MODERN: &str = "2026-07-28";
+/// Characters of a name that logs show: clients can send any.
+const NAME_SHOWN: usize = 128;
 
-/// A request that may be given to rmcp.
+/// A request that may be served.
 #[derive(Debug)]
 pub(crate) struct Checked {
-    /// With normalised headers; the body is what was checked, written again.
-    pub(crate) request: Request<Bytes>,
     /// JSON-RPC id.
     pub(crate) id: Value,
     /// JSON-RPC method.
     pub(crate) method: String,
-    /// Name of the tool, for `tools/call`.
-    pub(crate) tool: Option<String>,
-    /// It says that it is of 2026-07-28 or later.
-    pub(crate) modern: bool,
+    /// What it names: a tool, a prompt, a resource, a task.
+    pub(crate) name: Option<String>,
+    /// The trace that it belongs to.
+    pub(crate) trace: Option<TraceParent>,
+    /// The rest, by era.
+    pub(crate) era: Era,
+}
+
+/// By whose rules a request is served.
+#[derive(Debug)]
+pub(crate) enum Era {
+    /// 2026-07-28 and later.
+    Modern(Box<modern::Request>, HeaderMap),
+    /// The initialize era, with normalised headers; the body is what was checked, written again.
+    Legacy(Request<Bytes>),
 }
 
 /// What the front decides.
@@ -123,7 +135,7 @@ fn read(
             return refuse(BAD, &none, PARSE_ERROR, &message);
         }
     };
-    let object = match message {
+    let mut object = match message {
         Value::Object(object) => object,
         Value::Array(_) => {
             return refuse(
@@ -173,21 +185,6 @@ fn read(
     let Some(id) = id else {
         return Ok(Front::Notification);
     };
-    let modern = request
-        .headers()
-        .get("mcp-protocol-version")
-        .is_some_and(|version| version.as_bytes() >= MODERN.as_bytes());
-    if modern {
-        for header in request.headers().get_all("mcp-method") {
-            if header.as_bytes() != method.as_bytes() {
-                let message = format!(
-                    "the header Mcp-Method ({}) is not the method of the body ({method})",
-                    String::from_utf8_lossy(header.as_bytes())
-                );
-                return refuse(BAD, &id, HEADER_MISMATCH, &message);
-            }
-        }
-    }
     if !class.serves(&method) {
         let message = format!(
             "{method} is not served at /mcp/{}; send it to /mcp",
@@ -199,13 +196,12 @@ fn read(
     if parameters.is_some_and(|parameters| !parameters.is_object()) {
         return refuse(BAD, &id, INVALID_PARAMS, "params must be an object");
     }
-    let mut tool = None;
+    let name: Option<String> = headers::name_parameter(&method)
+        .and_then(|parameter| parameters?.get(parameter))
+        .and_then(Value::as_str)
+        .map(|name| name.chars().take(NAME_SHOWN).collect());
     if method == "tools/call" {
-        tool = parameters
-            .and_then(|parameters| parameters.get("name"))
-            .and_then(Value::as_str)
-            .map(str::to_owned);
-        if tool.is_none() {
+        if name.is_none() {
             return refuse(BAD, &id, INVALID_PARAMS, "params.name must name a tool");
         }
         let arguments = parameters.and_then(|parameters| parameters.get("arguments"));
@@ -218,22 +214,44 @@ fn read(
             );
         }
     }
+    let meta = parameters.and_then(|parameters| parameters.get("_meta"));
+    let trace = TraceParent::of(request.headers(), meta);
+    if modern::claims(request.headers(), &method, parameters) {
+        let params = match object.shift_remove("params") {
+            Some(Value::Object(params)) => params,
+            _ => JsonObject::new(),
+        };
+        let headers = std::mem::take(request.headers_mut());
+        return match modern::check(&headers, &id, method.clone(), params) {
+            Ok(request) => Ok(Front::Request(Box::new(Checked {
+                id,
+                method,
+                name,
+                trace,
+                era: Era::Modern(Box::new(request), headers),
+            }))),
+            Err((status, error)) => {
+                let refused = rendered::error(&id, error);
+                Err(Box::new(json_bytes_response(status, refused.message)))
+            }
+        };
+    }
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(
         ACCEPT,
         HeaderValue::from_static("application/json, text/event-stream"),
     );
-    // rmcp wants one, and the host is not looked at here (see [`crate::Edge::new`]).
+    // rmcp wants one; [`crate::Edge`] has looked at the client's own.
     headers.insert(HOST, HeaderValue::from_static("localhost"));
     // Written again, so that rmcp reads what was checked: of a name that comes twice we took the last.
     *request.body_mut() = Bytes::from(Value::Object(object).to_string());
     Ok(Front::Request(Box::new(Checked {
-        request,
         id,
         method,
-        tool,
-        modern,
+        name,
+        trace,
+        era: Era::Legacy(request),
     })))
 }
 

@@ -1,26 +1,38 @@
 //! MCP on the wire: modern requests (2026-07-28) and those of the initialize era, the tools with
 //! their schemas, and the tasks extension. The only crate that names `rmcp`.
 //!
-//! An [`Edge`] is one request class: a front filter in front of rmcp's stateless HTTP service and a
-//! back filter behind it. What a request does is [`Work`]: nothing ([`Listings`]), turns as tasks
+//! An [`Edge`] is one request class: a front that checks every request, the modern era served
+//! directly, the initialize era through rmcp, and a back that makes the answer JSON or a stream.
+//! What a request does is [`Work`], one seam for both eras: nothing ([`Listings`]), turns as tasks
 //! ([`Turns`]), or everything ([`Sessions`]). Nothing is kept between two requests.
 
 mod answer;
+mod asked;
 mod back;
 mod class;
+mod description;
 mod edge;
 mod front;
+mod headers;
+mod modern;
+mod rendered;
 mod server;
 mod settings;
 mod show;
+mod subscription;
 mod task;
 mod timestamp;
 mod tools;
+mod trace;
 mod work;
 
 pub use answer::Body;
+pub use asked::{Asked, Notices, Progress};
 pub use class::{Class, METHODS};
+pub use description::Description;
 pub use edge::Edge;
 pub use settings::EdgeSettings;
+pub use subscription::{Accepted, Filter, Subscription};
+pub use timestamp::to_rfc3339 as rfc3339;
 pub use tools::find_claude_binary::{ClaudeFinder, FoundClaude, RunnerReport};
-pub use work::{Listings, Ports, Sessions, Turns, Work};
+pub use work::{Listings, Ports, Sessions, ToolCall, Turns, Work};

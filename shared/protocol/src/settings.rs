@@ -13,8 +13,12 @@ pub struct EdgeSettings {
     pub catalog_ttl_seconds: u64,
     /// Longest request, in seconds: what is still running then is told to try again.
     pub longest_seconds: u64,
+    /// How long one subscription is served before it ends, in seconds.
+    pub listen_seconds: u64,
     /// Origins from which a browser may call.
     pub allowed_origins: Vec<String>,
+    /// Hosts under which this is served, with or without a port; all of them when empty.
+    pub allowed_hosts: Vec<String>,
 }
 
 impl EdgeSettings {
@@ -40,7 +44,10 @@ impl EdgeSettings {
             keep_alive_seconds: number("SHANNON_KEEP_ALIVE_SECONDS")?,
             catalog_ttl_seconds: number("SHANNON_CATALOG_TTL_SECONDS")?,
             longest_seconds: number(longest)?,
+            // No class of the product serves one yet.
+            listen_seconds: 0,
             allowed_origins: list("SHANNON_ALLOWED_ORIGINS")?,
+            allowed_hosts: list("SHANNON_ALLOWED_HOSTS")?,
         })
     }
 }

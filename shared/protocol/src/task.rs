@@ -9,7 +9,7 @@ use domain::{Command, CommandState, Deployment, Head, Principal, State, TaskId};
 use rmcp::ErrorData;
 use rmcp::model::{
     CallToolResult, ContentBlock, CreateTaskResult, DetailedTask, ErrorCode, GetTaskResult,
-    JsonObject, Task, TaskPayload, TaskStatus,
+    InputResponses, JsonObject, Task, TaskPayload, TaskStatus,
 };
 use serde_json::{Value, json};
 
@@ -60,12 +60,12 @@ where
     Ok(shown(deployment, &id, state, &head, &command))
 }
 
-/// `tasks/update`: no turn asks for input yet, so every key is unknown; none is an acknowledgement.
+/// `tasks/update`: no turn asks for input yet, so every name is unknown; none is an acknowledgement.
 pub(crate) async fn update<P>(
     ports: &P,
     principal: &Principal,
     id: &str,
-    keys: &[String],
+    responses: &InputResponses,
 ) -> Result<(), ErrorData>
 where
     P: SessionDirectory + Inbox + Clock,
@@ -73,7 +73,7 @@ where
     let id = parse(id)?;
     let reader = principal.authorize().map_err(missing_scope)?;
     get_task(ports, &reader, &id).await.map_err(refused)?;
-    match keys.first() {
+    match responses.keys().next() {
         None => Ok(()),
         Some(key) => {
             let key: String = key.chars().take(64).collect();
@@ -120,7 +120,8 @@ fn refused(error: TaskError) -> ErrorData {
     }
 }
 
-fn shown(
+/// A task as clients see it.
+pub(crate) fn shown(
     deployment: &Deployment,
     id: &TaskId,
     state: TaskState,

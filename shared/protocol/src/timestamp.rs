@@ -5,7 +5,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// `2026-11-20T12:00:00.123Z`. A time that no calendar has is written as milliseconds.
-pub(crate) fn to_rfc3339(time: UnixMillis) -> String {
+#[must_use]
+pub fn to_rfc3339(time: UnixMillis) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.0) * 1_000_000)
         .ok()
         .and_then(|time| time.format(&Rfc3339).ok())

@@ -1,4 +1,5 @@
-//! What stands behind a class: nothing, turns as tasks, or every tool.
+//! What stands behind a class: nothing, turns as tasks, or every tool. [`Work`] is the one seam
+//! between the wire and what requests do, for both eras.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,13 +7,17 @@ use std::time::Duration;
 use domain::ports::{Clock, Compute, IdSource, Inbox, SessionDirectory, SessionLog, Uploads};
 use domain::{Deployment, Principal};
 use rmcp::ErrorData;
-use rmcp::RoleServer;
 use rmcp::model::{
-    CallToolRequestMethod, CallToolResponse, GetTaskMethod, GetTaskResult, JsonObject,
-    ProgressNotificationParam, ProgressToken,
+    CallToolRequestMethod, CallToolResponse, CompleteRequestMethod, CompleteRequestParams,
+    CompleteResult, ErrorCode, GetPromptRequestMethod, GetPromptRequestParams, GetPromptResponse,
+    GetTaskResult, InputResponses, JsonObject, ListPromptsResult, ListResourceTemplatesResult,
+    ListResourcesResult, PaginatedRequestParams, ReadResourceRequestMethod,
+    ReadResourceRequestParams, ReadResourceResponse, Tool,
 };
-use rmcp::service::Peer;
 
+use crate::asked::Asked;
+use crate::description::Description;
+use crate::subscription::{Accepted, Filter, Subscription};
 use crate::tools::find_claude_binary::{ClaudeFinder, Kept};
 use crate::{task, tools};
 
@@ -27,39 +32,49 @@ impl<P> Ports for P where
 }
 
 /// One call of a tool.
-#[derive(Debug)]
-pub struct ToolCall {
-    pub(crate) principal: Principal,
-    pub(crate) name: String,
-    pub(crate) arguments: JsonObject,
-    /// The client declared the tasks extension.
-    pub(crate) wants_task: bool,
-    pub(crate) progress: Option<Progress>,
-}
-
-/// Where a client wants to be told how far a call is.
 #[derive(Clone, Debug)]
-pub(crate) struct Progress {
-    pub(crate) peer: Peer<RoleServer>,
-    pub(crate) token: ProgressToken,
+#[non_exhaustive]
+pub struct ToolCall {
+    /// Who calls, and what else the request says.
+    pub asked: Asked,
+    /// The tool.
+    pub name: String,
+    /// Its arguments, not checked yet.
+    pub arguments: JsonObject,
+    /// Answers to what an earlier try of this call asked for, by name.
+    pub input_responses: Option<InputResponses>,
+    /// What the earlier try gave the client to bring back. Clients can write anything here.
+    pub request_state: Option<String>,
 }
 
-impl Progress {
-    /// Tells the client; one that went away is told nothing, and the call ends by itself.
-    pub(crate) async fn report(&self, progress: f64, message: String) {
-        let notice =
-            ProgressNotificationParam::new(self.token.clone(), progress).with_message(message);
-        if let Err(error) = self.peer.notify_progress(notice).await {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "progress reached nobody"
-            );
-        }
-    }
-}
-
-/// What requests of a class do. Implemented here only: its types are rmcp's.
+/// What requests of a class do. Every method has the answer of a server without it.
+///
+/// Its types are rmcp's, so that only this crate and test programs implement it.
 pub trait Work: Send + Sync + 'static {
+    /// Name, capabilities and instructions, in both eras. The same for every request.
+    fn describe(&self) -> Description {
+        Description::shannon()
+    }
+
+    /// The tools that a caller with these scopes may use, in a fixed order. Always the same for the
+    /// same scopes: it is rendered once.
+    fn tools(&self, principal: &Principal) -> Vec<Tool> {
+        tools::allowed(principal)
+    }
+
+    /// The input schema of a tool that wants some of its arguments repeated in headers
+    /// (`x-mcp-header`); `None` for all others.
+    fn header_schema(&self, tool: &str) -> Option<Arc<JsonObject>> {
+        let _ = tool;
+        None
+    }
+
+    /// Whether the time of this tool goes by waiting for something to happen.
+    fn waits(&self, tool: &str) -> bool {
+        let _ = tool;
+        false
+    }
+
     /// `tools/call`.
     fn call_tool(
         &self,
@@ -69,36 +84,128 @@ pub trait Work: Send + Sync + 'static {
         std::future::ready(Err(ErrorData::method_not_found::<CallToolRequestMethod>()))
     }
 
+    /// `prompts/list`.
+    fn list_prompts(
+        &self,
+        asked: Asked,
+        page: Option<PaginatedRequestParams>,
+    ) -> impl Future<Output = Result<ListPromptsResult, ErrorData>> + Send {
+        drop((asked, page));
+        std::future::ready(Ok(ListPromptsResult::default()))
+    }
+
+    /// `prompts/get`.
+    fn get_prompt(
+        &self,
+        asked: Asked,
+        request: GetPromptRequestParams,
+    ) -> impl Future<Output = Result<GetPromptResponse, ErrorData>> + Send {
+        drop((asked, request));
+        std::future::ready(Err(ErrorData::method_not_found::<GetPromptRequestMethod>()))
+    }
+
+    /// `resources/list`.
+    fn list_resources(
+        &self,
+        asked: Asked,
+        page: Option<PaginatedRequestParams>,
+    ) -> impl Future<Output = Result<ListResourcesResult, ErrorData>> + Send {
+        drop((asked, page));
+        std::future::ready(Ok(ListResourcesResult::default()))
+    }
+
+    /// `resources/templates/list`.
+    fn list_resource_templates(
+        &self,
+        asked: Asked,
+        page: Option<PaginatedRequestParams>,
+    ) -> impl Future<Output = Result<ListResourceTemplatesResult, ErrorData>> + Send {
+        drop((asked, page));
+        std::future::ready(Ok(ListResourceTemplatesResult::default()))
+    }
+
+    /// `resources/read`.
+    fn read_resource(
+        &self,
+        asked: Asked,
+        request: ReadResourceRequestParams,
+    ) -> impl Future<Output = Result<ReadResourceResponse, ErrorData>> + Send {
+        drop((asked, request));
+        std::future::ready(Err(
+            ErrorData::method_not_found::<ReadResourceRequestMethod>(),
+        ))
+    }
+
+    /// `completion/complete`.
+    fn complete(
+        &self,
+        asked: Asked,
+        request: CompleteRequestParams,
+    ) -> impl Future<Output = Result<CompleteResult, ErrorData>> + Send {
+        drop((asked, request));
+        std::future::ready(Err(ErrorData::method_not_found::<CompleteRequestMethod>()))
+    }
+
+    /// `subscriptions/listen`: what of the filter will be told; `None` when there is no such method.
+    fn subscribe(
+        &self,
+        asked: &Asked,
+        wanted: Filter,
+    ) -> impl Future<Output = Result<Option<Accepted>, ErrorData>> + Send {
+        let _ = (asked, wanted);
+        std::future::ready(Ok(None))
+    }
+
+    /// Tells what happens, for as long as there is something to tell; it may be dropped at any time.
+    fn listen(
+        &self,
+        asked: Asked,
+        accepted: Accepted,
+        subscription: Subscription,
+    ) -> impl Future<Output = ()> + Send {
+        drop((asked, accepted, subscription));
+        std::future::ready(())
+    }
+
     /// `tasks/get`.
     fn get_task(
         &self,
-        principal: Principal,
+        asked: Asked,
         id: &str,
     ) -> impl Future<Output = Result<GetTaskResult, ErrorData>> + Send {
-        drop((principal, id));
-        std::future::ready(Err(ErrorData::method_not_found::<GetTaskMethod>()))
+        drop((asked, id));
+        std::future::ready(Err(not_here("tasks/get")))
     }
 
-    /// `tasks/update`, with the keys of the input responses.
+    /// `tasks/update`, with the answers by name.
     fn update_task(
         &self,
-        principal: Principal,
+        asked: Asked,
         id: &str,
-        keys: Vec<String>,
+        responses: InputResponses,
     ) -> impl Future<Output = Result<(), ErrorData>> + Send {
-        drop((principal, id, keys));
-        std::future::ready(Err(ErrorData::method_not_found::<GetTaskMethod>()))
+        drop((asked, id, responses));
+        std::future::ready(Err(not_here("tasks/update")))
     }
 
     /// `tasks/cancel`.
     fn cancel_task(
         &self,
-        principal: Principal,
+        asked: Asked,
         id: &str,
     ) -> impl Future<Output = Result<(), ErrorData>> + Send {
-        drop((principal, id));
-        std::future::ready(Err(ErrorData::method_not_found::<GetTaskMethod>()))
+        drop((asked, id));
+        std::future::ready(Err(not_here("tasks/cancel")))
     }
+}
+
+/// No such method.
+pub(crate) fn not_here(method: &str) -> ErrorData {
+    ErrorData::new(
+        ErrorCode::METHOD_NOT_FOUND,
+        format!("there is no method {method}"),
+        None,
+    )
 }
 
 /// Nothing: classes that only say what there is (`discover`, `catalog`).
@@ -128,21 +235,21 @@ impl<P> Work for Turns<P>
 where
     P: SessionDirectory + Inbox + Clock + IdSource + 'static,
 {
-    async fn get_task(&self, principal: Principal, id: &str) -> Result<GetTaskResult, ErrorData> {
-        task::get(&self.ports, &self.deployment, &principal, id).await
+    async fn get_task(&self, asked: Asked, id: &str) -> Result<GetTaskResult, ErrorData> {
+        task::get(&self.ports, &self.deployment, &asked.principal, id).await
     }
 
     async fn update_task(
         &self,
-        principal: Principal,
+        asked: Asked,
         id: &str,
-        keys: Vec<String>,
+        responses: InputResponses,
     ) -> Result<(), ErrorData> {
-        task::update(&self.ports, &principal, id, &keys).await
+        task::update(&self.ports, &asked.principal, id, &responses).await
     }
 
-    async fn cancel_task(&self, principal: Principal, id: &str) -> Result<(), ErrorData> {
-        task::cancel(&self.ports, &principal, id).await
+    async fn cancel_task(&self, asked: Asked, id: &str) -> Result<(), ErrorData> {
+        task::cancel(&self.ports, &asked.principal, id).await
     }
 }
 
@@ -167,24 +274,28 @@ impl<P, F> Sessions<P, F> {
 }
 
 impl<P: Ports, F: ClaudeFinder> Work for Sessions<P, F> {
+    fn waits(&self, tool: &str) -> bool {
+        ["wait_session", "read_file"].contains(&tool)
+    }
+
     async fn call_tool(&self, call: ToolCall) -> Result<CallToolResponse, ErrorData> {
         tools::call(self, call).await
     }
 
-    async fn get_task(&self, principal: Principal, id: &str) -> Result<GetTaskResult, ErrorData> {
-        task::get(&self.ports, &self.deployment, &principal, id).await
+    async fn get_task(&self, asked: Asked, id: &str) -> Result<GetTaskResult, ErrorData> {
+        task::get(&self.ports, &self.deployment, &asked.principal, id).await
     }
 
     async fn update_task(
         &self,
-        principal: Principal,
+        asked: Asked,
         id: &str,
-        keys: Vec<String>,
+        responses: InputResponses,
     ) -> Result<(), ErrorData> {
-        task::update(&self.ports, &principal, id, &keys).await
+        task::update(&self.ports, &asked.principal, id, &responses).await
     }
 
-    async fn cancel_task(&self, principal: Principal, id: &str) -> Result<(), ErrorData> {
-        task::cancel(&self.ports, &principal, id).await
+    async fn cancel_task(&self, asked: Asked, id: &str) -> Result<(), ErrorData> {
+        task::cancel(&self.ports, &asked.principal, id).await
     }
 }

@@ -8,7 +8,6 @@ fn back(deadline_seconds: u64) -> Back {
     Back {
         id: json!(1),
         method: "tools/call".to_owned(),
-        server_info: Some(json!({"name": "shannon"})),
         keep_alive: Duration::from_secs(15),
         deadline: Instant::now() + Duration::from_secs(deadline_seconds),
     }
@@ -22,11 +21,54 @@ fn served(status: u16, content_type: &str, body: &str) -> Served {
         .expect("an answer")
 }
 
-fn after(seconds: u64, served: Served) -> BoxFuture<'static, Served> {
-    Box::pin(async move {
+fn after(seconds: u64, served: Served) -> Source {
+    Source::Legacy(Box::pin(async move {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         served
-    })
+    }))
+}
+
+/// Modern work that sends notices, each after some seconds, and ends as long after the last.
+fn modern(seconds: u64, notices: Vec<&'static str>) -> Source {
+    let (sender, heard) = mpsc::channel(1);
+    let work = Box::pin(async move {
+        for notice in notices {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            let sent = sender.send(Bytes::from_static(notice.as_bytes())).await;
+            sent.expect("somebody listens");
+        }
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        Rendered {
+            status: StatusCode::NOT_FOUND,
+            message: Bytes::from_static(RESULT.as_bytes()),
+        }
+    });
+    Source::Modern { work, heard }
+}
+
+#[tokio::test(start_paused = true)]
+async fn modern_work_is_json_or_a_stream() {
+    let quick = back(600).answer(modern(0, vec![])).await;
+    assert_eq!(quick.status(), StatusCode::NOT_FOUND);
+    assert_eq!(quick.headers()[CONTENT_TYPE], "application/json");
+    assert_eq!(text(quick).await, RESULT);
+
+    // All at once: more notices than may wait, and the response behind them.
+    let told = back(600).answer(modern(0, vec!["1", "2", "3"])).await;
+    assert_eq!(told.status(), StatusCode::OK);
+    assert_eq!(
+        text(told).await,
+        format!("data: 1\n\ndata: 2\n\ndata: 3\n\ndata: {RESULT}\n\n")
+    );
+
+    let slow = back(600).answer(modern(20, vec!["1"])).await;
+    assert_eq!(
+        text(slow).await,
+        format!("{0}data: 1\n\n{0}data: {RESULT}\n\n", ": keep-alive\n\n")
+    );
+
+    let endless = text(back(30).answer(modern(99, vec![])).await).await;
+    assert!(endless.contains("-32603"), "{endless}");
 }
 
 async fn text(response: Response<Body>) -> String {
@@ -35,7 +77,6 @@ async fn text(response: Response<Body>) -> String {
 }
 
 const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
-const SHOWN: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"shannon"}}}}"#;
 
 #[tokio::test(start_paused = true)]
 async fn what_is_there_in_time_is_json() {
@@ -43,7 +84,7 @@ async fn what_is_there_in_time_is_json() {
         .answer(after(9, served(200, "application/json", RESULT)))
         .await;
     assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
-    assert_eq!(text(response).await, SHOWN);
+    assert_eq!(text(response).await, RESULT);
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,7 +99,7 @@ async fn what_takes_longer_is_a_stream_that_is_never_silent() {
     // At 10, 25 and 40 s.
     assert_eq!(
         text(response).await,
-        format!("{0}{0}{0}data: {SHOWN}\n\n", ": keep-alive\n\n")
+        format!("{0}{0}{0}data: {RESULT}\n\n", ": keep-alive\n\n")
     );
     assert_eq!(started.elapsed().as_secs(), 50);
 }

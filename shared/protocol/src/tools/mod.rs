@@ -207,7 +207,7 @@ pub(crate) async fn call<P: Ports, F: ClaudeFinder>(
             "there is no tool named {name}; tools/list shows those there are"
         )));
     };
-    let wants_task = call.wants_task;
+    let wants_task = call.asked.wants_task();
     let compiled = entry
         .arguments
         .get_or_init(|| arguments::Arguments::compile(&entry.tool.input_schema));
@@ -240,11 +240,12 @@ async fn run<P: Ports, F: ClaudeFinder>(
     call: &ToolCall,
     arguments: Value,
 ) -> Result<Done, Refused> {
-    let caller = &call.principal;
+    let caller = &call.asked.principal;
     match name {
         "create_session" => create_session::run(work, caller, read(arguments)?).await,
         "wait_session" => {
-            wait_session::run(work, caller, call.progress.as_ref(), read(arguments)?).await
+            let progress = call.asked.progress();
+            wait_session::run(work, caller, progress.as_ref(), read(arguments)?).await
         }
         "send_message" => send_message::run(work, caller, read(arguments)?).await,
         "get_session" => get_session::run(work, caller, read(arguments)?).await,

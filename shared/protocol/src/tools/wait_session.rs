@@ -9,8 +9,9 @@ use super::find_claude_binary::ClaudeFinder;
 use super::{
     ASK_AGAIN, Definition, Done, Effect, Refused, key, refused, session_id_schema, state_schema,
 };
+use crate::asked::Progress;
 use crate::show;
-use crate::work::{Ports, Progress, Sessions};
+use crate::work::{Ports, Sessions};
 
 pub(super) const DEFINITION: Definition = Definition {
     name: "wait_session",
@@ -106,7 +107,7 @@ impl Observer for Watching<'_> {
                 reason = "a log has far fewer than 2^53 events"
             )]
             let position = event.sequence.0 as f64;
-            progress.report(position, show::line(event)).await;
+            progress.report(position, None, show::line(event)).await;
         }
     }
 

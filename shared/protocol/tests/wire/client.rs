@@ -92,7 +92,9 @@ pub(crate) fn settings() -> EdgeSettings {
         keep_alive_seconds: 15,
         catalog_ttl_seconds: 300,
         longest_seconds: 600,
+        listen_seconds: 300,
         allowed_origins: vec!["https://app.example".to_owned()],
+        allowed_hosts: vec![],
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod client;
 mod legacy;
+mod modern;
 mod refusals;
 mod samples;
 mod tasks;
