@@ -206,8 +206,8 @@ async fn failures_are_told_from_success() {
             events("failed", "a", &[]),
         ],
         vec![
-            events("lost", "a", &[turn(false)]),
-            events("lost", "a", &[]),
+            events("timed_out", "a", &[turn(false)]),
+            events("timed_out", "a", &[]),
         ],
     ] {
         let (_, end, printed) = tried(waits, false).await;

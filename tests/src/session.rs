@@ -138,7 +138,7 @@ impl<'client> Session<'client> {
 
     /// Whether it has ended.
     pub fn is_ended(&self) -> bool {
-        ["completed", "failed", "cancelled", "timed_out", "lost"].contains(&self.state.as_str())
+        ["completed", "failed", "cancelled", "timed_out"].contains(&self.state.as_str())
     }
 
     /// Bodies of the events of one kind, in order.

@@ -20,7 +20,7 @@ const INPUT_CHARACTERS: usize = 160;
 /// Most lines and characters of a tool's result.
 const RESULT_LINES: usize = 6;
 const RESULT_CHARACTERS: usize = 600;
-const ENDS: [&str; 5] = ["completed", "failed", "cancelled", "timed_out", "lost"];
+const ENDS: [&str; 4] = ["completed", "failed", "cancelled", "timed_out"];
 
 /// What was seen of a session so far.
 pub(super) struct Show {
@@ -92,8 +92,7 @@ impl Show {
     }
 
     pub(super) fn succeeded(&self) -> bool {
-        self.turn_failed == Some(false)
-            && !["failed", "timed_out", "lost"].contains(&self.state.as_str())
+        self.turn_failed == Some(false) && !["failed", "timed_out"].contains(&self.state.as_str())
     }
 
     /// Text that is not finished yet: what of it is new. Only a terminal wants it.

@@ -28,7 +28,11 @@ pub(crate) trait Records: SessionDirectory + Clock + Clone + 'static {
 
 impl Records for Store {
     async fn object(&self, key: &SessionKey, name: &str) -> Result<Option<Bytes>, Unavailable> {
-        self.get_object(key, name).await
+        // It lies under the tree, which only the head knows.
+        match self.head(key).await? {
+            Some(head) => self.get_session_object(&head.tree_key(), key, name).await,
+            None => Ok(None),
+        }
     }
 
     async fn record(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{OwnerId, SessionId, SessionKey};
+use domain::{FencingToken, OwnerId, SessionId, SessionKey};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -24,6 +24,8 @@ pub struct StoppedTask {
     pub name: String,
     /// The session that it ran, as whoever started it said; `None` for a task of somebody else.
     pub session: Option<SessionKey>,
+    /// The fence of the runner that it was started for, if it said so.
+    pub fence: Option<FencingToken>,
     /// Why it stopped, in the words of ECS.
     pub reason: String,
 }
@@ -98,6 +100,10 @@ impl From<Task> for StoppedTask {
         Self {
             name: name.to_owned(),
             session: session(&task.overrides),
+            fence: environment(&task.overrides)
+                .get("SHANNON_FENCE")
+                .and_then(|fence| fence.parse().ok())
+                .map(FencingToken),
             reason: reason(&task),
         }
     }
@@ -106,16 +112,21 @@ impl From<Task> for StoppedTask {
 /// Owner and session are in the environment that the task was started with. Both follow their
 /// rules or the task is not ours.
 fn session(overrides: &Overrides) -> Option<SessionKey> {
-    let environment: BTreeMap<&str, &str> = overrides
-        .container_overrides
-        .iter()
-        .flat_map(|container| &container.environment)
-        .map(|variable| (variable.name.as_str(), variable.value.as_str()))
-        .collect();
+    let environment = environment(overrides);
     Some(SessionKey {
         owner: OwnerId::parse(environment.get("SHANNON_OWNER")?).ok()?,
         session: SessionId::parse(environment.get("SHANNON_SESSION")?).ok()?,
     })
+}
+
+/// What the task was told when it was started.
+fn environment(overrides: &Overrides) -> BTreeMap<&str, &str> {
+    overrides
+        .container_overrides
+        .iter()
+        .flat_map(|container| &container.environment)
+        .map(|variable| (variable.name.as_str(), variable.value.as_str()))
+        .collect()
 }
 
 fn reason(task: &Task) -> String {

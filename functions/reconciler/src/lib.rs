@@ -1,5 +1,5 @@
-//! What nobody watches is put right here: a task that stopped ends its session, and once a minute
-//! the sweep looks at sessions that are overdue.
+//! What nobody watches is put right here: a session whose task stopped gets another one, and once a
+//! minute the sweep looks at sessions that are overdue.
 //!
 //! Every event may come late, twice, or side by side with another: the sessions' own conditions
 //! decide who makes a change.
@@ -9,7 +9,7 @@ mod sweep;
 
 use boot::events::EventError;
 use domain::{
-    ports::{Clock, Compute, Inbox, SessionDirectory, Unavailable},
+    ports::{Clock, Compute, Inbox, SessionDirectory, SlotLimits, Unavailable},
     use_cases::{Reconciled, task_stopped},
 };
 use serde::Serialize;
@@ -21,8 +21,10 @@ pub use event::{Event, StoppedTask};
 pub struct Answer {
     /// Sessions that were looked at.
     pub looked_at: usize,
-    /// Whose start was repeated.
+    /// For which a runner was asked.
     pub started: usize,
+    /// In which something waits for a slot.
+    pub waiting: usize,
     /// That are ended now.
     pub ended: usize,
     /// That could not be looked at; the next sweep does.
@@ -34,8 +36,9 @@ impl Answer {
         self.looked_at += 1;
         match reconciled {
             Reconciled::Started => self.started += 1,
+            Reconciled::NoSlot => self.waiting += 1,
             Reconciled::Ended(_) => self.ended += 1,
-            Reconciled::Healthy | Reconciled::Gone => {}
+            Reconciled::Healthy | Reconciled::Expired | Reconciled::Gone => {}
         }
     }
 }
@@ -45,12 +48,12 @@ impl Answer {
 /// # Errors
 /// [`EventError`] when the event is none of ours (it stays in the log), or when the store is not
 /// reachable: then Lambda delivers it again.
-pub async fn handle<P>(ports: &P, event: Event) -> Result<Answer, EventError>
+pub async fn handle<P>(ports: &P, slots: SlotLimits, event: Event) -> Result<Answer, EventError>
 where
     P: SessionDirectory + Inbox + Compute + Clock,
 {
     match event {
-        Event::Sweep => sweep::sweep(ports).await.map_err(again),
+        Event::Sweep => sweep::sweep(ports, slots).await.map_err(again),
         Event::TaskStopped(task) => stopped(ports, &task).await,
         Event::Unknown(kind) => Err(EventError {
             kind: "UnknownEvent",
@@ -61,14 +64,14 @@ where
 
 async fn stopped<P>(ports: &P, task: &StoppedTask) -> Result<Answer, EventError>
 where
-    P: SessionDirectory + Inbox + Clock,
+    P: SessionDirectory + Inbox + Compute + Clock,
 {
     let mut answer = Answer::default();
     let Some(key) = &task.session else {
         tracing::info!(task = task.name, "a task stopped that runs no session");
         return Ok(answer);
     };
-    let reconciled = task_stopped(ports, key, &task.name, &task.reason)
+    let reconciled = task_stopped(ports, key, &task.name, task.fence, &task.reason)
         .await
         .map_err(again)?;
     tracing::info!(

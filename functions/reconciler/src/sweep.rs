@@ -1,7 +1,7 @@
 //! The sweep over overdue sessions.
 
 use domain::{
-    ports::{Clock, Compute, Inbox, SessionDirectory, Unavailable},
+    ports::{Clock, Compute, Inbox, SessionDirectory, SlotLimits, Unavailable},
     use_cases::reconcile_session,
 };
 
@@ -18,7 +18,7 @@ const MILLISECONDS: u64 = 40_000;
 ///
 /// # Errors
 /// [`Unavailable`] when not even the list can be read.
-pub(crate) async fn sweep<P>(ports: &P) -> Result<Answer, Unavailable>
+pub(crate) async fn sweep<P>(ports: &P, slots: SlotLimits) -> Result<Answer, Unavailable>
 where
     P: SessionDirectory + Inbox + Compute + Clock,
 {
@@ -29,7 +29,7 @@ where
             tracing::warn!(?answer, "the sweep ran out of time; the next one goes on");
             break;
         }
-        match reconcile_session(ports, &key).await {
+        match reconcile_session(ports, slots, &key).await {
             Ok(reconciled) => {
                 tracing::info!(session = %key.session, ?reconciled, "looked at a session");
                 answer.count(reconciled);

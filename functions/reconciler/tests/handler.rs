@@ -4,7 +4,7 @@ use std::path::Path;
 
 use domain::{
     EventBody, FencingToken, SessionId, SessionKey, State,
-    ports::{Inbox, NewSession, SessionDirectory, SessionLog},
+    ports::{Inbox, NewSession, SessionDirectory, SessionLog, SlotLimits},
 };
 use reconciler::{Answer, Event, handle};
 use testkit::{Fake, FaultTime, message, new_command, new_session, owner};
@@ -39,6 +39,11 @@ fn stopped(name: &str, key: &SessionKey, task: &str) -> Event {
     event(value)
 }
 
+const SLOTS: SlotLimits = SlotLimits {
+    deployment: 10,
+    owner: 10,
+};
+
 fn requested(fake: &Fake) -> NewSession {
     new_session(fake, &owner("somebody"))
 }
@@ -66,29 +71,33 @@ fn ended(count: usize) -> Answer {
 }
 
 #[tokio::test]
-async fn a_stopped_task_loses_its_session_and_names_what_is_unfinished() {
+async fn a_session_whose_task_stopped_gets_another_one() {
     let fake = Fake::new(1);
     let key = running(&fake, "t1").await;
     fake.enqueue(&key, new_command(&fake, "two", message("and this")))
         .await
         .expect("accepted");
-    for _ in 0..2 {
+    for started in [1, 0] {
         let event = stopped("reconciler-task-stopped.json", &key, "t1");
-        assert_eq!(handle(&fake, event).await, Ok(ended(1)));
+        let answer = handle(&fake, SLOTS, event).await.expect("an answer");
+        assert_eq!((answer.started, answer.ended), (started, 0));
     }
     let head = fake.peek_head(&key).expect("there");
-    assert_eq!(head.state, State::Lost);
-    let reason = head.end_reason.expect("a reason");
+    assert_eq!(head.state, State::Resuming);
+    let task = fake.tasks().pop().expect("a task");
+    assert_eq!((head.task, head.fence), (Some(task.name), task.fence));
+    let events = fake.peek_events(&key);
+    let lost = events.iter().find_map(|event| match &event.body {
+        EventBody::RunnerLost { reason } => Some(reason.clone()),
+        _ => None,
+    });
+    let reason = lost.expect("it says so");
     assert!(
         reason.contains("Essential container in task exited") && reason.contains("137"),
         "{reason}"
     );
-    let last = fake.peek_events(&key).pop().expect("an event");
-    match last.body {
-        EventBody::SessionEnded { unfinished, .. } => assert_eq!(unfinished.len(), 2),
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(fake.slots().0, 0);
+    // It keeps its slot, and what it was told.
+    assert_eq!((fake.slots().0, head.commands_accepted), (1, 2));
 }
 
 #[tokio::test]
@@ -100,9 +109,11 @@ async fn a_task_that_never_began_fails_its_session() {
         .expect("created")
         .head
         .key;
-    fake.note_task(&key, "t1").await.expect("noted");
+    fake.note_task(&key, FencingToken(0), "t1")
+        .await
+        .expect("noted");
     let event = stopped("reconciler-task-failed-to-start.json", &key, "t1");
-    assert_eq!(handle(&fake, event).await, Ok(ended(1)));
+    assert_eq!(handle(&fake, SLOTS, event).await, Ok(ended(1)));
     let head = fake.peek_head(&key).expect("there");
     assert_eq!(head.state, State::Failed);
     assert!(
@@ -117,22 +128,48 @@ async fn the_task_of_another_runner_ends_nothing() {
     let fake = Fake::new(3);
     let key = running(&fake, "t2").await;
     let event = stopped("reconciler-task-stopped.json", &key, "t1");
-    let answer = handle(&fake, event).await.expect("an answer");
+    let answer = handle(&fake, SLOTS, event).await.expect("an answer");
     assert_eq!((answer.looked_at, answer.ended), (1, 0));
     let state = fake.peek_head(&key).map(|head| head.state);
     assert_eq!(state, Some(State::Provisioning));
 }
 
 #[tokio::test]
-async fn a_message_that_comes_at_the_same_time_does_not_save_a_lost_session() {
+async fn a_message_that_comes_at_the_same_time_is_no_reason_to_wait() {
     let fake = Fake::new(4);
     let key = running(&fake, "t1").await;
     let event = stopped("reconciler-task-stopped.json", &key, "t1");
     let (answer, _) = tokio::join!(
-        handle(&fake, event),
+        handle(&fake, SLOTS, event),
         fake.enqueue(&key, new_command(&fake, "two", message("hello")))
     );
-    assert_eq!(answer, Ok(ended(1)));
+    assert_eq!(answer.expect("an answer").started, 1);
+    let state = fake.peek_head(&key).map(|head| head.state);
+    assert_eq!(state, Some(State::Resuming));
+}
+
+/// The notice about a task that was replaced may come while the next one has not been noted yet.
+#[tokio::test]
+async fn a_late_notice_about_an_earlier_task_ends_nothing() {
+    let fake = Fake::new(9);
+    let key = running(&fake, "t1").await;
+    let event = || stopped("reconciler-task-stopped.json", &key, "t1");
+    handle(&fake, SLOTS, event()).await.expect("an answer");
+    let mut head = fake.peek_head(&key).expect("there");
+    for _ in 0..2 {
+        // As after the loss of the second one, before the third is noted.
+        let now = domain::ports::Clock::now(&fake);
+        fake.acquire(&key, "t2", "none", now.plus(10_000), now)
+            .await
+            .expect("acquired");
+        let again = handle(&fake, SLOTS, event()).await.expect("an answer");
+        assert_eq!((again.started, again.ended), (0, 0));
+        let second = stopped("reconciler-task-stopped.json", &key, "t2");
+        handle(&fake, SLOTS, second).await.expect("an answer");
+        let next = fake.peek_head(&key).expect("there");
+        assert!(next.fence > head.fence && next.state == State::Resuming);
+        head = next;
+    }
 }
 
 #[tokio::test]
@@ -144,14 +181,17 @@ async fn tasks_and_sessions_that_are_not_ours_are_left_alone() {
     ] {
         let mut foreign = sample("reconciler-task-stopped.json");
         foreign["detail"]["overrides"]["containerOverrides"][0]["environment"] = environment;
-        assert_eq!(handle(&fake, event(foreign)).await, Ok(Answer::default()));
+        assert_eq!(
+            handle(&fake, SLOTS, event(foreign)).await,
+            Ok(Answer::default())
+        );
     }
     let unknown = SessionKey {
         owner: owner("nobody"),
         session: SessionId::from_random([1; 17]),
     };
     let event = stopped("reconciler-task-stopped.json", &unknown, "t1");
-    let answer = handle(&fake, event).await.expect("an answer");
+    let answer = handle(&fake, SLOTS, event).await.expect("an answer");
     assert_eq!((answer.looked_at, answer.ended), (1, 0));
 }
 
@@ -166,35 +206,59 @@ async fn the_sweep_starts_ends_and_leaves_alone() {
         .key;
     let vanished = running(&fake, "t1").await;
     let sweep = || event(sample("reconciler-sweep.json"));
-    assert_eq!(handle(&fake, sweep()).await, Ok(Answer::default()));
+    assert_eq!(handle(&fake, SLOTS, sweep()).await, Ok(Answer::default()));
 
     fake.clock().advance(16_000);
     let healthy = running(&fake, "t2").await;
-    let answer = handle(&fake, sweep()).await.expect("an answer");
+    let answer = handle(&fake, SLOTS, sweep()).await.expect("an answer");
     assert_eq!(
         answer,
         Answer {
             looked_at: 2,
-            started: 1,
-            ended: 1,
-            failed: 0
+            started: 2,
+            ..Answer::default()
         }
     );
-    let tasks = fake.tasks();
-    assert_eq!(tasks.len(), 1);
+    let mut tasks = fake.tasks();
+    tasks.sort_by_key(|task| task.fence);
+    assert_eq!(tasks.len(), 2);
     assert_eq!(
         (&tasks[0].key, tasks[0].fence),
         (&never_started, FencingToken(0))
     );
+    assert_eq!(
+        (&tasks[1].key, tasks[1].fence),
+        (&vanished, FencingToken(3))
+    );
     let state = |key| fake.peek_head(key).map(|head| head.state);
-    assert_eq!(state(&vanished), Some(State::Lost));
+    assert_eq!(state(&vanished), Some(State::Resuming));
     assert_eq!(state(&healthy), Some(State::Provisioning));
     assert_eq!(state(&never_started), Some(State::Requested));
 
     // Its runner does not come either.
     fake.clock().advance(300_000);
-    handle(&fake, sweep()).await.expect("an answer");
+    handle(&fake, SLOTS, sweep()).await.expect("an answer");
     assert_eq!(state(&never_started), Some(State::Failed));
+    assert_eq!(state(&vanished), Some(State::Resuming));
+    assert_eq!(fake.slots().0, 2);
+}
+
+/// One whose runners all fail is given up, and says what to do.
+#[tokio::test]
+async fn a_session_that_loses_every_runner_has_failed() {
+    let fake = Fake::new(10);
+    let key = running(&fake, "t0").await;
+    for round in 0..6 {
+        let state = fake.peek_head(&key).map(|head| head.state);
+        assert!(!state.expect("there").is_ended(), "round {round}");
+        fake.clock().advance(310_000);
+        let sweep = event(sample("reconciler-sweep.json"));
+        handle(&fake, SLOTS, sweep).await.expect("an answer");
+    }
+    let head = fake.peek_head(&key).expect("there");
+    assert_eq!(head.state, State::Failed);
+    let reason = head.end_reason.expect("a reason");
+    assert!(reason.contains("6 times in a row"), "{reason}");
     assert_eq!(fake.slots().0, 0);
 }
 
@@ -207,14 +271,14 @@ async fn one_session_that_cannot_be_read_does_not_stop_the_sweep() {
     fake.clock().advance(20_000);
     // The list is the first call, the first session's head the second.
     fake.fail_call(2, FaultTime::Before);
-    let answer = handle(&fake, event(sample("reconciler-sweep.json")))
+    let answer = handle(&fake, SLOTS, event(sample("reconciler-sweep.json")))
         .await
         .expect("an answer");
-    assert_eq!((answer.ended, answer.failed), (1, 1));
-    let answer = handle(&fake, event(sample("reconciler-sweep.json")))
+    assert_eq!((answer.started, answer.failed), (1, 1));
+    let answer = handle(&fake, SLOTS, event(sample("reconciler-sweep.json")))
         .await
         .expect("an answer");
-    assert_eq!((answer.ended, answer.failed), (1, 0));
+    assert_eq!((answer.started, answer.failed), (1, 0));
 }
 
 #[tokio::test]
@@ -223,7 +287,7 @@ async fn an_unreachable_store_asks_for_the_event_again() {
     let key = running(&fake, "t1").await;
     fake.fail_call(1, FaultTime::Before);
     let event = stopped("reconciler-task-stopped.json", &key, "t1");
-    let error = handle(&fake, event).await.expect_err("unavailable");
+    let error = handle(&fake, SLOTS, event).await.expect_err("unavailable");
     assert_eq!(error.kind, "Unavailable");
 }
 

@@ -271,6 +271,8 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
             claude_session_id,
             end_reason: entry.end_reason,
             only_if_inbox_empty: false,
+            question: None,
+            checkpoint: None,
             now,
         };
         let mut backoff = Backoff::new();
@@ -291,7 +293,9 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
                     append.request_token = self.token();
                 }
                 Err(AppendError::CommandCame) => return Ok(Err(Refused::CommandCame)),
-                Err(AppendError::CommandWithdrawn) => return Ok(Err(Refused::CommandWithdrawn)),
+                Err(AppendError::CommandWithdrawn | AppendError::SweepBegan { .. }) => {
+                    return Ok(Err(Refused::CommandWithdrawn));
+                }
                 Err(AppendError::Unavailable(unavailable)) => {
                     self.wait_or_lose(&mut backoff, &unavailable).await?;
                 }

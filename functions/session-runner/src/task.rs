@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use boot::{Boot, Settings, SettingsError, StartError};
 use claude::locate;
-use domain::ports::Clock;
+use domain::ports::{Clock, SessionDirectory};
 use domain::{OwnerId, SessionId, SessionKey};
 use nix::fcntl::{Flock, FlockArg};
 use store::{ObjectError, RunnerFacts, Store, StoreSettings};
@@ -79,6 +79,7 @@ pub async fn run(boot: Boot) -> Result<(), StartError> {
     let objects = StoreObjects {
         store: store.clone(),
         key,
+        tree: Arc::default(),
     };
     let stop_timeout = runner_settings.stop_timeout;
     let supervised = supervisor::run(
@@ -339,6 +340,19 @@ fn allow_removal(path: &Path) {
 struct StoreObjects {
     store: Store,
     key: SessionKey,
+    /// Under which the session's objects lie; read with the first that is written.
+    tree: Arc<tokio::sync::OnceCell<domain::TreeKey>>,
+}
+
+impl StoreObjects {
+    async fn tree(&self) -> Result<&domain::TreeKey, PutError> {
+        let read = async || match self.store.head(&self.key).await {
+            Ok(Some(head)) => Ok(head.tree_key()),
+            Ok(None) => Err(PutError("the session is gone".to_owned())),
+            Err(error) => Err(PutError(error.to_string())),
+        };
+        self.tree.get_or_try_init(read).await
+    }
 }
 
 impl SessionObjects for StoreObjects {
@@ -364,8 +378,9 @@ impl SessionObjects for StoreObjects {
     }
 
     async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), PutError> {
+        let tree = self.tree().await?;
         self.store
-            .put_object(&self.key, name, bytes)
+            .put_session_object(tree, &self.key, name, bytes)
             .await
             .map_err(|error| PutError(error.to_string()))
     }

@@ -266,6 +266,8 @@ async fn without_the_lease_everything_dies_and_nothing_is_written() {
     loop {
         let based_on = world.head().await;
         let change = ControlChange {
+            rewind: None,
+            slots: domain::ports::SlotLimits::NONE,
             based_on,
             transition: Transition::RunnerVanished,
             reason: "declared lost".to_owned(),

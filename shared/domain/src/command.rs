@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! queued → taken (by one fence) → done
-//!    └──→ withdrawn
+//!    └──→ withdrawn    └─────────────┴──→ taken again (by a later fence)
 //! ```
+//! A later runner begins with the first command that is not finished within its checkpoint
+//! ([`crate::Head::commands_settled`]): what an earlier one took or did after that is taken again
+//! where [`Command::to_take`] says so.
+//!
 //! A command whose session has ended without finishing it reads as `not_done`; nothing needs to be
 //! written for that.
 
 use crate::{
-    CommandId, FencingToken, State, UnixMillis, event::TurnEnd, session::Attachment,
-    workspace::RelativePath,
+    CheckpointId, CommandId, FencingToken, Head, QuestionId, UnixMillis, event::TurnEnd,
+    session::Attachment, workspace::RelativePath,
 };
 
 /// One command of a session.
@@ -30,14 +34,32 @@ pub struct Command {
 }
 
 impl Command {
-    /// The state a client is told: what an ended session left is not done.
+    /// The state a client is told: what an ended session left is not done, nor is what was under
+    /// way when the session was set back.
     #[must_use]
-    pub fn state_for(&self, session: State) -> CommandState {
+    pub fn state_for(&self, head: &Head) -> CommandState {
         match self.state {
-            CommandState::Queued | CommandState::Taken(_) if session.is_ended() => {
+            CommandState::Queued | CommandState::Taken(_) if head.state.is_ended() => {
+                CommandState::NotDone
+            }
+            CommandState::Taken(_) if self.ordinal <= head.commands_settled => {
                 CommandState::NotDone
             }
             state => state,
+        }
+    }
+
+    /// Whether a runner of this fence has to take it; what it has not to take it passes over,
+    /// listed in its append as it was read. Messages and answers that an earlier runner took or did
+    /// after the cut are handed over again (the CLI drops what its transcript knows); of other
+    /// commands only those that nobody finished.
+    #[must_use]
+    pub const fn to_take(&self, fence: FencingToken) -> bool {
+        match self.state {
+            CommandState::Queued => true,
+            CommandState::Taken(by) => by.0 < fence.0,
+            CommandState::Done => self.body.is_for_the_cli(),
+            CommandState::Withdrawn | CommandState::NotDone => false,
         }
     }
 }
@@ -59,6 +81,24 @@ pub enum CommandBody {
         /// Why, for the log.
         reason: String,
     },
+    /// The answer to a question of the CLI.
+    Answer {
+        /// To which one.
+        question: QuestionId,
+        /// The answers as JSON text.
+        answers: String,
+    },
+    /// Take a checkpoint and give the machine back.
+    Suspend,
+    /// Take a checkpoint.
+    Checkpoint {
+        /// What to say about it.
+        message: Option<String>,
+        /// For finding it again.
+        tags: Vec<String>,
+        /// Keep it whatever the retention says.
+        pinned: bool,
+    },
     /// Read a file of the workspace.
     ReadFile {
         /// Which.
@@ -79,7 +119,16 @@ impl CommandBody {
             Self::Interrupt => "interrupt",
             Self::Cancel { .. } => "cancel",
             Self::ReadFile { .. } => "read_file",
+            Self::Answer { .. } => "answer",
+            Self::Suspend => "suspend",
+            Self::Checkpoint { .. } => "checkpoint",
         }
+    }
+
+    /// It becomes part of the conversation, so it is worth a runner; the others are about one.
+    #[must_use]
+    pub const fn is_for_the_cli(&self) -> bool {
+        matches!(self, Self::Message { .. } | Self::Answer { .. })
     }
 }
 
@@ -94,7 +143,7 @@ pub enum CommandState {
     Done,
     /// Taken back before a runner had it.
     Withdrawn,
-    /// Its session ended first. Never stored: see [`Command::state_for`].
+    /// Its session ended or was set back first. Never stored: see [`Command::state_for`].
     NotDone,
 }
 
@@ -123,6 +172,12 @@ pub enum CommandOutcome {
     Cancelled,
     /// What a file holds.
     File(FileContent),
+    /// The answer reached the CLI.
+    Answered,
+    /// The session is suspended.
+    Suspended,
+    /// The checkpoint is recorded.
+    Checkpointed(CheckpointId),
     /// It could not be done; the text says why and what to do.
     Refused(String),
 }

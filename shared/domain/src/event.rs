@@ -1,7 +1,12 @@
 //! The session's log: an ordered list of events, the truth of which everything else is a view.
 //! Events are our own reading of what the CLI printed; its verbatim lines belong to the transcript.
 
-use crate::{CommandId, FencingToken, Sequence, State, UnixMillis};
+use crate::{
+    CheckpointId, CommandId, FencingToken, QuestionId, RefName, Sequence, SessionId, State,
+    UnixMillis,
+    checkpoint::{CheckpointTrigger, RestoreScope},
+    history::AbandonedRange,
+};
 
 /// One entry of the log, as readers see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,6 +152,79 @@ pub enum EventBody {
         /// In words.
         message: String,
     },
+    /// The session began as a fork.
+    SessionForked {
+        /// Of which session, of the same owner and tree.
+        parent: SessionId,
+        /// At which of its checkpoints.
+        checkpoint: CheckpointId,
+        /// What it took over.
+        what: RestoreScope,
+    },
+    /// A checkpoint is whole and recorded.
+    CheckpointCreated {
+        /// Its name.
+        checkpoint: CheckpointId,
+        /// Its place among the session's.
+        ordinal: u64,
+        /// What it was taken for.
+        trigger: CheckpointTrigger,
+        /// Files of the workspace.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Bytes that were stored for it.
+        new_bytes: u64,
+        /// What was said about it.
+        message: Option<String>,
+        /// The last event within the cut, when that is not this one.
+        cut_sequence: Option<Sequence>,
+    },
+    /// The session's runner is gone; another one takes over.
+    RunnerLost {
+        /// How it was noticed.
+        reason: String,
+    },
+    /// A runner restored a cut and goes on from there.
+    SessionResumed {
+        /// From which checkpoint; none when there was none yet, and all began anew.
+        checkpoint: Option<CheckpointId>,
+        /// The last event of the log within the cut.
+        cut_sequence: Sequence,
+        /// What came after the cut and is not part of the session's history any more.
+        abandoned: Option<AbandonedRange>,
+        /// Messages and answers that are handed over once more.
+        redone: Vec<CommandId>,
+    },
+    /// The session was set back to a checkpoint.
+    Rewound {
+        /// To which one; for the conversation alone, whose conversation.
+        checkpoint: CheckpointId,
+        /// What was set back.
+        what: RestoreScope,
+        /// The ref that keeps the old head reachable; none when there was no checkpoint.
+        kept_as: Option<RefName>,
+        /// What is not part of the session's history any more.
+        abandoned: Option<AbandonedRange>,
+        /// Messages that were under way and are not done.
+        not_done: Vec<CommandId>,
+    },
+    /// The CLI asks a person; its turn waits for the answer.
+    QuestionAsked {
+        /// Its name, to answer it by.
+        question: QuestionId,
+        /// Id of the held call.
+        tool_use_id: String,
+        /// The questions and choices as JSON text.
+        input: String,
+    },
+    /// A person answered; the held call goes on.
+    QuestionAnswered {
+        /// Which question.
+        question: QuestionId,
+        /// The answers as JSON text.
+        answers: String,
+    },
     /// The state changed.
     StateChanged {
         /// From.
@@ -186,6 +264,13 @@ impl EventBody {
             Self::TurnEnded(_) => "turn_ended",
             Self::FilesChanged { .. } => "files_changed",
             Self::Notice { .. } => "notice",
+            Self::SessionForked { .. } => "session_forked",
+            Self::CheckpointCreated { .. } => "checkpoint_created",
+            Self::RunnerLost { .. } => "runner_lost",
+            Self::SessionResumed { .. } => "session_resumed",
+            Self::Rewound { .. } => "rewound",
+            Self::QuestionAsked { .. } => "question_asked",
+            Self::QuestionAnswered { .. } => "question_answered",
             Self::StateChanged { .. } => "state_changed",
             Self::SessionEnded { .. } => "session_ended",
         }

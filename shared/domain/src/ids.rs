@@ -54,6 +54,11 @@ fn is_base32(text: &str) -> bool {
         .all(|byte| byte.is_ascii_lowercase() || (b'2'..=b'7').contains(&byte))
 }
 
+fn is_plain(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
 /// Lower-case base32 (RFC 4648 alphabet, no padding): fits DynamoDB keys, S3 prefixes and tags.
 #[must_use]
 pub fn base32(bytes: &[u8]) -> String {
@@ -98,10 +103,7 @@ text_id!(
     CommandId,
     "message_id",
     "1 to 64 characters of A-Z, a-z, 0-9, '.', '_' and '-'",
-    |text| (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    |text| (1..=64).contains(&text.len()) && is_plain(text)
 );
 
 text_id!(
@@ -112,6 +114,36 @@ text_id!(
     |text| text
         .strip_prefix("upl_")
         .is_some_and(|rest| rest.len() == 26 && is_base32(rest))
+);
+
+text_id!(
+    /// A checkpoint: `chk_` and 26 base32 characters. It belongs to the session that made it;
+    /// whoever shares the tree may go on from it.
+    CheckpointId,
+    "checkpoint_id",
+    "`chk_` followed by 26 characters of a-z and 2-7, as list_checkpoints shows it",
+    |text| text
+        .strip_prefix("chk_")
+        .is_some_and(|rest| rest.len() == 26 && is_base32(rest))
+);
+
+text_id!(
+    /// A question to a person, named by its runner; a rewind names it anew.
+    QuestionId,
+    "question_id",
+    "1 to 48 characters of A-Z, a-z, 0-9, '.', '_' and '-', as get_session shows it",
+    |text| (1..=48).contains(&text.len()) && is_plain(text)
+);
+
+text_id!(
+    /// A name for a checkpoint, chosen by a person.
+    RefName,
+    "ref",
+    "1 to 64 characters of A-Z, a-z, 0-9, '.', '_' and '-'; not `latest`, not beginning with `chk_`",
+    |text| (1..=64).contains(&text.len())
+        && is_plain(text)
+        && text != "latest"
+        && !text.starts_with("chk_")
 );
 
 impl OwnerId {
@@ -143,6 +175,14 @@ impl UploadId {
     }
 }
 
+impl CheckpointId {
+    /// From 17 random bytes (136 bits, of which 130 are used).
+    #[must_use]
+    pub fn from_random(bytes: [u8; 17]) -> Self {
+        Self(format!("chk_{}", &base32(&bytes)[..26]))
+    }
+}
+
 impl CommandId {
     /// For a client that chose none: `msg_` and 26 characters from 17 random bytes.
     #[must_use]
@@ -158,6 +198,65 @@ pub struct SessionKey {
     pub owner: OwnerId,
     /// The session.
     pub session: SessionId,
+}
+
+/// A session and its forks: named by the session at its root. What they share (packs of chunks,
+/// manifests) lies under it, and is swept per tree.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TreeId(SessionId);
+
+impl TreeId {
+    /// The tree of which this session is the root.
+    #[must_use]
+    pub const fn of(root: SessionId) -> Self {
+        Self(root)
+    }
+
+    /// Reads the id of the root.
+    ///
+    /// # Errors
+    /// [`InvalidName`] as for a [`SessionId`].
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        SessionId::parse(text).map(Self)
+    }
+
+    /// The session at the root; it may be gone while its forks live.
+    #[must_use]
+    pub const fn root(&self) -> &SessionId {
+        &self.0
+    }
+
+    /// The id of the root, as it was parsed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Display for TreeId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// Where the objects of a tree live: every stored name starts with the owner.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TreeKey {
+    /// From the caller's token, never from an argument. All sessions of a tree have the same.
+    pub owner: OwnerId,
+    /// The tree.
+    pub tree: TreeId,
+}
+
+impl TreeKey {
+    /// Where the root session lives, in whose partition the records of the tree are.
+    #[must_use]
+    pub fn root(&self) -> SessionKey {
+        SessionKey {
+            owner: self.owner.clone(),
+            session: self.tree.root().clone(),
+        }
+    }
 }
 
 /// An MCP task: one turn, named by the session and the command that started it.
@@ -294,6 +393,16 @@ mod tests {
         ] {
             assert!(SessionId::parse(bad).is_err(), "{bad}");
         }
+        assert_eq!(
+            TreeId::parse(session.as_str()),
+            Ok(TreeId::of(session.clone()))
+        );
+        let checkpoint = CheckpointId::from_random([7; 17]);
+        assert_eq!(
+            CheckpointId::parse(checkpoint.as_str()),
+            Ok(checkpoint.clone())
+        );
+        assert!(SessionId::parse(checkpoint.as_str()).is_err());
         let owner = OwnerId::of("local", "developer");
         assert_eq!(OwnerId::parse(owner.as_str()), Ok(owner));
         for bad in ["", "a b", "a#b", "../x", &"a".repeat(65)] {
@@ -318,6 +427,8 @@ mod tests {
             let _ = TaskId::parse(&text);
             let _ = Cursor::parse(&text);
             let _ = CommandId::parse(&text);
+            let _ = CheckpointId::parse(&text);
+            let _ = TreeId::parse(&text);
         }
 
         #[test]

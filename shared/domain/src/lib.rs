@@ -5,9 +5,11 @@
 //! `protocol` and `claude`, stored types to `store`.
 
 pub mod authorization;
+pub mod checkpoint;
 pub mod command;
 pub mod deployment;
 pub mod event;
+pub mod history;
 pub mod ids;
 pub mod limits;
 pub mod ports;
@@ -19,12 +21,13 @@ pub mod use_cases;
 pub mod workspace;
 
 pub use authorization::{Authorized, Principal, Scope};
+pub use checkpoint::{Checkpoint, NewCheckpoint};
 pub use command::{Command, CommandBody, CommandOutcome, CommandState};
 pub use deployment::Deployment;
 pub use event::{Event, EventBody};
 pub use ids::{
-    CommandId, Cursor, FencingToken, OwnerId, Sequence, SessionId, SessionKey, TaskId, UnixMillis,
-    UploadId,
+    CheckpointId, CommandId, Cursor, FencingToken, OwnerId, QuestionId, RefName, Sequence,
+    SessionId, SessionKey, TaskId, TreeId, TreeKey, UnixMillis, UploadId,
 };
 pub use session::{Head, PermissionMode, SessionSpec};
 pub use state::{State, Transition};

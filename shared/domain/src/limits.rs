@@ -35,12 +35,25 @@ pub const READ_FILE_BYTES: usize = 128 * 1024;
 pub const LIST_PAGE: usize = 50;
 /// Most live text (not yet an event) kept for readers. Own.
 pub const LIVE_TEXT_BYTES: usize = 16 * 1024;
+/// How often a session is taken over from a lost runner without a newer checkpoint or the end of a
+/// turn in between. Own: what kills five machines in a row kills the sixth.
+pub const RECOVERIES: u32 = 5;
+/// Longest input of a question to a person that the head carries. Own.
+pub const QUESTION_BYTES: usize = 32 * 1024;
+/// Longest answer. Own.
+pub const ANSWER_BYTES: usize = 64 * 1024;
+/// Longest message of a checkpoint.
+pub const CHECKPOINT_MESSAGE_BYTES: usize = 4 * 1024;
+/// Checkpoints on one page of `list_checkpoints`.
+pub const CHECKPOINT_PAGE: usize = 100;
+/// Named refs of one session. Own.
+pub const REFS: usize = 1000;
 /// Commands that one append takes and finishes. Own: a DynamoDB transaction has at most 100 parts
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>).
 pub const COMMANDS_PER_APPEND: usize = 90;
 /// How long a created session may stay without a task before the sweep repeats its start. Own: far
 /// above what a function needs from recording a session to starting its task.
 pub const START_MILLISECONDS: u64 = 15_000;
-/// How long a created session may stay without a runner before it has failed. Own: twice the
+/// How long a session may wait for a runner that was asked for before the start counts as failed. Own: twice the
 /// slowest Fargate start seen in AWS's own figures.
 pub const PROVISIONING_MILLISECONDS: u64 = 300_000;

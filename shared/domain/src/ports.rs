@@ -4,16 +4,26 @@
 //! conditions, and repeating one that had happened gives what it gave the first time or a named
 //! refusal. `testkit` has a fake for each and a contract that fake and real store both pass.
 
+mod checkpoints;
+mod control;
+mod objects;
+
 use std::error::Error;
 
 use thiserror::Error;
 
 use crate::{
     Command, CommandBody, CommandId, CommandOutcome, CommandState, Event, FencingToken, Head,
-    OwnerId, Sequence, SessionId, SessionKey, SessionSpec, State, Transition, UnixMillis, UploadId,
+    NewCheckpoint, OwnerId, Sequence, SessionId, SessionKey, SessionSpec, State, TreeId, TreeKey,
+    UnixMillis, UploadId,
+    checkpoint::PendingQuestion,
     event::NewEvent,
     upload::{SignedRequest, Upload},
 };
+
+pub use checkpoints::{CheckpointError, Checkpoints, RefError, RemoveError, SweepError, Tree};
+pub use control::{ControlChange, ControlError, ForkError, NewFork, Rewind, SlotLimits};
+pub use objects::{ObjectPage, PutNew, StoredObject, TreeObjects};
 
 /// An outside service did not do it. The same call may succeed later.
 #[derive(Debug, Error)]
@@ -134,33 +144,6 @@ pub struct SessionPage {
     pub next: Option<ListPosition>,
 }
 
-/// A change of a session by someone who is not its runner.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ControlChange {
-    /// The head this is based on: sequence, fence, state and commands (accepted and taken) must
-    /// still be these, so that no message slips in between what the end names and the end.
-    pub based_on: Head,
-    /// What happens to it.
-    pub transition: Transition,
-    /// Why it ends.
-    pub reason: String,
-    /// For the log, `StateChanged` and `SessionEnded` included.
-    pub events: Vec<NewEvent>,
-    /// Now.
-    pub now: UnixMillis,
-}
-
-/// Why a control change was not made.
-#[derive(Debug, Error)]
-pub enum ControlError {
-    /// The session moved on; read it and decide again.
-    #[error("the session changed meanwhile")]
-    Changed,
-    /// Try again.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
 /// Sessions as records.
 pub trait SessionDirectory: Send + Sync {
     /// Records the session in state `requested`, its first event and its first message, and takes
@@ -181,20 +164,38 @@ pub trait SessionDirectory: Send + Sync {
         query: &ListQuery,
     ) -> impl Future<Output = Result<SessionPage, Unavailable>> + Send;
 
+    /// Records a fork in state `suspended`: its first events, its first checkpoint, and its place
+    /// in the tree; all or nothing. It takes no slot. The checkpoint that it begins at must still
+    /// be there. Repeating it, by its client token or this very call, gives the fork as it is.
+    fn fork(&self, new: NewFork) -> impl Future<Output = Result<Creation, ForkError>> + Send;
+
     /// Applies the transition, appends the events without a runner, raises the fence so that the
-    /// runner (if any) can write nothing any more, and frees the slots when the session ended. The
-    /// events carry the fence of the head they are based on. A transition that the state does not
-    /// know is [`ControlError::Changed`] too.
+    /// runner (if any) can write nothing any more, and frees or takes the slots when the session
+    /// stops or begins to hold them. The events carry the fence of the head they are based on. A
+    /// transition that the state does not know is [`ControlError::Changed`] too.
+    ///
+    /// `WasWoken` notes when the runner was asked for and forgets the task; from `lost` it counts
+    /// one recovery.
     fn control(
         &self,
         change: ControlChange,
     ) -> impl Future<Output = Result<Head, ControlError>> + Send;
 
-    /// Notes which task was started for a session that is still `requested`; otherwise nothing.
+    /// Notes which task was started for a session that awaits a runner after this fence; otherwise
+    /// nothing.
     fn note_task(
         &self,
         key: &SessionKey,
+        fence: FencingToken,
         task: &str,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Notes that a suspended session in which commands wait found no slot, so that others are
+    /// looked at before it; of other sessions nothing.
+    fn postpone(
+        &self,
+        key: &SessionKey,
+        now: UnixMillis,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
     /// Sessions that nobody looked at in time ([`Head::look_at`] is before `now`): their lease ran
@@ -213,6 +214,19 @@ pub struct Lease {
     pub key: SessionKey,
     /// The runner's number.
     pub fence: FencingToken,
+    /// The tree of the session, under which its objects lie.
+    pub tree: TreeId,
+}
+
+impl Lease {
+    /// Where the objects of the session's tree live.
+    #[must_use]
+    pub fn tree_key(&self) -> TreeKey {
+        TreeKey {
+            owner: self.key.owner.clone(),
+            tree: self.tree.clone(),
+        }
+    }
 }
 
 /// Why a runner did not get the session.
@@ -245,6 +259,13 @@ pub enum AppendError {
     /// taken by this runner): read the inbox again.
     #[error("a command was withdrawn meanwhile")]
     CommandWithdrawn,
+    /// A sweep of the tree began since the checkpoint's [`NewCheckpoint::generation`] was read: see
+    /// that everything it reuses is still there, and append it again with the new generation.
+    #[error("a sweep of the tree began meanwhile")]
+    SweepBegan {
+        /// The generation now.
+        generation: u64,
+    },
     /// Try again with the same request token.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -267,8 +288,9 @@ pub struct Append {
     pub lease_until: UnixMillis,
     /// Commands this append takes, in order, directly after the ones taken before; with the ones
     /// it finishes at most [`crate::limits::COMMANDS_PER_APPEND`]. List withdrawn ones as they
-    /// were read: they are passed over, and count as taken. A hole is refused unless what stands
-    /// in it was withdrawn.
+    /// were read: they are passed over, and count as taken; so are those of an earlier runner that
+    /// need not be taken ([`Command::to_take`]). A hole is refused unless what stands in it was
+    /// withdrawn.
     pub take: Vec<Command>,
     /// Commands this append finishes: taken by this runner before, or in this append.
     pub finish: Vec<(Command, CommandOutcome)>,
@@ -279,17 +301,25 @@ pub struct Append {
     /// Set when `state` is an end: why.
     pub end_reason: Option<String>,
     /// Refuse with [`AppendError::CommandCame`] when commands wait that neither this append nor one
-    /// before has taken. An append whose `state` is an end always does so: a message that came
-    /// meanwhile must be named in `SessionEnded`, so take it and try again.
+    /// before has taken. An append whose `state` is an end or `suspended` always does so: a message
+    /// that came meanwhile must be named in `SessionEnded`, or keep the session awake, so take it
+    /// and try again.
     pub only_if_inbox_empty: bool,
+    /// The question that waits for a person after it; the head has exactly this one afterwards.
+    pub question: Option<PendingQuestion>,
+    /// A checkpoint that becomes visible with this append; its manifests are stored. The session
+    /// then goes on from it.
+    pub checkpoint: Option<NewCheckpoint>,
     /// Now.
     pub now: UnixMillis,
 }
 
 /// The ordered log of one session.
 pub trait SessionLog: Send + Sync {
-    /// Takes a session over: raises the fence, state `provisioning`, events `RunnerStarted` and
-    /// `StateChanged`. Repeating it with the same task gives the same lease and the head as it is.
+    /// Takes a session over that awaits a runner: raises the fence, state `provisioning`, events
+    /// `RunnerStarted` and `StateChanged`, and commands count as taken up to
+    /// [`Head::commands_settled`] only. Repeating it with the same task gives the same lease and the
+    /// head as it is.
     fn acquire(
         &self,
         key: &SessionKey,
@@ -299,9 +329,11 @@ pub trait SessionLog: Send + Sync {
         now: UnixMillis,
     ) -> impl Future<Output = Result<(Lease, Head), AcquireError>> + Send;
 
-    /// Appends; an end frees the slots in the same transaction. Gives the last sequence. Of several
-    /// reasons for a refusal, the one that stands first in [`AppendError`] is given. A session that
-    /// has ended is a lost lease.
+    /// Appends; an end or a suspension frees the slots in the same transaction. Gives the last
+    /// sequence. Of several reasons for a refusal, the one that stands first in [`AppendError`] is
+    /// given. A session that no runner has (it ended, it is suspended) is a lost lease.
+    ///
+    /// A checkpoint, and the end of a turn, forget the recoveries.
     fn append(
         &self,
         lease: &Lease,
@@ -371,6 +403,8 @@ pub struct NewCommand {
 pub struct Enqueued {
     /// The command, new or found.
     pub command: Command,
+    /// The session was suspended then: whoever sent the command wakes it.
+    pub suspended: bool,
     /// It was there already; nothing was done.
     pub repeated: bool,
 }
@@ -384,6 +418,9 @@ pub enum EnqueueError {
     /// The session has ended.
     #[error("the session is {0}")]
     Ended(State),
+    /// The session is suspended, and the command is not worth a runner.
+    #[error("the session is suspended")]
+    Suspended,
     /// Too many wait; wait for the session to catch up.
     #[error("too many messages wait already")]
     Full,
@@ -408,8 +445,9 @@ pub enum Withdrawal {
 
 /// Commands on their way to the runner.
 pub trait Inbox: Send + Sync {
-    /// Accepts a command of a session that has not ended. The same id with the same body again
-    /// gives the recorded one.
+    /// Accepts a command of a session that has not ended; a suspended one accepts what is for the
+    /// CLI ([`CommandBody::is_for_the_cli`]), and is then overdue until it is woken. The same id
+    /// with the same body again gives the recorded one.
     fn enqueue(
         &self,
         key: &SessionKey,

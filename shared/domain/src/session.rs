@@ -3,7 +3,9 @@
 use std::fmt;
 
 use crate::{
-    FencingToken, Sequence, SessionKey, State, UnixMillis, UploadId, workspace::Workspace,
+    CheckpointId, FencingToken, Sequence, SessionId, SessionKey, State, Transition, TreeId,
+    TreeKey, UnixMillis, UploadId, checkpoint::PendingQuestion, limits, ports::Lease, state::after,
+    workspace::Workspace,
 };
 
 /// What tool calls a session may make. Ours, not the CLI's: the CLI always runs in its default
@@ -74,11 +76,24 @@ pub struct SessionSpec {
     pub tags: Vec<String>,
 }
 
+/// Where a fork began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// In which session of the tree.
+    pub session: SessionId,
+    /// At which of its checkpoints.
+    pub checkpoint: CheckpointId,
+}
+
 /// Where a session stands: the one item that every append updates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Head {
     /// Which session.
     pub key: SessionKey,
+    /// The tree of forks that it belongs to; its own when it is no fork.
+    pub tree: TreeId,
+    /// Where it began, when it is a fork.
+    pub parent: Option<Parent>,
     /// What was asked for.
     pub spec: SessionSpec,
     /// The first line of the prompt, shortened, for lists.
@@ -93,6 +108,16 @@ pub struct Head {
     pub updated_at: UnixMillis,
     /// The last event of the log.
     pub last_sequence: Sequence,
+    /// The checkpoint that the next runner goes on from.
+    pub checkpoint: Option<CheckpointId>,
+    /// The last event within its cut; 0 without a checkpoint.
+    pub cut_sequence: Sequence,
+    /// Checkpoints recorded so far: the newest has this ordinal.
+    pub checkpoints: u64,
+    /// Times it was set back.
+    pub rewinds: u32,
+    /// The question that waits for a person.
+    pub question: Option<PendingQuestion>,
     /// Who may append.
     pub fence: FencingToken,
     /// Until when the runner has it, on the runner's clock; meaningful while a runner has it.
@@ -103,6 +128,15 @@ pub struct Head {
     pub commands_accepted: u64,
     /// Commands the runner has taken: all with an ordinal up to this one.
     pub commands_taken: u64,
+    /// Commands that the next runner does not take again: all with an ordinal up to this one.
+    pub commands_settled: u64,
+    /// When a runner was last asked for: at the creation, by a wake, or by a message that waits.
+    pub runner_asked_at: UnixMillis,
+    /// Lost runners since the last checkpoint or end of a turn.
+    pub recoveries: u32,
+    /// Until when it is kept as it is: then a suspended session is completed, and an ended one
+    /// erased. Absent in all other states.
+    pub kept_until: Option<UnixMillis>,
     /// The task that runs it (last part of its ARN), once started.
     pub task: Option<String>,
     /// The CLI's own session id, once it is ready.
@@ -119,28 +153,80 @@ impl Head {
     }
 
     /// When someone should look at it, if nothing happens until then: its start may have to be
-    /// repeated, or its runner is gone. `None` once it has ended. [`crate::ports::SessionDirectory::overdue`]
-    /// finds sessions by this.
+    /// repeated, its runner is gone, a message waits for a slot, or its time is up.
+    /// [`crate::ports::SessionDirectory::overdue`] finds sessions by this.
     #[must_use]
     pub fn look_at(&self) -> Option<UnixMillis> {
-        if self.state.is_ended() {
-            None
-        } else if self.state.has_runner() {
-            Some(self.lease_until)
-        } else if self.task.is_none() {
-            Some(self.created_at.plus(crate::limits::START_MILLISECONDS))
-        } else {
-            Some(
-                self.created_at
-                    .plus(crate::limits::PROVISIONING_MILLISECONDS),
-            )
+        match self.state {
+            State::Provisioning | State::Running | State::Idle | State::Waiting => {
+                Some(self.lease_until)
+            }
+            State::Requested | State::Resuming if self.task.is_some() => {
+                Some(self.runner_asked_at.plus(limits::PROVISIONING_MILLISECONDS))
+            }
+            State::Requested | State::Resuming => {
+                Some(self.runner_asked_at.plus(limits::START_MILLISECONDS))
+            }
+            State::Suspended if self.has_queued() => {
+                Some(self.runner_asked_at.plus(limits::START_MILLISECONDS))
+            }
+            State::Lost => Some(self.updated_at),
+            State::Suspended
+            | State::Completed
+            | State::Failed
+            | State::Cancelled
+            | State::TimedOut => self.kept_until,
         }
     }
 
-    /// No runner has come for it within [`crate::limits::PROVISIONING_MILLISECONDS`].
+    /// Commands wait that no runner has taken.
+    #[must_use]
+    pub const fn has_queued(&self) -> bool {
+        self.commands_accepted > self.commands_taken
+    }
+
+    /// No runner has come for it within [`limits::PROVISIONING_MILLISECONDS`].
     #[must_use]
     pub fn never_started(&self, now: UnixMillis) -> bool {
-        self.state == State::Requested
-            && now.since(self.created_at) > crate::limits::PROVISIONING_MILLISECONDS
+        matches!(self.state, State::Requested | State::Resuming)
+            && now.since(self.runner_asked_at) > limits::PROVISIONING_MILLISECONDS
+    }
+
+    /// Its time is up: an ended session is to be erased, a suspended one completed.
+    #[must_use]
+    pub fn kept_long_enough(&self, now: UnixMillis) -> bool {
+        self.kept_until.is_some_and(|until| now > until)
+    }
+
+    /// The head once a runner has it; `None` when it awaits none.
+    #[must_use]
+    pub fn taken_over(&self, task: &str, lease_until: UnixMillis, now: UnixMillis) -> Option<Self> {
+        let mut taken = self.clone();
+        taken.state = after(self.state, Transition::RunnerTookOver).ok()?;
+        taken.fence = self.fence.next();
+        taken.task = Some(task.to_owned());
+        taken.lease_until = lease_until;
+        taken.updated_at = now;
+        taken.commands_taken = self.commands_settled;
+        Some(taken)
+    }
+
+    /// The right to write as the runner that has it now.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        Lease {
+            key: self.key.clone(),
+            fence: self.fence,
+            tree: self.tree.clone(),
+        }
+    }
+
+    /// Where the objects of its tree live.
+    #[must_use]
+    pub fn tree_key(&self) -> TreeKey {
+        TreeKey {
+            owner: self.key.owner.clone(),
+            tree: self.tree.clone(),
+        }
     }
 }

@@ -1,10 +1,15 @@
 //! The session's life as one pure function: [`after`]. Everything not listed is refused by name.
 //!
 //! ```text
-//! requested → provisioning → running ⇄ idle → completed | failed | cancelled | timed_out
-//!                    └────────────┴───────┴──→ lost (its lease expired)
+//! requested ─→ provisioning ─→ idle ⇄ running ⇄ waiting (for a person)
+//!                   ↑           └────────┬─────────┘
+//!                resuming ←── suspended ←┘   (idle or waiting for its whole time)
+//!                   ↑
+//!                  lost ←── provisioning, idle, running, waiting, resuming
 //! ```
-//! Waiting, suspended and resuming come with approvals and durable sessions.
+//! Ends: `failed` and `cancelled` from everywhere, `timed_out` while a runner has it, `completed` by
+//! an idle session or one that was suspended for its whole time. A session that is set back to a
+//! checkpoint is suspended.
 
 use std::fmt;
 
@@ -21,6 +26,14 @@ pub enum State {
     Running,
     /// The CLI waits for a message.
     Idle,
+    /// A turn waits for a person's answer.
+    Waiting,
+    /// Nothing runs; its checkpoint has everything. A message or an answer wakes it.
+    Suspended,
+    /// A runner was asked for and has not come yet; it will go on from the checkpoint.
+    Resuming,
+    /// Its runner vanished; the next one is about to be asked for.
+    Lost,
     /// Ended: idle for its whole time, nothing left to do.
     Completed,
     /// Ended: it could not go on; the reason says why.
@@ -29,22 +42,23 @@ pub enum State {
     Cancelled,
     /// Ended: it ran for longer than the deployment allows.
     TimedOut,
-    /// Ended: its runner vanished.
-    Lost,
 }
 
 impl State {
     /// All states, in the order of a life.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Requested,
         Self::Provisioning,
         Self::Running,
         Self::Idle,
+        Self::Waiting,
+        Self::Suspended,
+        Self::Resuming,
+        Self::Lost,
         Self::Completed,
         Self::Failed,
         Self::Cancelled,
         Self::TimedOut,
-        Self::Lost,
     ];
 
     /// Nothing will happen in it any more.
@@ -52,14 +66,29 @@ impl State {
     pub const fn is_ended(self) -> bool {
         matches!(
             self,
-            Self::Completed | Self::Failed | Self::Cancelled | Self::TimedOut | Self::Lost
+            Self::Completed | Self::Failed | Self::Cancelled | Self::TimedOut
         )
     }
 
     /// A runner holds its lease.
     #[must_use]
     pub const fn has_runner(self) -> bool {
-        matches!(self, Self::Provisioning | Self::Running | Self::Idle)
+        matches!(
+            self,
+            Self::Provisioning | Self::Running | Self::Idle | Self::Waiting
+        )
+    }
+
+    /// It counts against the slots of its owner and its deployment.
+    #[must_use]
+    pub const fn holds_slot(self) -> bool {
+        !self.is_ended() && !matches!(self, Self::Suspended)
+    }
+
+    /// A runner was asked for and has not come yet.
+    #[must_use]
+    pub const fn awaits_runner(self) -> bool {
+        matches!(self, Self::Requested | Self::Resuming)
     }
 
     /// As stored and shown.
@@ -70,11 +99,14 @@ impl State {
             Self::Provisioning => "provisioning",
             Self::Running => "running",
             Self::Idle => "idle",
+            Self::Waiting => "waiting",
+            Self::Suspended => "suspended",
+            Self::Resuming => "resuming",
+            Self::Lost => "lost",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::TimedOut => "timed_out",
-            Self::Lost => "lost",
         }
     }
 
@@ -102,7 +134,17 @@ pub enum Transition {
     TurnStarted,
     /// The CLI has nothing left to do.
     TurnsFinished,
-    /// It was idle for its whole time.
+    /// The CLI asked a person.
+    PersonAsked,
+    /// The person answered.
+    PersonAnswered,
+    /// Its runner took a checkpoint and gave the machine back.
+    WasSuspended,
+    /// A runner is asked for: there is something to do.
+    WasWoken,
+    /// It was set back to a checkpoint.
+    WasRewound,
+    /// It was idle, or suspended, for its whole time.
     IdleTimeElapsed,
     /// It cannot go on.
     BrokeDown,
@@ -110,8 +152,28 @@ pub enum Transition {
     WasCancelled,
     /// It ran for too long.
     RanOutOfTime,
-    /// Its lease expired or its task stopped.
+    /// Its lease expired, its task stopped, or none came.
     RunnerVanished,
+}
+
+impl Transition {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::RunnerTookOver,
+        Self::BecameReady,
+        Self::TurnStarted,
+        Self::TurnsFinished,
+        Self::PersonAsked,
+        Self::PersonAnswered,
+        Self::WasSuspended,
+        Self::WasWoken,
+        Self::WasRewound,
+        Self::IdleTimeElapsed,
+        Self::BrokeDown,
+        Self::WasCancelled,
+        Self::RanOutOfTime,
+        Self::RunnerVanished,
+    ];
 }
 
 /// A transition that the state does not know.
@@ -130,18 +192,25 @@ pub struct IllegalTransition {
 /// [`IllegalTransition`] for every pair that is not listed: the caller reloads and looks again.
 pub const fn after(state: State, transition: Transition) -> Result<State, IllegalTransition> {
     use State::{
-        Cancelled, Completed, Failed, Idle, Lost, Provisioning, Requested, Running, TimedOut,
+        Cancelled, Completed, Failed, Idle, Lost, Provisioning, Requested, Resuming, Running,
+        Suspended, TimedOut, Waiting,
     };
     use Transition as On;
     match (state, transition) {
-        (Requested, On::RunnerTookOver) => Ok(Provisioning),
-        (Provisioning, On::BecameReady) | (Running, On::TurnsFinished) => Ok(Idle),
-        (Idle, On::TurnStarted) => Ok(Running),
-        (Idle, On::IdleTimeElapsed) => Ok(Completed),
-        (Requested | Provisioning | Running | Idle, On::BrokeDown) => Ok(Failed),
-        (Requested | Provisioning | Running | Idle, On::WasCancelled) => Ok(Cancelled),
-        (Provisioning | Running | Idle, On::RanOutOfTime) => Ok(TimedOut),
-        (Provisioning | Running | Idle, On::RunnerVanished) => Ok(Lost),
+        (Requested | Resuming, On::RunnerTookOver) => Ok(Provisioning),
+        (Provisioning, On::BecameReady) | (Running | Waiting, On::TurnsFinished) => Ok(Idle),
+        (Provisioning | Idle, On::TurnStarted) | (Waiting, On::PersonAnswered) => Ok(Running),
+        (Provisioning | Running, On::PersonAsked) => Ok(Waiting),
+        (Idle | Waiting, On::WasSuspended) => Ok(Suspended),
+        (Suspended | Lost, On::WasWoken) => Ok(Resuming),
+        (Provisioning | Running | Idle | Waiting | Suspended | Resuming | Lost, On::WasRewound) => {
+            Ok(Suspended)
+        }
+        (Idle | Suspended, On::IdleTimeElapsed) => Ok(Completed),
+        (going_on, On::BrokeDown) if !going_on.is_ended() => Ok(Failed),
+        (going_on, On::WasCancelled) if !going_on.is_ended() => Ok(Cancelled),
+        (running, On::RanOutOfTime) if running.has_runner() => Ok(TimedOut),
+        (Provisioning | Running | Idle | Waiting | Resuming, On::RunnerVanished) => Ok(Lost),
         _ => Err(IllegalTransition { state, transition }),
     }
 }
@@ -149,18 +218,6 @@ pub const fn after(state: State, transition: Transition) -> Result<State, Illega
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const TRANSITIONS: [Transition; 9] = [
-        Transition::RunnerTookOver,
-        Transition::BecameReady,
-        Transition::TurnStarted,
-        Transition::TurnsFinished,
-        Transition::IdleTimeElapsed,
-        Transition::BrokeDown,
-        Transition::WasCancelled,
-        Transition::RanOutOfTime,
-        Transition::RunnerVanished,
-    ];
 
     #[test]
     fn names_round_trip() {
@@ -173,7 +230,7 @@ mod tests {
     #[test]
     fn nothing_leaves_an_end() {
         for state in State::ALL.into_iter().filter(|state| state.is_ended()) {
-            for transition in TRANSITIONS {
+            for transition in Transition::ALL {
                 assert_eq!(
                     after(state, transition),
                     Err(IllegalTransition { state, transition })
@@ -186,7 +243,7 @@ mod tests {
     fn the_whole_table() {
         let mut table = Vec::new();
         for state in State::ALL {
-            for transition in TRANSITIONS {
+            for transition in Transition::ALL {
                 if let Ok(next) = after(state, transition) {
                     table.push(format!("{state} {transition:?} {next}"));
                 }
@@ -199,21 +256,50 @@ mod tests {
                 "requested BrokeDown failed",
                 "requested WasCancelled cancelled",
                 "provisioning BecameReady idle",
+                "provisioning TurnStarted running",
+                "provisioning PersonAsked waiting",
+                "provisioning WasRewound suspended",
                 "provisioning BrokeDown failed",
                 "provisioning WasCancelled cancelled",
                 "provisioning RanOutOfTime timed_out",
                 "provisioning RunnerVanished lost",
                 "running TurnsFinished idle",
+                "running PersonAsked waiting",
+                "running WasRewound suspended",
                 "running BrokeDown failed",
                 "running WasCancelled cancelled",
                 "running RanOutOfTime timed_out",
                 "running RunnerVanished lost",
                 "idle TurnStarted running",
+                "idle WasSuspended suspended",
+                "idle WasRewound suspended",
                 "idle IdleTimeElapsed completed",
                 "idle BrokeDown failed",
                 "idle WasCancelled cancelled",
                 "idle RanOutOfTime timed_out",
                 "idle RunnerVanished lost",
+                "waiting TurnsFinished idle",
+                "waiting PersonAnswered running",
+                "waiting WasSuspended suspended",
+                "waiting WasRewound suspended",
+                "waiting BrokeDown failed",
+                "waiting WasCancelled cancelled",
+                "waiting RanOutOfTime timed_out",
+                "waiting RunnerVanished lost",
+                "suspended WasWoken resuming",
+                "suspended WasRewound suspended",
+                "suspended IdleTimeElapsed completed",
+                "suspended BrokeDown failed",
+                "suspended WasCancelled cancelled",
+                "resuming RunnerTookOver provisioning",
+                "resuming WasRewound suspended",
+                "resuming BrokeDown failed",
+                "resuming WasCancelled cancelled",
+                "resuming RunnerVanished lost",
+                "lost WasWoken resuming",
+                "lost WasRewound suspended",
+                "lost BrokeDown failed",
+                "lost WasCancelled cancelled",
             ]
         );
     }
@@ -223,7 +309,17 @@ mod tests {
         for state in State::ALL {
             assert_eq!(
                 after(state, Transition::RunnerVanished).is_ok(),
-                state.has_runner()
+                state.has_runner() || state == State::Resuming
+            );
+        }
+    }
+
+    #[test]
+    fn whatever_goes_on_can_be_ended_by_somebody() {
+        for state in State::ALL {
+            assert_eq!(
+                after(state, Transition::WasCancelled).is_ok(),
+                !state.is_ended()
             );
         }
     }

@@ -1,8 +1,9 @@
 //! Sessions and events as clients see them: as JSON, as one line, as a few lines of text.
 
 use domain::event::{EventBody, TokenUsage, TurnEnd};
+use domain::history::AbandonedRange;
 use domain::workspace::{Workspace, WorkspaceSource};
-use domain::{Event, Head};
+use domain::{CommandId, Event, Head};
 use serde_json::{Map, Value, json};
 
 /// Characters of one line for a person.
@@ -98,21 +99,95 @@ fn body(body: &EventBody) -> Value {
             json!({"files": files, "patch": patch})
         }
         EventBody::Notice { code, message } => json!({"code": code, "message": message}),
+        EventBody::SessionForked {
+            parent,
+            checkpoint,
+            what,
+        } => json!({
+            "parent_session_id": parent.as_str(),
+            "checkpoint_id": checkpoint.as_str(),
+            "what": what.as_str(),
+        }),
+        EventBody::CheckpointCreated {
+            checkpoint,
+            ordinal,
+            trigger,
+            files,
+            bytes,
+            new_bytes,
+            message,
+            cut_sequence,
+        } => compact(json!({
+            "checkpoint_id": checkpoint.as_str(),
+            "ordinal": ordinal,
+            "trigger": trigger.as_str(),
+            "files": files,
+            "bytes": bytes,
+            "new_bytes": new_bytes,
+            "message": message,
+            "cut_sequence": cut_sequence.map(|cut| cut.0),
+        })),
+        EventBody::RunnerLost { reason } => json!({"reason": reason}),
+        EventBody::SessionResumed {
+            checkpoint,
+            cut_sequence,
+            abandoned,
+            redone,
+        } => compact(json!({
+            "checkpoint_id": checkpoint.as_ref().map(|it| it.as_str()),
+            "cut_sequence": cut_sequence.0,
+            "abandoned_from": abandoned.map(|range| range.from.0),
+            "abandoned_to": abandoned.map(|range| range.to.0),
+            "redone": names(redone),
+        })),
+        EventBody::Rewound {
+            checkpoint,
+            what,
+            kept_as,
+            abandoned,
+            not_done,
+        } => compact(json!({
+            "checkpoint_id": checkpoint.as_str(),
+            "what": what.as_str(),
+            "kept_as": kept_as.as_ref().map(|it| it.as_str()),
+            "abandoned_from": abandoned.map(|range| range.from.0),
+            "abandoned_to": abandoned.map(|range| range.to.0),
+            "not_done": names(not_done),
+        })),
+        EventBody::QuestionAsked {
+            question,
+            tool_use_id,
+            input,
+        } => {
+            let input = serde_json::from_str(input).unwrap_or_else(|_| Value::from(input.as_str()));
+            json!({
+                "question_id": question.as_str(),
+                "tool_use_id": tool_use_id,
+                "input": input,
+            })
+        }
+        EventBody::QuestionAnswered { question, answers } => {
+            let answers =
+                serde_json::from_str(answers).unwrap_or_else(|_| Value::from(answers.as_str()));
+            json!({"question_id": question.as_str(), "answers": answers})
+        }
         EventBody::StateChanged { from, to } => json!({"from": from.as_str(), "to": to.as_str()}),
         EventBody::SessionEnded {
             state,
             reason,
             unfinished,
         } => {
-            let unfinished: Vec<&str> = unfinished.iter().map(|id| id.as_str()).collect();
-            json!({"state": state.as_str(), "reason": reason, "unfinished": unfinished})
+            json!({"state": state.as_str(), "reason": reason, "unfinished": names(unfinished)})
         }
     }
 }
 
+fn names(ids: &[CommandId]) -> Vec<&str> {
+    ids.iter().map(|id| id.as_str()).collect()
+}
+
 /// How a turn ended.
 pub(crate) fn turn_end(end: &TurnEnd) -> Value {
-    let messages: Vec<&str> = end.messages.iter().map(|id| id.as_str()).collect();
     compact(json!({
         "subtype": end.subtype,
         "is_error": end.is_error,
@@ -122,7 +197,7 @@ pub(crate) fn turn_end(end: &TurnEnd) -> Value {
         "duration_ms": end.duration_milliseconds,
         "model_turns": end.model_turns,
         "usage": usage(end.usage),
-        "messages": messages,
+        "messages": names(&end.messages),
     }))
 }
 
@@ -298,9 +373,68 @@ fn text(body: &EventBody) -> String {
             format!("files changed: {}", names.join(", "))
         }
         EventBody::Notice { code, message } => format!("notice {code}: {message}"),
+        EventBody::SessionForked {
+            parent, checkpoint, ..
+        } => format!("forked from {parent} at {checkpoint}"),
+        EventBody::CheckpointCreated {
+            checkpoint,
+            ordinal,
+            new_bytes,
+            message,
+            ..
+        } => format!(
+            "checkpoint {ordinal} ({checkpoint}), {new_bytes} new bytes{}",
+            message
+                .as_ref()
+                .map(|message| format!(": {message}"))
+                .unwrap_or_default()
+        ),
+        EventBody::RunnerLost { reason } => format!("runner lost: {reason}"),
+        EventBody::SessionResumed {
+            checkpoint,
+            abandoned,
+            redone,
+            ..
+        } => format!(
+            "resumed {}{}{}",
+            checkpoint
+                .as_ref()
+                .map_or("from the beginning".to_owned(), |it| format!("from {it}")),
+            abandoned_words(*abandoned),
+            if redone.is_empty() {
+                String::new()
+            } else {
+                format!("; done again: {}", names(redone).join(", "))
+            }
+        ),
+        EventBody::Rewound {
+            checkpoint,
+            kept_as,
+            abandoned,
+            ..
+        } => format!(
+            "set back to {checkpoint}{}{}",
+            abandoned_words(*abandoned),
+            kept_as
+                .as_ref()
+                .map(|name| format!("; what was there is kept as {name}"))
+                .unwrap_or_default()
+        ),
+        EventBody::QuestionAsked {
+            question, input, ..
+        } => format!("question {question}: {input}"),
+        EventBody::QuestionAnswered { question, answers } => {
+            format!("answer to {question}: {answers}")
+        }
         EventBody::StateChanged { from, to } => format!("{from} → {to}"),
         EventBody::SessionEnded { state, reason, .. } => format!("session {state}: {reason}"),
     }
+}
+
+fn abandoned_words(range: Option<AbandonedRange>) -> String {
+    range
+        .map(|range| format!("; events {} to {} are abandoned", range.from, range.to))
+        .unwrap_or_default()
 }
 
 /// At most that many characters; what was cut shows as an ellipsis.

@@ -3,7 +3,7 @@
 //! answers; nothing is kept here.
 
 use domain::event::TurnEnd;
-use domain::ports::{Clock, IdSource, Inbox, SessionDirectory};
+use domain::ports::{Clock, Compute, IdSource, Inbox, SessionDirectory};
 use domain::use_cases::{TaskError, TaskState, cancel_task, get_task};
 use domain::{Command, CommandState, Deployment, Head, Principal, State, TaskId};
 use rmcp::ErrorData;
@@ -52,7 +52,7 @@ pub(crate) async fn get<P>(
     id: &str,
 ) -> Result<GetTaskResult, ErrorData>
 where
-    P: SessionDirectory + Inbox + Clock,
+    P: SessionDirectory + Inbox + Compute + Clock,
 {
     let id = parse(id)?;
     let reader = principal.authorize().map_err(missing_scope)?;
@@ -68,7 +68,7 @@ pub(crate) async fn update<P>(
     responses: &InputResponses,
 ) -> Result<(), ErrorData>
 where
-    P: SessionDirectory + Inbox + Clock,
+    P: SessionDirectory + Inbox + Compute + Clock,
 {
     let id = parse(id)?;
     let reader = principal.authorize().map_err(missing_scope)?;
@@ -88,7 +88,7 @@ where
 /// `tasks/cancel`: takes the message back or interrupts its turn; the session goes on.
 pub(crate) async fn cancel<P>(ports: &P, principal: &Principal, id: &str) -> Result<(), ErrorData>
 where
-    P: SessionDirectory + Inbox + Clock + IdSource,
+    P: SessionDirectory + Inbox + Compute + Clock + IdSource,
 {
     let id = parse(id)?;
     let reader = principal.authorize().map_err(missing_scope)?;

@@ -233,7 +233,7 @@ impl<P> Turns<P> {
 
 impl<P> Work for Turns<P>
 where
-    P: SessionDirectory + Inbox + Clock + IdSource + 'static,
+    P: SessionDirectory + Inbox + Compute + Clock + IdSource + 'static,
 {
     async fn get_task(&self, asked: Asked, id: &str) -> Result<GetTaskResult, ErrorData> {
         task::get(&self.ports, &self.deployment, &asked.principal, id).await

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    CommandState, Head, Sequence, SessionKey,
+    EventBody, Head, NewCheckpoint, Sequence, State,
+    event::NewEvent,
     ids::base32,
     limits,
-    ports::{Append, AppendError, Inbox, Lease, Unavailable},
+    ports::{Append, AppendError, Checkpoints, Inbox, Lease, Unavailable},
 };
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Store, failure,
+    Store, checkpoints, failure,
     head::{self, APPEND_TOKEN},
     inbox,
     item::{number, text},
     keys::{LIVE_UNTIL, Record},
+    stored,
     table::{NotWritten, pause},
     write::Write,
 };
@@ -28,9 +30,9 @@ const ATTEMPTS: u32 = 10;
 #[derive(Clone, Copy, Default)]
 struct Passing {
     /// Everything up to here was taken before, seen in the head; what lies between this and the
-    /// first listed command must be withdrawn.
+    /// first listed command must not be to take.
     after: Option<u64>,
-    /// Withdrawn commands behind the last listed one count as taken, up to this one.
+    /// Commands that are not to take behind the last listed one count as taken, up to this one.
     to: Option<u64>,
 }
 
@@ -44,7 +46,7 @@ impl Store {
         let mut passing = Passing::default();
         let last = Sequence(append.first.0 + append.events.len() as u64 - 1);
         for attempt in 0..ATTEMPTS {
-            self.check_holes(&lease.key, append, passing.after).await?;
+            self.check_holes(lease, append, passing.after).await?;
             let writes = self.append_writes(lease, append, last, passing).await?;
             let content = format!(
                 "{} {lease:?} {:?} {:?} {:?} {:?} {:?}",
@@ -70,7 +72,7 @@ impl Store {
                 // This very append had happened.
                 return Ok(last);
             }
-            if head.fence != lease.fence || head.state.is_ended() {
+            if head.fence != lease.fence || !head.state.has_runner() {
                 return Err(AppendError::LeaseLost);
             }
             if head.last_sequence.next() != append.first {
@@ -82,16 +84,38 @@ impl Store {
                 return Err(AppendError::CommandWithdrawn);
             }
             passing = self.passing(append, &head).await?;
+            if let Some(checkpoint) = &append.checkpoint {
+                self.check_checkpoint(checkpoint, &head).await?;
+            }
             pause(attempt).await;
         }
         Err(failure::own(ATTEMPTED, "too many others write to the session").into())
     }
 
+    /// Nothing about a checkpoint that a second attempt could change may stand in the way.
+    async fn check_checkpoint(
+        &self,
+        checkpoint: &NewCheckpoint,
+        head: &Head,
+    ) -> Result<(), AppendError> {
+        if checkpoint.ordinal != head.checkpoints + 1 {
+            return Err(failure::own(ATTEMPTED, "the checkpoint's ordinal is not the next").into());
+        }
+        let tree = Checkpoints::tree(self, &head.tree_key()).await?;
+        if tree.generation == checkpoint.generation {
+            Ok(())
+        } else {
+            Err(AppendError::SweepBegan {
+                generation: tree.generation,
+            })
+        }
+    }
+
     /// What stands between the commands taken before and the listed ones, and is not listed, must
-    /// be withdrawn. That is for ever, so it is enough to have seen it.
+    /// not be to take. That is so for ever, so it is enough to have seen it.
     async fn check_holes(
         &self,
-        key: &SessionKey,
+        lease: &Lease,
         append: &Append,
         after: Option<u64>,
     ) -> Result<(), AppendError> {
@@ -103,14 +127,14 @@ impl Store {
         if places == append.take.len() {
             return Ok(());
         }
-        let between = self.commands_after(key, after, places).await?;
+        let between = self.commands_after(&lease.key, after, places).await?;
         let mut not_listed = between.iter().filter(|command| {
             !append
                 .take
                 .iter()
                 .any(|listed| listed.ordinal == command.ordinal)
         });
-        if not_listed.all(|command| command.state == CommandState::Withdrawn) {
+        if not_listed.all(|command| !command.to_take(lease.fence)) {
             Ok(())
         } else {
             Err(AppendError::CommandWithdrawn)
@@ -130,7 +154,7 @@ impl Store {
             to: (head.commands_taken > listed && first.is_some()).then_some(taken),
         };
         if requires_empty_inbox(append) {
-            let passed = self.passed_withdrawn(&head.key, taken, None).await?;
+            let passed = self.passed(&head.key, taken, head.fence, None).await?;
             if passed < head.commands_accepted {
                 return Err(AppendError::CommandCame);
             }
@@ -166,7 +190,31 @@ impl Store {
             .set_some(head::COMMANDS_TAKEN, taken.map(number))
             .when(head::FENCE, "=", number(lease.fence))
             .when(head::LAST_SEQUENCE, "=", number(append.first.0 - 1))
-            .when_one_of(head::STATE, head::going_on());
+            .when_one_of(head::STATE, head::with_runner());
+        change = match &append.question {
+            None => change.remove(head::QUESTION),
+            Some(question) => {
+                let json = stored::checkpoint::write_question(question)
+                    .map_err(|error| failure::own(ATTEMPTED, error))?;
+                change.set(head::QUESTION, text(json))
+            }
+        };
+        if gets_further(append) {
+            change = change.set(head::RECOVERIES, number(0));
+        }
+        if let Some(checkpoint) = &append.checkpoint {
+            let cut = checkpoint.sequence.unwrap_or(last);
+            change = change
+                .set(head::CHECKPOINT, text(checkpoint.id.as_str()))
+                .set(head::CUT_SEQUENCE, number(cut))
+                .set(head::CHECKPOINTS, number(checkpoint.ordinal))
+                .set(head::COMMANDS_SETTLED, number(checkpoint.commands_settled));
+            let before = checkpoint.ordinal.saturating_sub(1);
+            change = match before {
+                0 => change.when_absent_or(head::CHECKPOINTS, "=", number(0)),
+                before => change.when(head::CHECKPOINTS, "=", number(before)),
+            };
+        }
         if let Some(first) = append.take.first() {
             let before = passing.after.unwrap_or(first.ordinal - 1);
             change = change.when(head::COMMANDS_TAKEN, ">=", number(before));
@@ -180,31 +228,53 @@ impl Store {
                 None => change.when_same(head::COMMANDS_ACCEPTED, head::COMMANDS_TAKEN),
             };
         }
-        let ends = append.state.is_ended();
-        change = if ends {
-            let reason = append.end_reason.as_deref().unwrap_or_default();
-            self.end(change, reason, append.now)
-        } else {
+        change = if append.state.has_runner() {
             change.set(LIVE_UNTIL, number(append.lease_until.0))
+        } else {
+            let reason = append.end_reason.as_deref();
+            self.leave(change, append.state, reason, append.now)
         };
 
         let mut writes = vec![change];
         writes.extend(command_writes(lease, append)?);
         if !append.events.is_empty() {
+            let tree = lease.tree_key();
             writes.push(
-                self.batch(key, append.first, lease.fence, &append.events, append.now)
-                    .await?,
+                self.batch(
+                    key,
+                    &tree,
+                    append.first,
+                    lease.fence,
+                    &append.events,
+                    append.now,
+                )
+                .await?,
             );
         }
-        if ends {
+        if !append.state.holds_slot() {
             writes.extend(Self::free_slots(key));
+        }
+        if let Some(checkpoint) = &append.checkpoint {
+            let record = checkpoint.clone().record(lease.fence, last, append.now);
+            writes.extend(checkpoints::record(key, &record, 0)?);
+            writes.push(checkpoints::of_generation(
+                Write::check(Record::Tree(&lease.tree_key()).key()),
+                checkpoint.generation,
+            ));
         }
         Ok(writes)
     }
 }
 
+/// An end frees the runner, and so does a suspension: a message that came must keep it.
 fn requires_empty_inbox(append: &Append) -> bool {
-    append.only_if_inbox_empty || append.state.is_ended()
+    append.only_if_inbox_empty || !append.state.has_runner()
+}
+
+/// What a runner that is lost now would not have done in vain.
+fn gets_further(append: &Append) -> bool {
+    let ends_turn = |event: &NewEvent| matches!(event.body, EventBody::TurnEnded(_));
+    append.checkpoint.is_some() || append.events.iter().any(ends_turn)
 }
 
 /// What the append does to commands: one write each, because a transaction may touch a row only
@@ -218,12 +288,12 @@ fn command_writes(lease: &Lease, append: &Append) -> Result<Vec<Write>, Unavaila
         .collect();
     let mut writes = Vec::new();
     for command in &append.take {
-        if command.state == CommandState::Withdrawn {
+        if !command.to_take(fence) {
             continue;
         }
         writes.push(match finished.get(&command.ordinal) {
-            Some(outcome) => inbox::take_and_finish(key, command.ordinal, fence, outcome)?,
-            None => inbox::take(key, command.ordinal, fence),
+            Some(outcome) => inbox::take_and_finish(key, command, fence, outcome)?,
+            None => inbox::take(key, command, fence),
         });
     }
     for (ordinal, outcome) in &finished {
@@ -248,6 +318,8 @@ fn check(append: &Append) -> Result<(), Unavailable> {
         "too many commands for one append"
     } else if append.request_token.is_empty() {
         "an append needs a request token"
+    } else if append.state.awaits_runner() || append.state == State::Lost {
+        "a runner does not ask for a runner"
     } else {
         return Ok(());
     };

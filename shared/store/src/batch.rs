@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use domain::{
-    Event, FencingToken, Sequence, SessionKey, UnixMillis, event::NewEvent, ids::base32,
+    Event, FencingToken, Sequence, SessionKey, TreeKey, UnixMillis, event::NewEvent, ids::base32,
     ports::Unavailable,
 };
 use sha2::{Digest, Sha256};
@@ -12,6 +12,7 @@ use crate::{
     Store, failure,
     item::{Row, UnreadableRow, bytes, expiry, number},
     keys::{EXPIRES_AT, Record},
+    objects::session_object,
     stored::{
         event::{StoredEvent, WholeBody, body_json, read_body},
         preview::preview,
@@ -34,6 +35,7 @@ impl Store {
     pub(crate) async fn batch(
         &self,
         key: &SessionKey,
+        tree: &TreeKey,
         first: Sequence,
         fence: FencingToken,
         events: &[NewEvent],
@@ -52,7 +54,7 @@ impl Store {
                         object: base32(&Sha256::digest(&text)),
                         bytes: text.len() as u64,
                     };
-                    self.put(&body_object(key, &whole.object), text.into_bytes())
+                    self.put(&body_object(tree, key, &whole.object), text.into_bytes())
                         .await?;
                     (preview, Some(whole))
                 }
@@ -110,8 +112,11 @@ impl Store {
             let Some(whole) = whole else {
                 return Ok(Some(event.body));
             };
-            let text = self.get(&body_object(key, &whole.object)).await?;
-            let Some(text) = text else {
+            let Some((head, _)) = self.head_row(key).await? else {
+                return Ok(None);
+            };
+            let object = body_object(&head.tree_key(), key, &whole.object);
+            let Some(text) = self.get(&object).await? else {
                 return Ok(Some(event.body));
             };
             let body = serde_json::from_slice(&text)
@@ -123,13 +128,9 @@ impl Store {
     }
 }
 
-/// Where a body lies that is too long for the log. The tree of a session without forks has the
-/// session's own name.
-fn body_object(key: &SessionKey, hash: &str) -> String {
-    format!(
-        "{}/{}/events/{}/{hash}",
-        key.owner, key.session, key.session
-    )
+/// Where a body lies that is too long for the log.
+fn body_object(tree: &TreeKey, key: &SessionKey, hash: &str) -> String {
+    session_object(tree, key, &format!("events/{hash}"))
 }
 
 fn unpack(row: &Row) -> Result<Vec<StoredEvent>, UnreadableRow> {

@@ -2,16 +2,16 @@
 //! transaction.
 
 use domain::{
-    FencingToken, Head, Sequence, SessionId, SessionKey, State, UnixMillis,
+    FencingToken, Head, OwnerId, Sequence, SessionId, SessionKey, State, TreeId, UnixMillis,
     event::{EventBody, NewEvent},
     ids::base32,
-    ports::{CreateError, Creation, IdSource, NewSession, Unavailable},
+    ports::{ClientToken, CreateError, Creation, IdSource, NewSession, SlotLimits, Unavailable},
 };
 use sha2::{Digest, Sha256};
 
 use crate::{
     Store, failure, head,
-    item::{Row, UnreadableRow, expiry, number, text},
+    item::{Row, UnreadableRow, expiry, text},
     keys::{EXPIRES_AT, Key, PARTITION, Record},
     table::{NotWritten, pause},
     write::Write,
@@ -29,7 +29,7 @@ const OWNER_SLOTS: usize = 1;
 const ATTEMPTS: u32 = 5;
 
 /// What is known about a client token.
-struct Remembered {
+pub(crate) struct Remembered {
     session: SessionId,
     request_digest: String,
 }
@@ -38,13 +38,15 @@ impl Store {
     pub(crate) async fn create_session(&self, new: NewSession) -> Result<Creation, CreateError> {
         let head = first_head(&new);
         for attempt in 0..ATTEMPTS {
-            let remembered = self.remembered(&new).await?;
+            let token = new.client_token.as_ref();
+            let owner = &new.key.owner;
+            let remembered = self.remembered(ATTEMPTED, owner, token).await?;
             // Without a token there is nothing to find but the repeat of this very call, which is
             // rare: the refusal below finds it.
             if remembered.is_some()
-                && let Some(found) = self.found(&new, remembered.as_ref()).await?
+                && let Some(found) = self.found(&new.key, token, remembered.as_ref()).await?
             {
-                return found;
+                return creation(found);
             }
             if new.max_sessions == 0 {
                 return Err(CreateError::DeploymentFull);
@@ -54,8 +56,8 @@ impl Store {
             }
             let writes = self.creation(&new, &head, remembered.as_ref()).await?;
             // New for each attempt: a repeat must be refused, to be told from the first.
-            let token = base32(&IdSource::random(self));
-            match self.table.transact(ATTEMPTED, &token, writes).await {
+            let request = base32(&IdSource::random(self));
+            match self.table.transact(ATTEMPTED, &request, writes).await {
                 Ok(()) => {
                     return Ok(Creation {
                         head,
@@ -66,9 +68,10 @@ impl Store {
                 Err(NotWritten::Refused(parts)) => {
                     // Whoever has the same client token may have been faster, and this very call
                     // may have happened: that counts before the slots, of which it took one.
-                    let remembered = self.remembered(&new).await?;
-                    if let Some(found) = self.found(&new, remembered.as_ref()).await? {
-                        return found;
+                    let remembered = self.remembered(ATTEMPTED, owner, token).await?;
+                    let found = self.found(&new.key, token, remembered.as_ref()).await?;
+                    if let Some(found) = found {
+                        return creation(found);
                     }
                     if parts.contains(&DEPLOYMENT_SLOTS) {
                         return Err(CreateError::DeploymentFull);
@@ -83,39 +86,39 @@ impl Store {
         Err(failure::own(ATTEMPTED, "its client token keeps changing").into())
     }
 
-    /// The session that the client token stands for, or that this very call made before.
-    async fn found(
+    /// The session that the client token stands for, or that this very call made before, and whether
+    /// the request is the same.
+    pub(crate) async fn found(
         &self,
-        new: &NewSession,
+        new: &SessionKey,
+        token: Option<&ClientToken>,
         remembered: Option<&Remembered>,
-    ) -> Result<Option<Result<Creation, CreateError>>, Unavailable> {
-        let (key, same_request) = match (remembered, &new.client_token) {
+    ) -> Result<Option<(Head, bool)>, Unavailable> {
+        let (key, same_request) = match (remembered, token) {
             (Some(remembered), Some(token)) => (
                 SessionKey {
-                    owner: new.key.owner.clone(),
+                    owner: new.owner.clone(),
                     session: remembered.session.clone(),
                 },
                 remembered.request_digest == token.request_digest,
             ),
-            _ => (new.key.clone(), true),
+            _ => (new.clone(), true),
         };
-        Ok(self.head_row(&key).await?.map(|(head, _)| {
-            if same_request {
-                Ok(Creation {
-                    head,
-                    repeated: true,
-                })
-            } else {
-                Err(CreateError::ClientTokenReused)
-            }
-        }))
+        let head = self.head_row(&key).await?;
+        Ok(head.map(|(head, _)| (head, same_request)))
     }
 
-    async fn remembered(&self, new: &NewSession) -> Result<Option<Remembered>, Unavailable> {
-        let Some(key) = creation_key(new) else {
+    pub(crate) async fn remembered(
+        &self,
+        attempted: &'static str,
+        owner: &OwnerId,
+        token: Option<&ClientToken>,
+    ) -> Result<Option<Remembered>, Unavailable> {
+        let Some(token) = token else {
             return Ok(None);
         };
-        let Some(row) = self.table.get(ATTEMPTED, &key).await? else {
+        let key = creation_key(owner, token);
+        let Some(row) = self.table.get(attempted, &key).await? else {
             return Ok(None);
         };
         let read = || {
@@ -125,7 +128,27 @@ impl Store {
                 request_digest: row.text(REQUEST_DIGEST)?.to_owned(),
             }))
         };
-        read().map_err(|error: UnreadableRow| failure::own(ATTEMPTED, error))
+        read().map_err(|error: UnreadableRow| failure::own(attempted, error))
+    }
+
+    /// The write that remembers a client token, whose session may be gone since.
+    pub(crate) fn remember(
+        &self,
+        key: &SessionKey,
+        token: Option<&ClientToken>,
+        gone: Option<&Remembered>,
+        now: UnixMillis,
+    ) -> Option<Write> {
+        let token = token?;
+        let row = Row::at(&creation_key(&key.owner, token))
+            .with(SESSION, text(key.session.as_str()))
+            .with(REQUEST_DIGEST, text(token.request_digest.as_str()))
+            .with(EXPIRES_AT, expiry(self.row_expiry(now)));
+        Some(match gone {
+            // The token's session has expired, so the token is free again.
+            Some(gone) => Write::put(row).when_absent_or(SESSION, "=", text(gone.session.as_str())),
+            None => Write::put(row).when_absent(PARTITION),
+        })
     }
 
     async fn creation(
@@ -140,51 +163,47 @@ impl Store {
             cause: None,
             body: EventBody::SessionCreated,
         };
+        let (tree, fence) = (head.tree_key(), FencingToken(0));
         let batch = self
-            .batch(&new.key, Sequence(1), FencingToken(0), &[created], new.now)
+            .batch(&new.key, &tree, Sequence(1), fence, &[created], new.now)
             .await?;
-        let slot = |slots: Record<'_>, most: u32| {
-            Write::update(slots.key())
-                .add(USED, number(1))
-                .when_absent_or(USED, "<", number(most))
+        let slots = SlotLimits {
+            deployment: new.max_sessions,
+            owner: new.max_sessions_per_owner,
         };
-        let mut writes = vec![
-            slot(Record::DeploymentSlots, new.max_sessions),
-            slot(
-                Record::OwnerSlots(&new.key.owner),
-                new.max_sessions_per_owner,
-            ),
+        let mut writes: Vec<Write> = Self::take_slots(&new.key, slots).into();
+        writes.extend([
             Write::put_new(head::write(head).map_err(|error| failure::own(ATTEMPTED, error))?),
             batch,
-        ];
+        ]);
         let (id, body) = &new.first_message;
         writes.extend(self.new_command(&new.key, 1, id, body, new.now)?);
-        if let (Some(key), Some(token)) = (creation_key(new), &new.client_token) {
-            let row = Row::at(&key)
-                .with(SESSION, text(new.key.session.as_str()))
-                .with(REQUEST_DIGEST, text(token.request_digest.as_str()))
-                .with(EXPIRES_AT, expiry(self.row_expiry(new.now)));
-            writes.push(match gone {
-                // The token's session has expired, so the token is free again.
-                Some(gone) => {
-                    Write::put(row).when_absent_or(SESSION, "=", text(gone.session.as_str()))
-                }
-                None => Write::put(row).when_absent(PARTITION),
-            });
-        }
+        writes.extend(self.remember(&new.key, new.client_token.as_ref(), gone, new.now));
         Ok(writes)
     }
 }
 
-fn creation_key(new: &NewSession) -> Option<Key> {
-    let token = new.client_token.as_ref()?;
+fn creation_key(owner: &OwnerId, token: &ClientToken) -> Key {
     let hash = base32(&Sha256::digest(&token.token));
-    Some(Record::Creation(&new.key.owner, &hash).key())
+    Record::Creation(owner, &hash).key()
+}
+
+fn creation((head, same_request): (Head, bool)) -> Result<Creation, CreateError> {
+    if same_request {
+        Ok(Creation {
+            head,
+            repeated: true,
+        })
+    } else {
+        Err(CreateError::ClientTokenReused)
+    }
 }
 
 fn first_head(new: &NewSession) -> Head {
     Head {
         key: new.key.clone(),
+        tree: TreeId::of(new.key.session.clone()),
+        parent: None,
         spec: new.spec.clone(),
         title: new.title.clone(),
         state: State::Requested,
@@ -192,11 +211,20 @@ fn first_head(new: &NewSession) -> Head {
         created_at: new.now,
         updated_at: new.now,
         last_sequence: Sequence(1),
+        checkpoint: None,
+        cut_sequence: Sequence(0),
+        checkpoints: 0,
+        rewinds: 0,
+        question: None,
         fence: FencingToken(0),
         lease_until: UnixMillis(0),
         turn: 0,
         commands_accepted: 1,
         commands_taken: 0,
+        commands_settled: 0,
+        runner_asked_at: new.now,
+        recoveries: 0,
+        kept_until: None,
         task: None,
         claude_session_id: None,
         total_cost_usd: 0.0,

@@ -1,25 +1,21 @@
 //! Sessions as records: looking them up, listing them, changing them from outside.
 
 use domain::{
-    Head, OwnerId, Sequence, SessionId, SessionKey, State, UnixMillis,
-    ids::base32,
-    limits,
+    FencingToken, Head, OwnerId, SessionId, SessionKey, State, UnixMillis, limits,
     ports::{
-        ControlChange, ControlError, CreateError, Creation, ListPosition, ListQuery, NewSession,
-        SessionDirectory, SessionPage, Unavailable,
+        ControlChange, ControlError, CreateError, Creation, ForkError, ListPosition, ListQuery,
+        NewFork, NewSession, SessionDirectory, SessionPage, Unavailable,
     },
-    state::after,
 };
-use sha2::{Digest, Sha256};
 
 use crate::{
     Store,
     failure::{self, Kind},
-    head::{self, update_unmoved},
-    item::{Row, UnreadableRow, expiry, number, text},
+    head,
+    item::{Row, UnreadableRow, number, text},
     keys::{
-        self, BY_OWNER, EXPIRES_AT, LIVE, LIVE_KEY, LIVE_SHARDS, LIVE_UNTIL, OWNER_KEY, OWNER_SORT,
-        PARTITION, Record,
+        self, BY_OWNER, LIVE, LIVE_KEY, LIVE_SHARDS, LIVE_UNTIL, OWNER_KEY, OWNER_SORT, PARTITION,
+        Record,
     },
     system,
     table::NotWritten,
@@ -106,60 +102,48 @@ impl SessionDirectory for Store {
         })
     }
 
-    async fn control(&self, change: ControlChange) -> Result<Head, ControlError> {
-        const ATTEMPTED: &str = "change the session";
-        let based_on = &change.based_on;
-        let Ok(state) = after(based_on.state, change.transition) else {
-            return Err(ControlError::Changed);
-        };
-        let mut head = based_on.clone();
-        head.state = state;
-        head.fence = based_on.fence.next();
-        head.updated_at = change.now;
-        head.last_sequence = Sequence(based_on.last_sequence.0 + change.events.len() as u64);
-        if state.is_ended() {
-            head.end_reason = Some(change.reason.clone());
-        }
-
-        let mut update = update_unmoved(based_on)
-            .set(head::STATE, text(state.as_str()))
-            .set(head::FENCE, number(head.fence))
-            .set(head::UPDATED_AT, number(head.updated_at.0))
-            .set(head::LAST_SEQUENCE, number(head.last_sequence));
-        let mut writes = Vec::new();
-        if state.is_ended() {
-            update = self.end(update, &change.reason, change.now);
-            writes.extend(Self::free_slots(&head.key));
-        }
-        writes.push(update);
-        if !change.events.is_empty() {
-            let first = based_on.last_sequence.next();
-            writes.push(
-                self.batch(&head.key, first, based_on.fence, &change.events, change.now)
-                    .await?,
-            );
-        }
-        // The same change of the same head is the same request; another one is not.
-        let token = base32(&Sha256::digest(format!("{change:?}")));
-        match self.table.transact(ATTEMPTED, &token[..36], writes).await {
-            Ok(()) => Ok(head),
-            Err(NotWritten::Refused(_)) => Err(ControlError::Changed),
-            Err(NotWritten::Unavailable(unavailable)) => Err(unavailable.into()),
-        }
+    async fn fork(&self, new: NewFork) -> Result<Creation, ForkError> {
+        self.record_fork(&new).await
     }
 
-    async fn note_task(&self, key: &SessionKey, task: &str) -> Result<(), Unavailable> {
+    async fn control(&self, change: ControlChange) -> Result<Head, ControlError> {
+        self.change(&change).await
+    }
+
+    async fn note_task(
+        &self,
+        key: &SessionKey,
+        fence: FencingToken,
+        task: &str,
+    ) -> Result<(), Unavailable> {
         // As `Head::look_at` has it for a session with a task.
         let update = Write::update(Record::Head(key).key())
             .set(head::TASK, text(task))
             .set_sum(
                 LIVE_UNTIL,
-                head::CREATED_AT,
+                head::RUNNER_ASKED_AT,
                 number(limits::PROVISIONING_MILLISECONDS),
             )
-            .when(head::STATE, "=", text(State::Requested.as_str()));
+            .when(head::FENCE, "=", number(fence))
+            .when_one_of(
+                head::STATE,
+                [State::Requested, State::Resuming].map(|state| text(state.as_str())),
+            );
         match self.table.write("note the session's task", update).await {
             // Refused: a runner has it already, which is better than a note.
+            Ok(()) | Err(NotWritten::Refused(_)) => Ok(()),
+            Err(NotWritten::Unavailable(unavailable)) => Err(unavailable),
+        }
+    }
+
+    async fn postpone(&self, key: &SessionKey, now: UnixMillis) -> Result<(), Unavailable> {
+        let look_at = now.plus(limits::START_MILLISECONDS);
+        let update = Write::update(Record::Head(key).key())
+            .set(head::RUNNER_ASKED_AT, number(now.0))
+            .set(LIVE_UNTIL, number(look_at.0))
+            .when(head::STATE, "=", text(State::Suspended.as_str()))
+            .when_larger(head::COMMANDS_ACCEPTED, head::COMMANDS_TAKEN);
+        match self.table.write("let the session wait", update).await {
             Ok(()) | Err(NotWritten::Refused(_)) => Ok(()),
             Err(NotWritten::Unavailable(unavailable)) => Err(unavailable),
         }
@@ -197,17 +181,6 @@ impl SessionDirectory for Store {
         found.sort();
         found.truncate(limit);
         Ok(found.into_iter().map(|(_, key)| key).collect())
-    }
-}
-
-impl Store {
-    /// Adds to a change of the head what an end changes besides.
-    pub(crate) fn end(&self, update: Write, reason: &str, now: UnixMillis) -> Write {
-        update
-            .set(head::END_REASON, text(reason))
-            .set(EXPIRES_AT, expiry(self.head_expiry(now)))
-            .remove(LIVE_KEY)
-            .remove(LIVE_UNTIL)
     }
 }
 

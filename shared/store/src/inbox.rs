@@ -1,10 +1,11 @@
 //! Commands: accepted under the head, taken and finished by appends, withdrawn under both.
 
 use domain::{
-    Command, CommandBody, CommandId, CommandOutcome, CommandState, FencingToken, SessionKey,
-    UnixMillis,
+    Command, CommandBody, CommandId, CommandOutcome, CommandState, FencingToken, Head, SessionKey,
+    State, UnixMillis,
     event::{EventBody, NewEvent},
     ids::base32,
+    limits,
     ports::{
         AppendError, EnqueueError, Enqueued, Inbox, Lease, NewCommand, Unavailable, Withdrawal,
     },
@@ -15,7 +16,7 @@ use crate::{
     Store, failure,
     head::{self, update_unmoved},
     item::{Row, UnreadableRow, bytes, expiry, number, text},
-    keys::{self, EXPIRES_AT, Record},
+    keys::{self, EXPIRES_AT, LIVE_KEY, LIVE_UNTIL, Record},
     stored::command::{read_body, read_outcome, write_body, write_outcome},
     table::{NotWritten, pause},
     write::Write,
@@ -53,10 +54,12 @@ impl Inbox for Store {
             let Some((head, _)) = head else {
                 return Err(EnqueueError::NoSession);
             };
+            let suspended = head.state == State::Suspended;
             if let Some(known) = known {
                 return if known.body == command.body {
                     Ok(Enqueued {
                         command: known,
+                        suspended,
                         repeated: true,
                     })
                 } else {
@@ -66,17 +69,14 @@ impl Inbox for Store {
             if head.state.is_ended() {
                 return Err(EnqueueError::Ended(head.state));
             }
+            if suspended && !command.body.is_for_the_cli() {
+                return Err(EnqueueError::Suspended);
+            }
             if head.commands_accepted - head.commands_taken >= u64::from(command.max_queued) {
                 return Err(EnqueueError::Full);
             }
             let ordinal = head.commands_accepted + 1;
-            let mut writes = vec![
-                Write::update(Record::Head(key).key())
-                    .set(head::COMMANDS_ACCEPTED, number(ordinal))
-                    .set(head::UPDATED_AT, number(command.now.0))
-                    .when(head::COMMANDS_ACCEPTED, "=", number(head.commands_accepted))
-                    .when_one_of(head::STATE, head::going_on()),
-            ];
+            let mut writes = vec![accept(&head, ordinal, command.now)];
             writes.extend(self.new_command(
                 key,
                 ordinal,
@@ -96,6 +96,7 @@ impl Inbox for Store {
                             state: CommandState::Queued,
                             outcome: None,
                         },
+                        suspended,
                         repeated: false,
                     });
                 }
@@ -162,13 +163,13 @@ impl Inbox for Store {
             if !matches!(command.body, CommandBody::Message { .. }) {
                 return Ok(Withdrawal::Unknown);
             }
-            match command.state_for(head.state) {
+            match command.state_for(&head) {
                 CommandState::Queued => {}
                 CommandState::Withdrawn => return Ok(Withdrawal::Withdrawn),
                 state => return Ok(Withdrawal::TooLate(state)),
             }
             let passed = self
-                .passed_withdrawn(key, head.commands_taken, Some(command.ordinal))
+                .passed(key, head.commands_taken, head.fence, Some(command.ordinal))
                 .await?;
             let event = NewEvent {
                 turn: head.turn,
@@ -177,12 +178,22 @@ impl Inbox for Store {
                 body: EventBody::MessageWithdrawn,
             };
             let first = head.last_sequence.next();
+            let mut after = head.clone();
+            after.last_sequence = first;
+            after.updated_at = now;
+            after.commands_taken = passed;
+            let mut update = update_unmoved(&head)
+                .set(head::LAST_SEQUENCE, number(first))
+                .set(head::UPDATED_AT, number(now.0))
+                .set(head::COMMANDS_TAKEN, number(passed));
+            if head.state == State::Suspended {
+                // Nothing may wait in it any more.
+                update = update.set_some(LIVE_UNTIL, after.look_at().map(|time| number(time.0)));
+            }
             let writes = vec![
-                update_unmoved(&head)
-                    .set(head::LAST_SEQUENCE, number(first))
-                    .set(head::UPDATED_AT, number(now.0))
-                    .set(head::COMMANDS_TAKEN, number(passed)),
-                self.batch(key, first, head.fence, &[event], now).await?,
+                update,
+                self.batch(key, &head.tree_key(), first, head.fence, &[event], now)
+                    .await?,
                 Write::update(Record::Command(key, command.ordinal).key())
                     .set(STATE, text(WITHDRAWN))
                     .when(STATE, "=", text(QUEUED)),
@@ -211,7 +222,7 @@ impl Inbox for Store {
         let writes = vec![
             Write::check(Record::Head(key).key())
                 .when(head::FENCE, "=", number(lease.fence))
-                .when_one_of(head::STATE, head::going_on()),
+                .when_one_of(head::STATE, head::with_runner()),
             finish(key, command.ordinal, lease.fence, &outcome)?,
         ];
         let token = base32(&Sha256::digest(format!(
@@ -285,12 +296,13 @@ impl Store {
         }
     }
 
-    /// The last command directly after `ordinal` up to which all are withdrawn (`also` counts as
-    /// withdrawn); `ordinal` itself when the next one is not.
-    pub(crate) async fn passed_withdrawn(
+    /// The last command directly after `ordinal` up to which none is to take by the runner with
+    /// this fence (`also` counts as withdrawn); `ordinal` itself when the next one is.
+    pub(crate) async fn passed(
         &self,
         key: &SessionKey,
         ordinal: u64,
+        fence: FencingToken,
         also: Option<u64>,
     ) -> Result<u64, Unavailable> {
         let mut passed = ordinal;
@@ -299,9 +311,7 @@ impl Store {
             let full = page.len() == 50;
             let run = page
                 .iter()
-                .take_while(|command| {
-                    command.state == CommandState::Withdrawn || also == Some(command.ordinal)
-                })
+                .take_while(|command| !command.to_take(fence) || also == Some(command.ordinal))
                 .count();
             if let Some(last) = page[..run].last() {
                 passed = last.ordinal;
@@ -313,12 +323,49 @@ impl Store {
     }
 }
 
-/// Takes a queued command.
-pub(crate) fn take(key: &SessionKey, ordinal: u64, fence: FencingToken) -> Write {
-    Write::update(Record::Command(key, ordinal).key())
+/// The change of the head that accepts a command. A suspended session is then found by the sweep;
+/// that it is, or is not, must still hold.
+fn accept(head: &Head, ordinal: u64, now: UnixMillis) -> Write {
+    let write = Write::update(Record::Head(&head.key).key())
+        .set(head::COMMANDS_ACCEPTED, number(ordinal))
+        .set(head::UPDATED_AT, number(now.0))
+        .when(head::COMMANDS_ACCEPTED, "=", number(head.commands_accepted));
+    if head.state == State::Suspended {
+        let look_at = now.plus(limits::START_MILLISECONDS);
+        write
+            .set(head::RUNNER_ASKED_AT, number(now.0))
+            .set(LIVE_KEY, text(keys::live_shard(&head.key.session)))
+            .set(LIVE_UNTIL, number(look_at.0))
+            .when(head::STATE, "=", text(State::Suspended.as_str()))
+    } else {
+        let others = head::going_on().filter(|state| *state != text(State::Suspended.as_str()));
+        write.when_one_of(head::STATE, others)
+    }
+}
+
+/// Takes a command for the runner with this fence: one that is queued, or that an earlier runner
+/// had, as it was read.
+pub(crate) fn take(key: &SessionKey, command: &Command, fence: FencingToken) -> Write {
+    as_read(key, command, fence)
         .set(STATE, text(TAKEN))
         .set(TAKEN_BY, number(fence))
-        .when(STATE, "=", text(QUEUED))
+        .remove(OUTCOME)
+}
+
+fn as_read(key: &SessionKey, command: &Command, fence: FencingToken) -> Write {
+    let write = Write::update(Record::Command(key, command.ordinal).key());
+    match command.state {
+        CommandState::Taken(by) => {
+            write
+                .when(STATE, "=", text(TAKEN))
+                .when(TAKEN_BY, "=", number(by))
+        }
+        CommandState::Done => {
+            let write = write.when(STATE, "=", text(DONE));
+            write.when(TAKEN_BY, "<", number(fence))
+        }
+        _ => write.when(STATE, "=", text(QUEUED)),
+    }
 }
 
 /// Finishes a command that this runner has taken.
@@ -335,18 +382,14 @@ pub(crate) fn finish(
     )
 }
 
-/// Takes a queued command and finishes it at once.
+/// Takes a command and finishes it at once.
 pub(crate) fn take_and_finish(
     key: &SessionKey,
-    ordinal: u64,
+    command: &Command,
     fence: FencingToken,
     outcome: &CommandOutcome,
 ) -> Result<Write, Unavailable> {
-    Ok(
-        done(Write::update(Record::Command(key, ordinal).key()), outcome)?
-            .set(TAKEN_BY, number(fence))
-            .when(STATE, "=", text(QUEUED)),
-    )
+    Ok(done(as_read(key, command, fence), outcome)?.set(TAKEN_BY, number(fence)))
 }
 
 fn done(update: Write, outcome: &CommandOutcome) -> Result<Write, Unavailable> {

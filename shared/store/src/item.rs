@@ -42,6 +42,11 @@ pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
+/// A set of texts (at least one) as DynamoDB takes it.
+pub(crate) fn texts(values: impl IntoIterator<Item = String>) -> AttributeValue {
+    AttributeValue::Ss(values.into_iter().collect())
+}
+
 /// Bytes as DynamoDB takes them.
 pub(crate) fn bytes(value: impl Into<Vec<u8>>) -> AttributeValue {
     AttributeValue::B(Blob::new(value))
@@ -118,6 +123,15 @@ impl Row {
                 digits.parse().map_err(|_| UnreadableRow::Rule(name))
             }
             _ => Err(UnreadableRow::Attribute(name)),
+        }
+    }
+
+    /// The texts of a set; none when the attribute is missing.
+    pub(crate) fn texts(&self, name: &'static str) -> Result<&[String], UnreadableRow> {
+        match self.0.get(name) {
+            None => Ok(&[]),
+            Some(AttributeValue::Ss(texts)) => Ok(texts),
+            Some(_) => Err(UnreadableRow::Attribute(name)),
         }
     }
 

@@ -9,7 +9,10 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{CommandId, OwnerId, Sequence, SessionId, SessionKey, UnixMillis, UploadId};
+use domain::{
+    CheckpointId, CommandId, OwnerId, RefName, Sequence, SessionId, SessionKey, TreeKey,
+    UnixMillis, UploadId,
+};
 
 pub(crate) const PARTITION: &str = "pk";
 pub(crate) const SORT: &str = "sk";
@@ -54,6 +57,22 @@ pub(crate) enum Record<'a> {
     /// The ordinal of a command by its name. Writer: with the command. Dies with it. Key:
     /// `owner#session`, `command-id#<id>`. Value: `ordinal`.
     CommandName(&'a SessionKey, &'a CommandId),
+    /// A checkpoint. Scope: session. Writer: the runner with the append that makes it visible, a
+    /// fork or a rewind; pins and names change it. Dies by retention, or with its session. Key:
+    /// `owner#session`, `checkpoint#<ordinal>`. Value: `record` (JSON), `pinned` (0 or 1), `named`
+    /// (how many refs name it).
+    Checkpoint(&'a SessionKey, u64),
+    /// The ordinal of a checkpoint by its id. Writer: with the checkpoint. Dies with it. Key:
+    /// `owner#session`, `checkpoint-id#<id>`. Value: `ordinal`.
+    CheckpointName(&'a SessionKey, &'a CheckpointId),
+    /// A name that was given to a checkpoint. Scope: session. Writer: a function. Dies when it is
+    /// taken away, or with its session. Key: `owner#session`, `ref#<name>`. Value: `checkpoint`,
+    /// `set_at`.
+    Ref(&'a SessionKey, &'a RefName),
+    /// What the sessions of a tree share. Scope: tree; in the partition of its root, which it may
+    /// outlive. Writer: forks, sweeps, and erasures. Absent until the first fork or sweep. Key:
+    /// `owner#root`, `tree`. Value: `generation`, `swept_at`, `members` (a set).
+    Tree(&'a TreeKey),
     /// Tokens of a session. Scope: session. Writer: the model gateway, together with a
     /// [`Record::UsageOfRequest`]. Dies after its head. Key: `owner#session`, `usage`. Value: sums.
     Usage(&'a SessionKey),
@@ -81,6 +100,11 @@ pub(crate) enum Record<'a> {
 pub(crate) const BATCH_PREFIX: &str = "log#";
 /// Start of the sort keys of a session's commands.
 pub(crate) const COMMAND_PREFIX: &str = "command#";
+
+/// Start of the sort keys of a session's checkpoints.
+pub(crate) const CHECKPOINT_PREFIX: &str = "checkpoint#";
+/// Start of the sort keys of a session's refs.
+pub(crate) const REF_PREFIX: &str = "ref#";
 
 /// Partition and sort key of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +135,12 @@ impl Record<'_> {
             Self::Live(key) => (session_partition(key), "live".to_owned()),
             Self::Command(key, ordinal) => (session_partition(key), command_sort(*ordinal)),
             Self::CommandName(key, id) => (session_partition(key), format!("command-id#{id}")),
+            Self::Checkpoint(key, ordinal) => (session_partition(key), checkpoint_sort(*ordinal)),
+            Self::CheckpointName(key, id) => {
+                (session_partition(key), format!("checkpoint-id#{id}"))
+            }
+            Self::Ref(key, name) => (session_partition(key), format!("{REF_PREFIX}{name}")),
+            Self::Tree(tree) => (session_partition(&tree.root()), "tree".to_owned()),
             Self::Usage(key) => (session_partition(key), "usage".to_owned()),
             Self::UsageOfRequest(key, request) => {
                 (session_partition(key), format!("usage#{request}"))
@@ -138,6 +168,11 @@ pub(crate) fn batch_sort(last: Sequence) -> String {
 /// Sort key of a command; 12 digits are more than a session can accept.
 pub(crate) fn command_sort(ordinal: u64) -> String {
     format!("{COMMAND_PREFIX}{ordinal:012}")
+}
+
+/// Sort key of a checkpoint; 12 digits are more than a session can take.
+pub(crate) fn checkpoint_sort(ordinal: u64) -> String {
+    format!("{CHECKPOINT_PREFIX}{ordinal:012}")
 }
 
 /// The session of a partition, or `None` when the partition is not a session's.
@@ -184,6 +219,13 @@ mod tests {
             Record::Live(&key),
             Record::Command(&key, 7),
             Record::CommandName(&key, &command),
+            Record::Checkpoint(&key, 7),
+            Record::CheckpointName(&key, &CheckpointId::from_random([0; 17])),
+            Record::Ref(&key, &RefName::parse("before-1").expect("valid")),
+            Record::Tree(&TreeKey {
+                owner: owner.clone(),
+                tree: domain::TreeId::of(key.session.clone()),
+            }),
             Record::Usage(&key),
             Record::UsageOfRequest(&key, "req_1"),
             Record::Creation(&owner, "hash"),
@@ -206,6 +248,10 @@ mod tests {
                 "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa live",
                 "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa command#000000000007",
                 "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa command-id#m-1",
+                "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa checkpoint#000000000007",
+                "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa checkpoint-id#chk_aaaaaaaaaaaaaaaaaaaaaaaaaa",
+                "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa ref#before-1",
+                "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa tree",
                 "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa usage",
                 "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa usage#req_1",
                 "OWNER create#hash",
@@ -246,5 +292,8 @@ mod tests {
     fn sort_keys_sort_as_their_numbers_do() {
         assert!(batch_sort(Sequence(9)) < batch_sort(Sequence(10)));
         assert!(command_sort(99) < command_sort(100));
+        assert!(checkpoint_sort(99) < checkpoint_sort(100));
+        // What is between the first and the last checkpoint is a checkpoint.
+        assert!(!("checkpoint#".."checkpoint#:").contains(&"checkpoint-id#chk_a"));
     }
 }

@@ -6,10 +6,13 @@
 
 mod append;
 mod batch;
+mod checkpoints;
 mod compute;
+mod control;
 mod create;
 mod directory;
 mod failure;
+mod fork;
 mod head;
 mod inbox;
 mod item;
@@ -21,6 +24,7 @@ mod settings;
 mod stored;
 mod system;
 mod table;
+mod tree_objects;
 mod uploads;
 mod usage;
 mod write;

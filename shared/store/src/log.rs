@@ -1,11 +1,10 @@
 //! The log of a session: leases, appends, reading, and the text that is not an event yet.
 
 use domain::{
-    Event, FencingToken, Head, Sequence, SessionKey, State, Transition, UnixMillis,
+    Event, FencingToken, Head, Sequence, SessionKey, UnixMillis,
     event::{EventBody, NewEvent},
     ids::base32,
     ports::{AcquireError, Append, AppendError, Lease, LiveText, SessionLog, Unavailable},
-    state::after,
 };
 use sha2::{Digest, Sha256};
 
@@ -41,31 +40,26 @@ impl SessionLog for Store {
             let Some((head, _)) = self.head_row(key).await? else {
                 return Err(AcquireError::NotAvailable("unknown".to_owned()));
             };
-            let Ok(state) = after(head.state, Transition::RunnerTookOver) else {
+            let Some(mut taken) = head.taken_over(task, lease_until, now) else {
                 return if head.state.has_runner() && head.task.as_deref() == Some(task) {
-                    Ok((lease(&head), head))
+                    Ok((head.lease(), head))
                 } else {
                     Err(AcquireError::NotAvailable(head.state.to_string()))
                 };
             };
-            let taken = take_over(&head, state, task, lease_until, now);
             let first = head.last_sequence.next();
-            let events = take_over_events(&head, state, task, isolation, now);
+            let events = take_over_events(&head, &taken, task, isolation);
+            taken.last_sequence = Sequence(head.last_sequence.0 + events.len() as u64);
+            let update = head::changes(update_unmoved(&head), &head, &taken);
             let writes = vec![
-                update_unmoved(&head)
-                    .set(head::STATE, text(taken.state.as_str()))
-                    .set(head::FENCE, number(taken.fence))
-                    .set(head::TASK, text(task))
-                    .set(head::LEASE_UNTIL, number(lease_until.0))
-                    .set(LIVE_UNTIL, number(lease_until.0))
-                    .set(head::UPDATED_AT, number(now.0))
-                    .set(head::LAST_SEQUENCE, number(taken.last_sequence)),
-                self.batch(key, first, taken.fence, &events, now).await?,
+                update.map_err(|error| failure::own(ATTEMPTED, error))?,
+                self.batch(key, &taken.tree_key(), first, taken.fence, &events, now)
+                    .await?,
             ];
             let content = format!("{key:?} {task} {isolation} {lease_until:?} {now:?} {head:?}");
             let token = base32(&Sha256::digest(content));
             match self.table.transact(ATTEMPTED, &token[..36], writes).await {
-                Ok(()) => return Ok((lease(&taken), taken)),
+                Ok(()) => return Ok((taken.lease(), taken)),
                 Err(NotWritten::Unavailable(unavailable)) => return Err(unavailable.into()),
                 Err(NotWritten::Refused(_)) => pause(attempt).await,
             }
@@ -82,7 +76,7 @@ impl SessionLog for Store {
             .set(head::LEASE_UNTIL, number(lease_until.0))
             .set(LIVE_UNTIL, number(lease_until.0))
             .when(head::FENCE, "=", number(lease.fence))
-            .when_one_of(head::STATE, head::going_on());
+            .when_one_of(head::STATE, head::with_runner());
         match self.table.write("renew the lease", update).await {
             Ok(()) => Ok(()),
             Err(NotWritten::Refused(_)) => Err(AppendError::LeaseLost),
@@ -180,37 +174,7 @@ impl SessionLog for Store {
     }
 }
 
-fn lease(head: &Head) -> Lease {
-    Lease {
-        key: head.key.clone(),
-        fence: head.fence,
-    }
-}
-
-fn take_over(
-    head: &Head,
-    state: State,
-    task: &str,
-    lease_until: UnixMillis,
-    now: UnixMillis,
-) -> Head {
-    let mut taken = head.clone();
-    taken.state = state;
-    taken.fence = head.fence.next();
-    taken.task = Some(task.to_owned());
-    taken.lease_until = lease_until;
-    taken.updated_at = now;
-    taken.last_sequence = head.last_sequence.next().next();
-    taken
-}
-
-fn take_over_events(
-    head: &Head,
-    state: State,
-    task: &str,
-    isolation: &str,
-    now: UnixMillis,
-) -> Vec<NewEvent> {
+fn take_over_events(head: &Head, taken: &Head, task: &str, isolation: &str) -> Vec<NewEvent> {
     [
         EventBody::RunnerStarted {
             task: task.to_owned(),
@@ -218,12 +182,12 @@ fn take_over_events(
         },
         EventBody::StateChanged {
             from: head.state,
-            to: state,
+            to: taken.state,
         },
     ]
     .map(|body| NewEvent {
         turn: head.turn,
-        time: now,
+        time: taken.updated_at,
         cause: None,
         body,
     })

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use aws_sdk_s3::{error::SdkError, operation::get_object::GetObjectError, primitives::ByteStream};
 use bytes::Bytes;
-use domain::{OwnerId, SessionKey, UploadId, ports::Unavailable};
+use domain::{OwnerId, SessionKey, TreeKey, UploadId, ports::Unavailable};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 
 use crate::{
     Store,
     failure::{self, Kind},
+    tree_objects::object,
 };
 
 /// Why an object was not brought to disk.
@@ -31,30 +32,32 @@ pub enum ObjectError {
 }
 
 impl Store {
-    /// Writes an object of a session: `<owner>/<session>/<name>`. `name` is ours, never a
-    /// client's; writing it again replaces it.
+    /// Writes an object of a session: `<owner>/<tree>/sessions/<session>/<name>`. `name` is ours,
+    /// never a client's; writing it again replaces it.
     ///
     /// # Errors
     /// [`Unavailable`]: write it again.
-    pub async fn put_object(
+    pub async fn put_session_object(
         &self,
+        tree: &TreeKey,
         key: &SessionKey,
         name: &str,
         bytes: Vec<u8>,
     ) -> Result<(), Unavailable> {
-        self.put(&session_object(key, name), bytes).await
+        self.put(&session_object(tree, key, name), bytes).await
     }
 
     /// An object of a session, whole; `None` when there is none of that name.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn get_object(
+    pub async fn get_session_object(
         &self,
+        tree: &TreeKey,
         key: &SessionKey,
         name: &str,
     ) -> Result<Option<Bytes>, Unavailable> {
-        self.get(&session_object(key, name)).await
+        self.get(&session_object(tree, key, name)).await
     }
 
     /// Brings an uploaded file to `file`, which it creates or replaces, piece by piece, and gives
@@ -127,14 +130,15 @@ impl Store {
     }
 }
 
-fn is_missing<R>(error: &SdkError<GetObjectError, R>) -> bool {
+pub(crate) fn is_missing<R>(error: &SdkError<GetObjectError, R>) -> bool {
     error
         .as_service_error()
         .is_some_and(GetObjectError::is_no_such_key)
 }
 
-fn session_object(key: &SessionKey, name: &str) -> String {
-    format!("{}/{}/{name}", key.owner, key.session)
+/// Where an object of a session lies.
+pub(crate) fn session_object(tree: &TreeKey, key: &SessionKey, name: &str) -> String {
+    object(tree, &format!("sessions/{}/{name}", key.session))
 }
 
 /// Where a client's upload lies.

@@ -31,6 +31,13 @@ pub(crate) struct Table {
     pub(crate) name: String,
 }
 
+/// In which order rows are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Ascending,
+    Descending,
+}
+
 /// Why a write was not made.
 pub(crate) enum NotWritten {
     /// A condition did not hold; which of the transaction's parts failed, by index.
@@ -77,6 +84,33 @@ impl Table {
         to: &str,
         limit: usize,
     ) -> Result<(Vec<Row>, bool), Unavailable> {
+        let order = Order::Ascending;
+        self.ordered(attempted, partition, (from, to), limit, order)
+            .await
+    }
+
+    /// The same from the last row on.
+    pub(crate) async fn range_back(
+        &self,
+        attempted: &'static str,
+        partition: &str,
+        from: &str,
+        to: &str,
+        limit: usize,
+    ) -> Result<(Vec<Row>, bool), Unavailable> {
+        let order = Order::Descending;
+        self.ordered(attempted, partition, (from, to), limit, order)
+            .await
+    }
+
+    async fn ordered(
+        &self,
+        attempted: &'static str,
+        partition: &str,
+        (from, to): (&str, &str),
+        limit: usize,
+        order: Order,
+    ) -> Result<(Vec<Row>, bool), Unavailable> {
         use crate::item::text;
         let answer = Box::pin(
             self.client
@@ -89,6 +123,7 @@ impl Table {
                 .expression_attribute_values(":from", text(from))
                 .expression_attribute_values(":to", text(to))
                 .consistent_read(true)
+                .scan_index_forward(order == Order::Ascending)
                 .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
                 .send(),
         )
@@ -128,6 +163,20 @@ impl Table {
                         .table_name(&self.name)
                         .set_key(Some(key.attributes()))
                         .set_update_expression(it.update)
+                        .set_condition_expression(it.condition)
+                        .set_expression_attribute_names(it.names)
+                        .set_expression_attribute_values(it.values)
+                        .send(),
+                )
+                .await;
+                single(attempted, sent.map(drop))
+            }
+            Action::Delete(key) => {
+                let sent = Box::pin(
+                    self.client
+                        .delete_item()
+                        .table_name(&self.name)
+                        .set_key(Some(key.attributes()))
                         .set_condition_expression(it.condition)
                         .set_expression_attribute_names(it.names)
                         .set_expression_attribute_values(it.values)

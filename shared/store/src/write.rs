@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update,
+};
 
 use crate::{
     item::Row,
@@ -16,6 +18,8 @@ pub(crate) enum Action {
     Put(Row),
     /// Change it.
     Update(Key),
+    /// Remove it.
+    Delete(Key),
     /// Only check it.
     Check(Key),
 }
@@ -65,6 +69,11 @@ impl Write {
     /// Changes attributes of a row.
     pub(crate) fn update(key: Key) -> Self {
         Self::new(Action::Update(key))
+    }
+
+    /// Removes a row.
+    pub(crate) fn delete(key: Key) -> Self {
+        Self::new(Action::Delete(key))
     }
 
     /// Only checks the condition.
@@ -166,12 +175,28 @@ impl Write {
         self
     }
 
+    /// A number of the row must be larger than another one of it.
+    #[must_use]
+    pub(crate) fn when_larger(mut self, name: &'static str, other: &'static str) -> Self {
+        let (name, other) = (self.name(name), self.name(other));
+        self.conditions.push(format!("{name} > {other}"));
+        self
+    }
+
     /// The attribute must be missing; for a key attribute: the row must not exist.
     #[must_use]
     pub(crate) fn when_absent(mut self, name: &'static str) -> Self {
         let name = self.name(name);
         self.conditions
             .push(format!("attribute_not_exists({name})"));
+        self
+    }
+
+    /// The attribute must be there; for a key attribute: the row must exist.
+    #[must_use]
+    pub(crate) fn when_present(mut self, name: &'static str) -> Self {
+        let name = self.name(name);
+        self.conditions.push(format!("attribute_exists({name})"));
         self
     }
 
@@ -233,6 +258,15 @@ impl Write {
                     .table_name(table)
                     .set_key(Some(key.attributes()))
                     .set_update_expression(it.update)
+                    .set_condition_expression(it.condition)
+                    .set_expression_attribute_names(it.names)
+                    .set_expression_attribute_values(it.values)
+                    .build()?,
+            ),
+            Action::Delete(key) => part.delete(
+                Delete::builder()
+                    .table_name(table)
+                    .set_key(Some(key.attributes()))
                     .set_condition_expression(it.condition)
                     .set_expression_attribute_names(it.names)
                     .set_expression_attribute_values(it.values)

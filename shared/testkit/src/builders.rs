@@ -1,9 +1,11 @@
 //! Values that tests start from and change where it matters.
 
 use domain::{
-    Authorized, CommandBody, CommandId, Deployment, EventBody, OwnerId, PermissionMode, Principal,
-    Sequence, SessionId, SessionKey, SessionSpec, State, UnixMillis,
+    Authorized, CheckpointId, CommandBody, CommandId, Deployment, EventBody, Head, NewCheckpoint,
+    OwnerId, PermissionMode, Principal, Sequence, SessionId, SessionKey, SessionSpec, State,
+    UnixMillis,
     authorization::{ReadSessions, Scope, WriteSessions},
+    checkpoint::{CheckpointSize, CheckpointTrigger},
     event::NewEvent,
     ports::{Append, Clock, IdSource, NewCommand, NewSession},
     workspace::{Workspace, WorkspaceSource},
@@ -115,6 +117,33 @@ pub fn new_command<P: Clock>(ports: &P, id: &str, body: CommandBody) -> NewComma
     }
 }
 
+/// A checkpoint of that ordinal after `parent`, with a manifest of its own.
+pub fn checkpoint<P: IdSource>(ports: &P, ordinal: u64, parent: Option<&Head>) -> NewCheckpoint {
+    let id = CheckpointId::from_random(ports.random());
+    NewCheckpoint {
+        files: id.clone(),
+        conversation: id.clone(),
+        id,
+        ordinal,
+        trigger: CheckpointTrigger::Turn,
+        parent: parent.and_then(|head| head.checkpoint.clone()),
+        sequence: None,
+        commands_settled: parent.map_or(0, |head| head.commands_taken),
+        turn: parent.map_or(0, |head| head.turn),
+        claude_session_id: Some("claude".to_owned()),
+        question: None,
+        message: None,
+        tags: Vec::new(),
+        pinned: false,
+        size: CheckpointSize {
+            files: 1,
+            bytes: 2,
+            new_bytes: 3,
+        },
+        generation: 0,
+    }
+}
+
 /// An event of turn 1.
 #[must_use]
 pub fn event(time: UnixMillis, body: EventBody) -> NewEvent {
@@ -143,6 +172,8 @@ pub fn append<P: Clock + IdSource>(ports: &P, first: Sequence, bodies: Vec<Event
         claude_session_id: None,
         end_reason: None,
         only_if_inbox_empty: false,
+        question: None,
+        checkpoint: None,
         now,
     }
 }

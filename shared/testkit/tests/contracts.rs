@@ -25,3 +25,13 @@ async fn the_fake_has_uploads_and_compute() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_fake_has_the_objects_of_a_tree() {
+    contracts::tree_objects_contract(&Fake::new(5)).await;
+}
+
+#[tokio::test]
+async fn sessions_in_the_fake_go_on_elsewhere() {
+    contracts::durability_contract(&Fake::new(6)).await;
+}

@@ -4,8 +4,8 @@
 use std::{fmt::Debug, future::poll_fn, pin::pin, task::Poll};
 
 use domain::{
-    CommandBody, CommandId, CommandOutcome, Cursor, Event, PermissionMode, SessionKey, State,
-    TaskId,
+    CommandBody, CommandId, CommandOutcome, Cursor, Event, FencingToken, PermissionMode,
+    SessionKey, State, TaskId,
     command::FileContent,
     ports::{Clock, Inbox, SessionDirectory, SessionLog},
     use_cases::{
@@ -80,6 +80,15 @@ async fn cut<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
+/// The sweep, which repeats the starts that failed.
+async fn settle(fake: &Fake) {
+    for key in fake.session_keys() {
+        reconcile_session(fake, deployment().slots(), &key)
+            .await
+            .expect("nothing fails any more");
+    }
+}
+
 /// Runs `work` undisturbed, then with every fault and every cut, each followed by a repeat. Gives
 /// how many disturbed runs there were.
 async fn disturb<S, T: Debug, E: Debug>(
@@ -91,6 +100,7 @@ async fn disturb<S, T: Debug, E: Debug>(
     let before = undisturbed.calls();
     work(&undisturbed, &start).await.expect("nothing fails");
     let calls = undisturbed.calls() - before;
+    settle(&undisturbed).await;
     let expected = picture(&undisturbed);
     for time in [Some(FaultTime::Before), Some(FaultTime::After), None] {
         for n in 1..=calls {
@@ -107,6 +117,7 @@ async fn disturb<S, T: Debug, E: Debug>(
             work(&fake, &start)
                 .await
                 .unwrap_or_else(|error| panic!("again after {n} {time:?}: {error:?}"));
+            settle(&fake).await;
             assert_eq!(picture(&fake), expected, "call {n}, {time:?}");
         }
     }
@@ -188,7 +199,10 @@ async fn a_start_that_failed_is_repeated_by_the_sweep() {
     fake.clock().advance(16_000);
     let overdue = fake.overdue(fake.now(), 9).await.expect("read");
     assert_eq!(overdue, std::slice::from_ref(&key));
-    reconcile_session(&fake, &key).await.expect("reconciled");
+    let slots = deployment().slots();
+    reconcile_session(&fake, slots, &key)
+        .await
+        .expect("reconciled");
     assert_eq!(fake.tasks().len(), 1);
     assert!(fake.overdue(fake.now(), 9).await.expect("read").is_empty());
 }
@@ -280,7 +294,8 @@ async fn looking_at_a_vanished_session_survives() {
     let fake = Fake::new(1);
     let key = vanished(&fake).await;
     let head = get_session(&fake, &caller(&key.owner), &key).await;
-    assert_eq!(head.expect("read").state, State::Lost);
+    assert_eq!(head.expect("read").state, State::Resuming);
+    assert_eq!(fake.slots().0, 1);
 }
 
 struct Nobody;
@@ -344,7 +359,7 @@ async fn cancelling_a_task_survives() {
 #[tokio::test]
 async fn reconciling_survives() {
     disturb(vanished, async |fake, key| {
-        reconcile_session(fake, key).await
+        reconcile_session(fake, deployment().slots(), key).await
     })
     .await;
     disturb(
@@ -353,7 +368,7 @@ async fn reconciling_survives() {
             fake.clock().advance(16_000);
             key
         },
-        async |fake, key| reconcile_session(fake, key).await,
+        async |fake, key| reconcile_session(fake, deployment().slots(), key).await,
     )
     .await;
     for vanishes in [true, false] {
@@ -365,7 +380,9 @@ async fn reconciling_survives() {
                     requested(fake).await
                 }
             },
-            async |fake, key| task_stopped(fake, key, "task", "killed").await,
+            async |fake, key| {
+                task_stopped(fake, key, "task", Some(FencingToken(1)), "killed").await
+            },
         )
         .await;
     }
@@ -419,10 +436,7 @@ async fn reading_a_file_survives() {
 /// A runner that only answers `read_file`, whatever fails.
 async fn answer_forever(fake: &Fake, key: &SessionKey) {
     let head = fake.peek_head(key).expect("there");
-    let lease = domain::ports::Lease {
-        key: key.clone(),
-        fence: head.fence,
-    };
+    let lease = head.lease();
     loop {
         fake.sleep(20).await;
         let head = fake.peek_head(key).expect("there");

@@ -106,6 +106,8 @@ async fn without_the_lease_nothing_is_written_and_everybody_is_told() {
     let (key, journal) = session(&ports).await;
     journal.write(text(&ports, "a")).await.unwrap();
     let change = ControlChange {
+        rewind: None,
+        slots: domain::ports::SlotLimits::NONE,
         based_on: ports.head(&key).await.unwrap().unwrap(),
         transition: Transition::RunnerVanished,
         reason: "gone".to_owned(),

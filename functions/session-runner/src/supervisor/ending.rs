@@ -216,7 +216,10 @@ fn is_open_message(command: &Command) -> bool {
 fn last_outcomes(commands: &[Command]) -> Vec<(Command, CommandOutcome)> {
     let outcome = |command: &Command| match &command.body {
         _ if command.state == CommandState::Withdrawn => None,
-        CommandBody::Message { .. } => None,
+        CommandBody::Message { .. } | CommandBody::Answer { .. } => None,
+        CommandBody::Suspend | CommandBody::Checkpoint { .. } => {
+            Some(CommandOutcome::Refused("the session has ended".to_owned()))
+        }
         CommandBody::Interrupt => Some(CommandOutcome::Interrupted(false)),
         CommandBody::Cancel { .. } => Some(CommandOutcome::Cancelled),
         CommandBody::ReadFile { .. } => {

@@ -339,7 +339,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     async fn obey(&mut self, command: Command, started: &mut Started) -> Result<(), Stop> {
         let mut command = command;
         loop {
-            if command.state == CommandState::Withdrawn {
+            if !command.to_take(self.fence) {
                 let entry = Entry {
                     take: vec![command],
                     ..Entry::default()
@@ -369,6 +369,12 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                         started.cli.tell(control::interrupt(command.id.as_str()));
                     }
                     taken
+                }
+                CommandBody::Answer { .. }
+                | CommandBody::Suspend
+                | CommandBody::Checkpoint { .. } => {
+                    let outcome = CommandOutcome::Refused("not for this runner".to_owned());
+                    self.take_and_finish(&command, outcome).await?
                 }
                 CommandBody::ReadFile {
                     path,

@@ -3,12 +3,14 @@
 use thiserror::Error;
 
 use crate::{
-    Authorized, CommandBody, CommandId, Head, SessionKey, State, Transition,
+    Authorized, CommandBody, CommandId, Head, SessionKey, Transition,
     authorization::WriteSessions,
-    ports::{Clock, EnqueueError, IdSource, Inbox, NewCommand, SessionDirectory, Unavailable},
+    ports::{
+        Clock, Compute, EnqueueError, IdSource, Inbox, NewCommand, SessionDirectory, Unavailable,
+    },
 };
 
-use super::{NoSuchSession, get_session};
+use super::{NoSuchSession, observe};
 
 /// Why a session was not cancelled.
 #[derive(Debug, Error)]
@@ -35,29 +37,26 @@ pub async fn cancel_session<P>(
     reason: &str,
 ) -> Result<Head, CancelError>
 where
-    P: SessionDirectory + Inbox + Clock + IdSource,
+    P: SessionDirectory + Inbox + Compute + Clock + IdSource,
 {
-    let head = get_session::observe(ports, key)
-        .await?
-        .ok_or(NoSuchSession)?;
-    let head = if head.state == State::Requested {
-        let head =
-            get_session::end(ports, head, Transition::WasCancelled, reason.to_owned()).await?;
-        if head.state.is_ended() {
-            return Ok(head);
-        }
-        // A runner took it between; ask that one.
-        head
-    } else {
-        head
-    };
-    if head.state.is_ended() {
-        return Ok(head);
-    }
     // The id is fixed, so that a second cancel finds the first, whatever reason it gives.
     let fixed = CommandId::parse("cancel").ok();
     let mut id = fixed.unwrap_or_else(|| CommandId::from_random(ports.random()));
     loop {
+        let head = observe::observe(ports, key).await?.ok_or(NoSuchSession)?;
+        if head.state.is_ended() {
+            return Ok(head);
+        }
+        if !head.state.has_runner() {
+            // Nobody else would do it. A runner may come between; then that one is asked.
+            let cancelled = Transition::WasCancelled;
+            let head = observe::end(ports, head, cancelled, reason.to_owned()).await?;
+            if head.state.is_ended() {
+                // A task that is on its way finds the session ended and leaves by itself.
+                return Ok(head);
+            }
+            continue;
+        }
         let asked = ports
             .enqueue(
                 key,
@@ -74,6 +73,8 @@ where
             .await;
         match asked {
             Ok(_) | Err(EnqueueError::Full | EnqueueError::Ended(_)) => break,
+            // It was suspended meanwhile: nobody has it any more.
+            Err(EnqueueError::Suspended) => {}
             Err(EnqueueError::IdReused) => {
                 let known = ports.command(key, &id).await?;
                 let cancels = |body: &CommandBody| matches!(body, CommandBody::Cancel { .. });

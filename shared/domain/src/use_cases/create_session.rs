@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::{
-    Authorized, CommandBody, CommandId, Deployment, Head, PermissionMode, SessionId, SessionKey,
+    Authorized, CommandBody, CommandId, Deployment, PermissionMode, SessionId, SessionKey,
     SessionSpec,
     authorization::WriteSessions,
     ids::base32,
@@ -17,7 +17,10 @@ use crate::{
     workspace::{Workspace, WorkspaceSource, check_directory},
 };
 
-use super::send_message::{AttachmentError, check_attachments, check_text};
+use super::{
+    observe,
+    send_message::{AttachmentError, check_attachments, check_text},
+};
 
 /// What a caller asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,20 +147,9 @@ where
             CreateError::Unavailable(unavailable) => CreateSessionError::Unavailable(unavailable),
         })?;
 
-    start(ports, &creation.head).await;
+    // A start that fails is repeated by `reconciler`.
+    observe::start(ports, &creation.head).await;
     Ok(creation)
-}
-
-/// Starts the runner of a session that has none; what fails here, `reconciler` repeats.
-pub(super) async fn start<P: SessionDirectory + Compute>(ports: &P, head: &Head) -> bool {
-    if head.state != crate::State::Requested || head.task.is_some() {
-        return true;
-    }
-    match ports.start_runner(&head.key, head.fence).await {
-        // The note only makes the task visible; losing it loses nothing, the lease is what counts.
-        Ok(task) => ports.note_task(&head.key, &task).await.is_ok(),
-        Err(_) => false,
-    }
 }
 
 fn check(

@@ -6,11 +6,12 @@ use crate::{
     Authorized, CommandBody, CommandId, CommandState, SessionKey, State,
     authorization::WriteSessions,
     ports::{
-        Clock, EnqueueError, IdSource, Inbox, NewCommand, SessionDirectory, Unavailable, Withdrawal,
+        Clock, Compute, EnqueueError, IdSource, Inbox, NewCommand, SessionDirectory, Unavailable,
+        Withdrawal,
     },
 };
 
-use super::{NoSuchSession, get_session};
+use super::{NoSuchSession, observe};
 
 /// What interrupting did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +58,9 @@ pub async fn interrupt_session<P>(
     message: Option<&CommandId>,
 ) -> Result<Interrupted, InterruptError>
 where
-    P: SessionDirectory + Inbox + Clock + IdSource,
+    P: SessionDirectory + Inbox + Compute + Clock + IdSource,
 {
-    let head = get_session::observe(ports, key)
-        .await?
-        .ok_or(NoSuchSession)?;
+    let head = observe::observe(ports, key).await?.ok_or(NoSuchSession)?;
     if let Some(id) = message {
         let command = ports
             .command(key, id)
@@ -71,7 +70,7 @@ where
             return Err(InterruptError::NoSuchMessage);
         }
         if head.state.is_ended() {
-            return Ok(Interrupted::TooLate(command.state_for(head.state)));
+            return Ok(Interrupted::TooLate(command.state_for(&head)));
         }
         return Ok(match ports.withdraw(key, id, ports.now()).await? {
             Withdrawal::Withdrawn => Interrupted::MessageWithdrawn,
@@ -82,7 +81,8 @@ where
     if head.state.is_ended() {
         return Err(InterruptError::Ended(head.state));
     }
-    if head.state != State::Running && head.commands_accepted == head.commands_taken {
+    let may_run = matches!(head.state, State::Running | State::Waiting);
+    if head.state == State::Suspended || (!may_run && !head.has_queued()) {
         return Ok(Interrupted::NothingRunning);
     }
     let interrupt = NewCommand {
@@ -94,6 +94,7 @@ where
     match ports.enqueue(key, interrupt).await {
         Ok(_) => Ok(Interrupted::TurnStopping),
         Err(EnqueueError::Ended(state)) => Err(InterruptError::Ended(state)),
+        Err(EnqueueError::Suspended) => Ok(Interrupted::NothingRunning),
         Err(EnqueueError::Unavailable(unavailable)) => Err(unavailable.into()),
         Err(EnqueueError::NoSession | EnqueueError::Full | EnqueueError::IdReused) => {
             Err(NoSuchSession.into())

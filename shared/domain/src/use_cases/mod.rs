@@ -7,11 +7,13 @@ mod create_upload;
 mod get_session;
 mod interrupt_session;
 mod list_sessions;
+mod observe;
 mod read_file;
 mod reconcile;
 mod send_message;
 mod task;
 mod wait_session;
+mod wake;
 
 use thiserror::Error;
 
@@ -26,6 +28,7 @@ pub use reconcile::{Reconciled, reconcile_session, task_stopped};
 pub use send_message::{AttachmentError, SendMessage, SendMessageError, send_message};
 pub use task::{TaskError, TaskState, cancel_task, get_task};
 pub use wait_session::{Observer, Until, WaitError, WaitSession, Waited, wait_session};
+pub use wake::Woken;
 
 /// No such session of this owner: an unknown id and a foreign one look the same.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]

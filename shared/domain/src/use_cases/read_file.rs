@@ -8,11 +8,13 @@ use crate::{
     command::FileContent,
     event::TurnEnd,
     limits,
-    ports::{Clock, EnqueueError, IdSource, Inbox, NewCommand, SessionDirectory, Unavailable},
+    ports::{
+        Clock, Compute, EnqueueError, IdSource, Inbox, NewCommand, SessionDirectory, Unavailable,
+    },
     workspace::RelativePath,
 };
 
-use super::{NoSuchSession, get_session};
+use super::{NoSuchSession, observe};
 
 /// How long the runner may take, in milliseconds: a few of its polls and a slow disk.
 const ANSWER_MILLISECONDS: u64 = 20_000;
@@ -38,7 +40,7 @@ pub enum ReadFileError {
     #[error(transparent)]
     NoSuchSession(#[from] NoSuchSession),
     /// The session has no runner that could read it.
-    #[error("the session is {0}; files can be read while it is provisioned, running or idle")]
+    #[error("the session is {0}; files can be read while a runner has it")]
     NoRunner(State),
     /// Not a length.
     #[error("length: use 1 to {}", limits::READ_FILE_BYTES)]
@@ -67,13 +69,13 @@ pub async fn read_file<P>(
     request: ReadFile,
 ) -> Result<FileContent, ReadFileError>
 where
-    P: SessionDirectory + Inbox + Clock + IdSource,
+    P: SessionDirectory + Inbox + Compute + Clock + IdSource,
 {
     let length = request.length.unwrap_or(limits::READ_FILE_BYTES as u64);
     if !(1..=limits::READ_FILE_BYTES as u64).contains(&length) {
         return Err(ReadFileError::Length);
     }
-    let head = get_session::observe(ports, &request.key)
+    let head = observe::observe(ports, &request.key)
         .await?
         .ok_or(NoSuchSession)?;
     if !head.state.has_runner() {
@@ -101,6 +103,7 @@ where
                 ReadFileError::NoSuchSession(NoSuchSession)
             }
             EnqueueError::Ended(state) => ReadFileError::NoRunner(state),
+            EnqueueError::Suspended => ReadFileError::NoRunner(State::Suspended),
             EnqueueError::Unavailable(unavailable) => ReadFileError::Unavailable(unavailable),
         })?;
     loop {
@@ -115,13 +118,16 @@ where
                 Some(
                     CommandOutcome::Turn(TurnEnd { .. })
                     | CommandOutcome::Interrupted(_)
-                    | CommandOutcome::Cancelled,
+                    | CommandOutcome::Cancelled
+                    | CommandOutcome::Answered
+                    | CommandOutcome::Suspended
+                    | CommandOutcome::Checkpointed(_),
                 )
                 | None => {}
             }
         }
         if ports.now().since(started) > ANSWER_MILLISECONDS {
-            let head = get_session::observe(ports, &request.key)
+            let head = observe::observe(ports, &request.key)
                 .await?
                 .ok_or(NoSuchSession)?;
             return Err(if head.state.has_runner() {

@@ -1,11 +1,12 @@
-//! Putting right what nobody watches: sessions whose runner never came or is gone.
+//! Putting right what nobody watches: sessions whose runner never came or is gone, and suspended
+//! ones in which something waits.
 
 use crate::{
-    Head, SessionKey, State, Transition,
-    ports::{Clock, Compute, Inbox, SessionDirectory, Unavailable},
+    FencingToken, Head, SessionKey, State, Transition,
+    ports::{Clock, Compute, Inbox, SessionDirectory, SlotLimits, Unavailable},
 };
 
-use super::{create_session, get_session};
+use super::{Woken, observe, wake};
 
 /// How often a session that moves on under us is looked at again. Own.
 const ATTEMPTS: usize = 5;
@@ -15,48 +16,93 @@ const ATTEMPTS: usize = 5;
 pub enum Reconciled {
     /// Nothing was wrong.
     Healthy,
-    /// Its start was repeated.
+    /// A runner was asked for: its start was repeated, its runner replaced, or it was woken.
     Started,
-    /// It ended: lost, or failed for want of a runner.
+    /// It is suspended, something waits in it, and no slot is free.
+    NoSlot,
+    /// It ended: failed for want of a runner, or completed after its time.
     Ended(State),
+    /// It ended, and its time is up: what is left of it is to be erased.
+    Expired,
     /// No such session (any more).
     Gone,
 }
 
-/// Looks at one session that may be overdue: marks it lost or failed, stops what is left of its
-/// task, or repeats the start of its runner. Safe to run twice and side by side: the session's
-/// own conditions decide who makes the change.
+/// Looks at one session that may be overdue: replaces its lost runner, repeats the start of one,
+/// wakes it when something waits in it, or completes it after its time. Safe to run twice and side
+/// by side: the session's own conditions decide who makes the change.
 ///
 /// # Errors
 /// [`Unavailable`]: the next sweep tries again.
-pub async fn reconcile_session<P>(ports: &P, key: &SessionKey) -> Result<Reconciled, Unavailable>
+pub async fn reconcile_session<P>(
+    ports: &P,
+    slots: SlotLimits,
+    key: &SessionKey,
+) -> Result<Reconciled, Unavailable>
 where
     P: SessionDirectory + Inbox + Compute + Clock,
 {
     let Some(before) = ports.head(key).await? else {
         return Ok(Reconciled::Gone);
     };
-    let Some(head) = get_session::observe(ports, key).await? else {
+    if before.state.is_ended() {
+        return Ok(if before.kept_long_enough(ports.now()) {
+            Reconciled::Expired
+        } else {
+            Reconciled::Ended(before.state)
+        });
+    }
+    if before.state == State::Suspended {
+        return suspended(ports, slots, before).await;
+    }
+    let Some(head) = observe::observe(ports, key).await? else {
         return Ok(Reconciled::Gone);
     };
     if head.state.is_ended() {
-        if !before.state.is_ended() {
-            stop(ports, &head, "the session was lost").await?;
-        }
         return Ok(Reconciled::Ended(head.state));
     }
-    if head.state == State::Requested && head.task.is_none() {
-        return Ok(if create_session::start(ports, &head).await {
+    if head.state.awaits_runner() && head.task.is_none() {
+        return Ok(match observe::start(ports, &head).await {
+            Some(_) => Reconciled::Started,
+            None => Reconciled::Healthy,
+        });
+    }
+    Ok(
+        if head.fence > before.fence && head.state == State::Resuming {
             Reconciled::Started
         } else {
             Reconciled::Healthy
-        });
-    }
-    Ok(Reconciled::Healthy)
+        },
+    )
 }
 
-/// A task of the compute service stopped: if its session still counts on it, the session is lost
-/// (or failed, when the task never took it). A late or repeated notice finds nothing to do.
+async fn suspended<P>(ports: &P, slots: SlotLimits, head: Head) -> Result<Reconciled, Unavailable>
+where
+    P: SessionDirectory + Inbox + Compute + Clock,
+{
+    if head.has_queued() {
+        return Ok(match wake::wake(ports, slots, &head.key).await? {
+            Woken::Awake(_) => Reconciled::Started,
+            Woken::NoSlot(_) => Reconciled::NoSlot,
+            Woken::Nothing(_) => Reconciled::Healthy,
+            Woken::Gone => Reconciled::Gone,
+        });
+    }
+    if !head.kept_long_enough(ports.now()) {
+        return Ok(Reconciled::Healthy);
+    }
+    let reason = "nobody has sent it anything for the whole of SHANNON_RETENTION_DAYS".to_owned();
+    let head = observe::end(ports, head, Transition::IdleTimeElapsed, reason).await?;
+    Ok(if head.state.is_ended() {
+        Reconciled::Ended(head.state)
+    } else {
+        Reconciled::Healthy
+    })
+}
+
+/// A task of the compute service stopped, which was started for the runner with that fence: if its
+/// session still counts on it, the runner is replaced (or the session has failed, when it never had
+/// one). A late or repeated notice finds nothing to do.
 ///
 /// # Errors
 /// [`Unavailable`]: the notice should be delivered again.
@@ -64,46 +110,44 @@ pub async fn task_stopped<P>(
     ports: &P,
     key: &SessionKey,
     task: &str,
+    fence: Option<FencingToken>,
     reason: &str,
 ) -> Result<Reconciled, Unavailable>
 where
-    P: SessionDirectory + Inbox + Clock,
+    P: SessionDirectory + Inbox + Compute + Clock,
 {
     let Some(mut head) = ports.head(key).await? else {
         return Ok(Reconciled::Gone);
     };
-    // A message or a last append may come between reading the head and ending the session.
+    // A message or a last append may come between reading the head and changing the session.
     for _ in 0..ATTEMPTS {
         if head.state.is_ended() {
             return Ok(Reconciled::Ended(head.state));
         }
-        if head.task.as_deref().is_some_and(|current| current != task) {
-            return Ok(Reconciled::Healthy);
+        let counts_on_it = (head.state.has_runner() || head.state.awaits_runner())
+            && match &head.task {
+                Some(current) => current == task,
+                // Not noted (yet): it may be the one that this session waits for, or an earlier one.
+                None => head.state == State::Requested || fence == Some(head.fence.next()),
+            };
+        if !counts_on_it {
+            break;
         }
-        let (transition, text) = if head.state == State::Requested {
-            (
-                Transition::BrokeDown,
-                format!("its task stopped before it could begin: {reason}"),
-            )
+        head = if head.state == State::Requested {
+            let reason = format!("its task stopped before it could begin: {reason}");
+            observe::end(ports, head, Transition::BrokeDown, reason).await?
         } else {
-            (
-                Transition::RunnerVanished,
-                format!("its task stopped: {reason}"),
-            )
+            observe::lose(ports, head, format!("its task stopped: {reason}")).await?
         };
-        head = get_session::end(ports, head, transition, text).await?;
     }
-    Ok(if head.state.is_ended() {
-        Reconciled::Ended(head.state)
-    } else {
+    if head.state != State::Lost {
         // Still written to after all: its lease tells.
-        Reconciled::Healthy
-    })
-}
-
-async fn stop<P: Compute>(ports: &P, head: &Head, reason: &str) -> Result<(), Unavailable> {
-    match &head.task {
-        Some(task) => ports.stop_runner(task, reason).await,
-        None => Ok(()),
+        return Ok(Reconciled::Healthy);
     }
+    Ok(match observe::observe(ports, key).await? {
+        None => Reconciled::Gone,
+        Some(head) if head.state.is_ended() => Reconciled::Ended(head.state),
+        Some(head) if head.state == State::Resuming => Reconciled::Started,
+        Some(_) => Reconciled::Healthy,
+    })
 }

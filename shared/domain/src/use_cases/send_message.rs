@@ -7,13 +7,13 @@ use crate::{
     authorization::WriteSessions,
     limits,
     ports::{
-        Clock, EnqueueError, Enqueued, IdSource, Inbox, NewCommand, SessionDirectory, Unavailable,
-        Uploads,
+        Clock, Compute, EnqueueError, Enqueued, IdSource, Inbox, NewCommand, SessionDirectory,
+        Unavailable, Uploads,
     },
     session::Attachment,
 };
 
-use super::NoSuchSession;
+use super::{NoSuchSession, observe, wake};
 
 /// What a caller sends.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,10 +78,11 @@ pub enum AttachmentError {
     Unavailable(#[from] Unavailable),
 }
 
-/// Accepts a message for a session that has not ended.
+/// Accepts a message for a session that has not ended, and wakes a suspended one; when no slot is
+/// free, the message waits in it until one is.
 ///
-/// Run twice with the same message id it gives the recorded command and does nothing. It is one
-/// transaction, so it cannot be cut half-way.
+/// Run twice with the same message id it gives the recorded command, and wakes the session if
+/// that has not happened. Cut after the message was accepted, the sweep wakes the session.
 ///
 /// # Errors
 /// [`SendMessageError`].
@@ -92,18 +93,18 @@ pub async fn send_message<P>(
     message: SendMessage,
 ) -> Result<Enqueued, SendMessageError>
 where
-    P: Inbox + SessionDirectory + Uploads + Clock + IdSource,
+    P: Inbox + SessionDirectory + Uploads + Compute + Clock + IdSource,
 {
     check_text(&message.text).map_err(SendMessageError::Invalid)?;
     check_attachments(ports, caller.owner(), &message.attachments).await?;
     let id = message
         .message_id
         .unwrap_or_else(|| CommandId::from_random(ports.random()));
-    // A dead runner must not swallow the message: whoever looks first marks the session lost.
-    super::get_session::observe(ports, &message.key)
+    // A dead runner must not keep the message waiting: whoever looks first has it replaced.
+    observe::observe(ports, &message.key)
         .await?
         .ok_or(NoSuchSession)?;
-    ports
+    let enqueued = ports
         .enqueue(
             &message.key,
             NewCommand {
@@ -122,8 +123,14 @@ where
             EnqueueError::Ended(state) => SendMessageError::Ended(state),
             EnqueueError::Full => SendMessageError::Full(deployment.max_queued_messages),
             EnqueueError::IdReused => SendMessageError::IdReused,
+            // Messages are what wakes it.
+            EnqueueError::Suspended => SendMessageError::Ended(State::Suspended),
             EnqueueError::Unavailable(unavailable) => SendMessageError::Unavailable(unavailable),
-        })
+        })?;
+    if enqueued.suspended {
+        wake::wake(ports, deployment.slots(), &message.key).await?;
+    }
+    Ok(enqueued)
 }
 
 pub(super) fn check_text(text: &str) -> Result<(), &'static str> {

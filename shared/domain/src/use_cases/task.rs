@@ -6,10 +6,10 @@ use crate::{
     Authorized, Command, CommandBody, CommandOutcome, CommandState, Head, TaskId,
     authorization::{ReadSessions, WriteSessions},
     event::TurnEnd,
-    ports::{Clock, IdSource, Inbox, SessionDirectory, Unavailable, Withdrawal},
+    ports::{Clock, Compute, IdSource, Inbox, SessionDirectory, Unavailable, Withdrawal},
 };
 
-use super::{InterruptError, NoSuchSession, get_session, interrupt_session};
+use super::{InterruptError, NoSuchSession, interrupt_session, observe};
 
 /// Where a turn is.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +39,7 @@ pub enum TaskError {
 ///
 /// # Errors
 /// [`TaskError`].
-pub async fn get_task<P: SessionDirectory + Inbox + Clock>(
+pub async fn get_task<P: SessionDirectory + Inbox + Compute + Clock>(
     ports: &P,
     caller: &Authorized<ReadSessions>,
     id: &TaskId,
@@ -48,7 +48,7 @@ pub async fn get_task<P: SessionDirectory + Inbox + Clock>(
         owner: caller.owner().clone(),
         session: id.session.clone(),
     };
-    let head = get_session::observe(ports, &key)
+    let head = observe::observe(ports, &key)
         .await?
         .ok_or(TaskError::NoSuchTask)?;
     let command = ports
@@ -56,8 +56,11 @@ pub async fn get_task<P: SessionDirectory + Inbox + Clock>(
         .await?
         .filter(|command| matches!(command.body, CommandBody::Message { .. }))
         .ok_or(TaskError::NoSuchTask)?;
-    let state = match (command.state_for(head.state), &command.outcome) {
+    let state = match (command.state_for(&head), &command.outcome) {
         (CommandState::Withdrawn, _) => TaskState::Cancelled,
+        (CommandState::NotDone, _) if !head.state.is_ended() => TaskState::Failed(
+            "the session was set back to a checkpoint before the turn ended".to_owned(),
+        ),
         (CommandState::NotDone, _) => TaskState::Failed(format!(
             "the session is {}: {}",
             head.state,
@@ -97,7 +100,7 @@ pub async fn cancel_task<P>(
     id: &TaskId,
 ) -> Result<(), TaskError>
 where
-    P: SessionDirectory + Inbox + Clock + IdSource,
+    P: SessionDirectory + Inbox + Compute + Clock + IdSource,
 {
     let (state, head, command) = get_task(ports, reader, id).await?;
     if state != TaskState::Working {

@@ -3,12 +3,12 @@
 use thiserror::Error;
 
 use crate::{
-    Authorized, Cursor, Deployment, Event, Head, Sequence, SessionKey,
+    Authorized, Cursor, Deployment, Event, Head, Sequence, SessionKey, State,
     authorization::ReadSessions,
-    ports::{Clock, Inbox, LiveText, SessionDirectory, SessionLog, Unavailable},
+    ports::{Clock, Compute, Inbox, LiveText, SessionDirectory, SessionLog, Unavailable},
 };
 
-use super::{NoSuchSession, get_session};
+use super::{NoSuchSession, observe};
 
 /// Between looks while events flow.
 const BUSY_POLL_MILLISECONDS: u64 = 50;
@@ -83,8 +83,8 @@ pub trait Observer: Send {
     fn characters(&self, event: &Event) -> usize;
 }
 
-/// Waits and reads. Changes nothing, except that a session whose runner is gone is marked so; may
-/// be cut at any point and repeated with the same cursor.
+/// Waits and reads. Changes nothing, except that what is overdue in the session is done; may be cut
+/// at any point and repeated with the same cursor.
 ///
 /// # Errors
 /// [`WaitError`].
@@ -96,7 +96,7 @@ pub async fn wait_session<P>(
     observer: &mut impl Observer,
 ) -> Result<Waited, WaitError>
 where
-    P: SessionDirectory + SessionLog + Inbox + Clock,
+    P: SessionDirectory + SessionLog + Inbox + Compute + Clock,
 {
     let wait_seconds = request
         .wait_seconds
@@ -117,7 +117,7 @@ where
     let mut spent = 0_usize;
     let mut pause = BUSY_POLL_MILLISECONDS;
     loop {
-        let head = get_session::observe(ports, &request.key)
+        let head = observe::observe(ports, &request.key)
             .await?
             .ok_or(NoSuchSession)?;
         if position > head.last_sequence {
@@ -140,8 +140,9 @@ where
             }
         }
         let caught_up = position >= head.last_sequence;
-        let settled = head.state.is_ended()
-            || (head.state == crate::State::Idle && head.commands_accepted == head.commands_taken);
+        // A question is for the caller to answer, so nothing more comes by waiting.
+        let rests = matches!(head.state, State::Idle | State::Waiting | State::Suspended);
+        let settled = head.state.is_ended() || (rests && !head.has_queued());
         let satisfied = full
             || (caught_up && settled)
             || (request.until == Until::Event && !events.is_empty() && caught_up)
@@ -166,7 +167,7 @@ where
 
 /// While something runs, events are near: look ten times a second. Otherwise once a second.
 fn poll_limit(head: &Head, now: crate::UnixMillis) -> u64 {
-    let busy = head.state.has_runner() && head.state != crate::State::Idle;
+    let busy = head.state.has_runner() && head.state != State::Idle;
     let fresh = now.since(head.updated_at) < 5_000;
     if busy && fresh {
         2 * BUSY_POLL_MILLISECONDS
@@ -184,7 +185,7 @@ async fn live<P: SessionLog>(
     head: &Head,
     position: Sequence,
 ) -> Result<Option<LiveText>, Unavailable> {
-    if head.state != crate::State::Running || position < head.last_sequence {
+    if head.state != State::Running || position < head.last_sequence {
         return Ok(None);
     }
     let live = ports.live(key).await?;

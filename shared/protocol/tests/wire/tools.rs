@@ -354,10 +354,7 @@ async fn what_is_being_written_is_shown() {
         text: "so fa".to_owned(),
         time: client.fake.clock().now(),
     };
-    let lease = domain::ports::Lease {
-        key,
-        fence: head.fence,
-    };
+    let lease = head.lease();
     client
         .fake
         .set_live(&lease, Some(live))

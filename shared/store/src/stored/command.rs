@@ -1,8 +1,8 @@
 //! Commands and their outcomes as stored.
 
 use domain::{
-    CommandBody, CommandOutcome, UploadId, command::FileContent, event::TurnEnd,
-    session::Attachment, workspace::RelativePath,
+    CheckpointId, CommandBody, CommandOutcome, QuestionId, UploadId, command::FileContent,
+    event::TurnEnd, session::Attachment, workspace::RelativePath,
 };
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +107,17 @@ enum StoredCommandBody {
     Cancel {
         reason: String,
     },
+    Answer {
+        #[serde(with = "super::question_id")]
+        question: QuestionId,
+        answers: String,
+    },
+    Suspend,
+    Checkpoint {
+        message: Option<String>,
+        tags: Vec<String>,
+        pinned: bool,
+    },
     ReadFile {
         #[serde(with = "super::relative_path")]
         path: RelativePath,
@@ -136,6 +147,9 @@ enum StoredOutcome {
     Interrupted(bool),
     Cancelled,
     File(#[serde(with = "StoredFile")] FileContent),
+    Answered,
+    Suspended,
+    Checkpointed(#[serde(with = "super::checkpoint_id")] CheckpointId),
     Refused(String),
 }
 

@@ -1,12 +1,15 @@
 //! Events as they are stored: a JSON array per batch.
 
 use domain::{
-    CommandId, Event, EventBody, FencingToken, Sequence, State, UnixMillis,
+    CheckpointId, CommandId, Event, EventBody, FencingToken, QuestionId, RefName, Sequence,
+    SessionId, State, UnixMillis,
+    checkpoint::{CheckpointTrigger, RestoreScope},
     event::{ChangeKind, FileChange, TokenUsage, TurnEnd},
+    history::AbandonedRange,
 };
 use serde::{Deserialize, Serialize};
 
-use super::stored_list;
+use super::{checkpoint::StoredTrigger, stored_list};
 
 /// The version that this code writes. Readers accept it and older ones.
 pub(crate) const ENVELOPE_VERSION: u32 = 1;
@@ -162,6 +165,63 @@ enum StoredBody {
         code: String,
         message: String,
     },
+    SessionForked {
+        #[serde(with = "super::session_id")]
+        parent: SessionId,
+        #[serde(with = "super::checkpoint_id")]
+        checkpoint: CheckpointId,
+        #[serde(with = "StoredScope")]
+        what: RestoreScope,
+    },
+    CheckpointCreated {
+        #[serde(with = "super::checkpoint_id")]
+        checkpoint: CheckpointId,
+        ordinal: u64,
+        #[serde(with = "StoredTrigger")]
+        trigger: CheckpointTrigger,
+        files: u64,
+        bytes: u64,
+        new_bytes: u64,
+        message: Option<String>,
+        #[serde(with = "optional_sequence")]
+        cut_sequence: Option<Sequence>,
+    },
+    RunnerLost {
+        reason: String,
+    },
+    SessionResumed {
+        #[serde(with = "super::optional_checkpoint_id")]
+        checkpoint: Option<CheckpointId>,
+        #[serde(with = "sequence")]
+        cut_sequence: Sequence,
+        #[serde(with = "optional_range")]
+        abandoned: Option<AbandonedRange>,
+        #[serde(with = "super::command_ids")]
+        redone: Vec<CommandId>,
+    },
+    Rewound {
+        #[serde(with = "super::checkpoint_id")]
+        checkpoint: CheckpointId,
+        #[serde(with = "StoredScope")]
+        what: RestoreScope,
+        #[serde(with = "super::optional_ref_name")]
+        kept_as: Option<RefName>,
+        #[serde(with = "optional_range")]
+        abandoned: Option<AbandonedRange>,
+        #[serde(with = "super::command_ids")]
+        not_done: Vec<CommandId>,
+    },
+    QuestionAsked {
+        #[serde(with = "super::question_id")]
+        question: QuestionId,
+        tool_use_id: String,
+        input: String,
+    },
+    QuestionAnswered {
+        #[serde(with = "super::question_id")]
+        question: QuestionId,
+        answers: String,
+    },
     StateChanged {
         #[serde(with = "StoredState")]
         from: State,
@@ -234,11 +294,95 @@ enum StoredState {
     Provisioning,
     Running,
     Idle,
+    Waiting,
+    Suspended,
+    Resuming,
+    Lost,
     Completed,
     Failed,
     Cancelled,
     TimedOut,
-    Lost,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "RestoreScope", rename_all = "snake_case")]
+enum StoredScope {
+    Both,
+    Conversation,
+}
+
+mod sequence {
+    use domain::Sequence;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde's `with` calls it with a reference"
+    )]
+    pub(super) fn serialize<S: Serializer>(
+        value: &Sequence,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(value.0)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Sequence, D::Error> {
+        u64::deserialize(deserializer).map(Sequence)
+    }
+}
+
+mod optional_sequence {
+    use domain::Sequence;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(
+        clippy::ref_option,
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde's `with` calls it with a reference"
+    )]
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Sequence>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.map(|sequence| sequence.0).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Sequence>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Sequence))
+    }
+}
+
+/// As an array of two numbers.
+mod optional_range {
+    use domain::{Sequence, history::AbandonedRange};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(
+        clippy::ref_option,
+        reason = "serde's `with` calls it with a reference"
+    )]
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<AbandonedRange>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value
+            .map(|range| (range.from.0, range.to.0))
+            .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<AbandonedRange>, D::Error> {
+        let range = Option::<(u64, u64)>::deserialize(deserializer)?;
+        Ok(range.map(|(from, to)| AbandonedRange {
+            from: Sequence(from),
+            to: Sequence(to),
+        }))
+    }
 }
 
 #[cfg(test)]

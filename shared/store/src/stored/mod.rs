@@ -1,6 +1,7 @@
 //! Stored shapes of domain values. Each mirrors a domain type (serde's `remote`, so a change there
 //! does not compile until it is decided here what old rows mean) and is pinned by a test.
 
+pub(crate) mod checkpoint;
 pub(crate) mod command;
 pub(crate) mod event;
 pub(crate) mod preview;
@@ -28,8 +29,40 @@ macro_rules! stored_name {
     };
 }
 
+stored_name!(checkpoint_id, domain::CheckpointId);
+stored_name!(question_id, domain::QuestionId);
+stored_name!(session_id, domain::SessionId);
 stored_name!(upload_id, domain::UploadId);
 stored_name!(relative_path, domain::workspace::RelativePath);
+
+/// The same for a name that may be missing.
+macro_rules! optional_name {
+    ($module:ident, $name:ty) => {
+        pub(crate) mod $module {
+            use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+            pub(crate) fn serialize<S: Serializer>(
+                value: &Option<$name>,
+                serializer: S,
+            ) -> Result<S::Ok, S::Error> {
+                value.as_ref().map(<$name>::as_str).serialize(serializer)
+            }
+
+            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+                deserializer: D,
+            ) -> Result<Option<$name>, D::Error> {
+                Option::<String>::deserialize(deserializer)?
+                    .map(|text| <$name>::parse(&text).map_err(D::Error::custom))
+                    .transpose()
+            }
+        }
+    };
+}
+
+optional_name!(optional_checkpoint_id, domain::CheckpointId);
+optional_name!(optional_ref_name, domain::RefName);
+optional_name!(optional_path, domain::workspace::RelativePath);
+optional_name!(optional_reference, domain::workspace::GitReference);
 
 /// A git URL was checked when the session was created; whether loopback is allowed was decided
 /// then, so it is read with the wider rule.

@@ -45,7 +45,7 @@ enum StoredMode {
 struct StoredWorkspace {
     #[serde(with = "StoredSource")]
     source: WorkspaceSource,
-    #[serde(with = "optional_path", default)]
+    #[serde(with = "super::optional_path", default)]
     subdirectory: Option<RelativePath>,
 }
 
@@ -56,7 +56,7 @@ enum StoredSource {
     Git {
         #[serde(with = "super::git_url")]
         url: GitUrl,
-        #[serde(with = "optional_reference", default)]
+        #[serde(with = "super::optional_reference", default)]
         reference: Option<GitReference>,
     },
     Directory {
@@ -64,31 +64,6 @@ enum StoredSource {
     },
     Upload(#[serde(with = "super::upload_id")] UploadId),
 }
-
-macro_rules! optional_name {
-    ($module:ident, $name:ty) => {
-        mod $module {
-            use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
-            pub(super) fn serialize<S: Serializer>(
-                value: &Option<$name>,
-                serializer: S,
-            ) -> Result<S::Ok, S::Error> {
-                value.as_ref().map(<$name>::as_str).serialize(serializer)
-            }
-
-            pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-                deserializer: D,
-            ) -> Result<Option<$name>, D::Error> {
-                Option::<String>::deserialize(deserializer)?
-                    .map(|text| <$name>::parse(&text).map_err(D::Error::custom))
-                    .transpose()
-            }
-        }
-    };
-}
-optional_name!(optional_path, domain::workspace::RelativePath);
-optional_name!(optional_reference, domain::workspace::GitReference);
 
 #[cfg(test)]
 mod tests {

@@ -38,3 +38,15 @@ async fn the_store_has_uploads_and_compute() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_has_the_objects_of_a_tree() {
+    let services = Services::start().await;
+    contracts::tree_objects_contract(&services.store().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_in_the_store_go_on_elsewhere() {
+    let services = Services::start().await;
+    contracts::durability_contract(&services.store().await).await;
+}

@@ -75,6 +75,7 @@ async fn a_store_that_is_not_there_leaves_the_outcome_unknown() {
     }
     let key = new_session(&store, &owner("me")).key;
     let lease = Lease {
+        tree: domain::TreeId::of(key.session.clone()),
         key,
         fence: FencingToken(1),
     };

@@ -12,6 +12,8 @@ use crate::services::Services;
 async fn cancel(store: &Store, head: domain::Head) {
     store
         .control(ControlChange {
+            rewind: None,
+            slots: domain::ports::SlotLimits::NONE,
             now: head.created_at,
             based_on: head,
             transition: Transition::WasCancelled,

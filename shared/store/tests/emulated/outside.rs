@@ -1,7 +1,7 @@
 //! Objects, uploads on disk, and what a task is told.
 
 use domain::{
-    FencingToken, SessionId, SessionKey, UploadId,
+    FencingToken, SessionId, SessionKey, TreeId, TreeKey, UploadId,
     ports::{Clock, Compute, IdSource, Uploads},
     upload::Upload,
 };
@@ -22,16 +22,29 @@ async fn objects_belong_to_their_session() {
     let services = Services::start().await;
     let store = services.store().await;
     let (one, other) = (key(&store), key(&store));
+    let tree = |key: &SessionKey| TreeKey {
+        owner: key.owner.clone(),
+        tree: TreeId::of(key.session.clone()),
+    };
     for text in ["first", "second"] {
         store
-            .put_object(&one, "transcript/1", text.into())
+            .put_session_object(&tree(&one), &one, "transcript/1", text.into())
             .await
             .expect("written");
     }
-    let read = store.get_object(&one, "transcript/1").await.expect("read");
+    let read = store
+        .get_session_object(&tree(&one), &one, "transcript/1")
+        .await
+        .expect("read");
     assert_eq!(read.as_deref(), Some(&b"second"[..]));
     for (key, name) in [(&one, "transcript/2"), (&other, "transcript/1")] {
-        assert_eq!(store.get_object(key, name).await.expect("read"), None);
+        assert_eq!(
+            store
+                .get_session_object(&tree(key), key, name)
+                .await
+                .expect("read"),
+            None
+        );
     }
 }
 

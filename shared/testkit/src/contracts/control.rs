@@ -11,6 +11,8 @@ use crate::{builders, yield_once};
 fn change<P: Ports>(ports: &P, based_on: &Head, transition: Transition) -> ControlChange {
     let now = ports.now();
     ControlChange {
+        rewind: None,
+        slots: domain::ports::SlotLimits::NONE,
         based_on: based_on.clone(),
         transition,
         reason: "because".to_owned(),
@@ -94,7 +96,16 @@ pub async fn control_contract<P: Ports>(ports: &P) {
 
 async fn notes<P: Ports>(ports: &P) {
     let requested = created(ports).await;
-    ports.note_task(&requested.key, "t-1").await.expect("noted");
+    ports
+        .note_task(&requested.key, FencingToken(9), "t-0")
+        .await
+        .expect("for another runner");
+    assert_eq!(head(ports, &requested.key).await.task, None);
+    let none = FencingToken(0);
+    ports
+        .note_task(&requested.key, none, "t-1")
+        .await
+        .expect("noted");
     assert_eq!(
         head(ports, &requested.key).await.task.as_deref(),
         Some("t-1")
@@ -105,7 +116,7 @@ async fn notes<P: Ports>(ports: &P) {
         .await
         .expect("acquired");
     ports
-        .note_task(&requested.key, "t-3")
+        .note_task(&requested.key, none, "t-3")
         .await
         .expect("too late");
     assert_eq!(
@@ -115,7 +126,10 @@ async fn notes<P: Ports>(ports: &P) {
     // One that is not there is nothing to note, and nothing comes of it.
     let mut nobody = requested.key.clone();
     nobody.owner = super::new_owner(ports);
-    ports.note_task(&nobody, "t-4").await.expect("nothing");
+    ports
+        .note_task(&nobody, none, "t-4")
+        .await
+        .expect("nothing");
     assert_eq!(ports.head(&nobody).await.expect("read"), None);
 }
 
@@ -123,7 +137,10 @@ async fn notes<P: Ports>(ports: &P) {
 pub async fn overdue_contract<P: Ports>(ports: &P) {
     let waiting = created(ports).await;
     let noted = created(ports).await;
-    ports.note_task(&noted.key, "task").await.expect("noted");
+    ports
+        .note_task(&noted.key, FencingToken(0), "task")
+        .await
+        .expect("noted");
     let (lease, running) = acquired(ports).await;
     let ended = created(ports).await;
     ports

@@ -101,6 +101,8 @@ async fn slots_are_counted<P: Ports>(ports: &P) {
     assert_refused!(ports.create(with(9, 0)).await, CreateError::DeploymentFull);
     // Refused means nothing was recorded, and an end frees one.
     let change = ControlChange {
+        rewind: None,
+        slots: domain::ports::SlotLimits::NONE,
         transition: domain::Transition::WasCancelled,
         reason: "enough".to_owned(),
         events: Vec::new(),

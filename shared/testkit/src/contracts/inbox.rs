@@ -27,6 +27,16 @@ pub async fn inbox_contract<P: Ports>(ports: &P) {
         CommandBody::Cancel {
             reason: "enough".to_owned(),
         },
+        CommandBody::Answer {
+            question: domain::QuestionId::parse("q-1").expect("a valid id"),
+            answers: "{\"a\":[1]}".to_owned(),
+        },
+        CommandBody::Suspend,
+        CommandBody::Checkpoint {
+            message: Some("before it".to_owned()),
+            tags: vec!["t".to_owned()],
+            pinned: true,
+        },
         CommandBody::ReadFile {
             path: RelativePath::parse("a/b").expect("a valid path"),
             offset: 3,
@@ -45,11 +55,11 @@ pub async fn inbox_contract<P: Ports>(ports: &P) {
         let stored = ports.command(key, &new.id).await.expect("read");
         assert_eq!(stored, Some(accepted.command));
     }
-    assert_eq!(head(ports, key).await.commands_accepted, 5);
+    assert_eq!(head(ports, key).await.commands_accepted, 8);
     let other = builders::new_command(ports, "c-0", builders::message("another"));
     assert_refused!(ports.enqueue(key, other).await, EnqueueError::IdReused);
     let mut one_more = builders::new_command(ports, "more", builders::message("more"));
-    one_more.max_queued = 5;
+    one_more.max_queued = 8;
     assert_refused!(
         ports.enqueue(key, one_more.clone()).await,
         EnqueueError::Full
@@ -163,6 +173,9 @@ async fn outcomes<P: Ports>(ports: &P) {
     let outcomes = [
         CommandOutcome::Interrupted(true),
         CommandOutcome::Cancelled,
+        CommandOutcome::Answered,
+        CommandOutcome::Suspended,
+        CommandOutcome::Checkpointed(domain::CheckpointId::from_random([5; 17])),
         file.clone(),
         CommandOutcome::Refused("no".to_owned()),
     ];

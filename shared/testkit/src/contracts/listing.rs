@@ -29,6 +29,8 @@ pub async fn listing_contract<P: Ports>(ports: &P) {
     });
     let ended = ports
         .control(ControlChange {
+            rewind: None,
+            slots: domain::ports::SlotLimits::NONE,
             transition: Transition::WasCancelled,
             reason: "enough".to_owned(),
             events: Vec::new(),

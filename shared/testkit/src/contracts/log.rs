@@ -1,8 +1,10 @@
 //! Leases, appends, reading.
 
 use domain::{
-    EventBody, FencingToken, Sequence, State,
+    CheckpointId, EventBody, FencingToken, QuestionId, RefName, Sequence, State,
+    checkpoint::{CheckpointTrigger, RestoreScope},
     event::{ChangeKind, FileChange, TokenUsage, TurnEnd},
+    history::AbandonedRange,
     ports::{AcquireError, AppendError, EnqueueError, LiveText},
 };
 
@@ -235,6 +237,12 @@ pub async fn live_text_contract<P: Ports>(ports: &P) {
 pub fn every_body() -> Vec<EventBody> {
     let owned = ToOwned::to_owned;
     let id = |text| domain::CommandId::parse(text).expect("a valid id");
+    let checkpoint = CheckpointId::from_random([2; 17]);
+    let question = QuestionId::parse("q-1").expect("a valid id");
+    let abandoned = AbandonedRange {
+        from: Sequence(5),
+        to: Sequence(9),
+    };
     vec![
         EventBody::SessionCreated,
         EventBody::RunnerStarted {
@@ -297,6 +305,46 @@ pub fn every_body() -> Vec<EventBody> {
         EventBody::Notice {
             code: owned("cli_warning"),
             message: owned("careful"),
+        },
+        EventBody::SessionForked {
+            parent: domain::SessionId::from_random([1; 17]),
+            checkpoint: checkpoint.clone(),
+            what: RestoreScope::Conversation,
+        },
+        EventBody::CheckpointCreated {
+            checkpoint: checkpoint.clone(),
+            ordinal: 3,
+            trigger: CheckpointTrigger::Interval,
+            files: 1,
+            bytes: 2,
+            new_bytes: 3,
+            message: Some(owned("before it")),
+            cut_sequence: Some(Sequence(4)),
+        },
+        EventBody::RunnerLost {
+            reason: owned("gone"),
+        },
+        EventBody::SessionResumed {
+            checkpoint: Some(checkpoint.clone()),
+            cut_sequence: Sequence(4),
+            abandoned: Some(abandoned),
+            redone: vec![id("one")],
+        },
+        EventBody::Rewound {
+            checkpoint,
+            what: RestoreScope::Both,
+            kept_as: RefName::parse("before-1").ok(),
+            abandoned: None,
+            not_done: vec![id("two")],
+        },
+        EventBody::QuestionAsked {
+            question: question.clone(),
+            tool_use_id: owned("tool-1"),
+            input: owned("{}"),
+        },
+        EventBody::QuestionAnswered {
+            question,
+            answers: owned("{}"),
         },
         EventBody::StateChanged {
             from: State::Idle,

@@ -3,33 +3,41 @@
 //! They use owners of their own, so they can run side by side on one store, and take the time from
 //! the store's clock, because rows expire by it.
 
+mod checkpoints;
 mod control;
 mod creation;
+mod durability;
 mod inbox;
 mod listing;
 mod log;
+mod objects;
 mod outside;
 mod withdrawal;
 
 use domain::{
     Event, Head, OwnerId, SessionKey,
     event::EventBody,
-    ports::{Clock, Compute, IdSource, Inbox, Lease, SessionDirectory, SessionLog, Uploads},
+    ports::{
+        Checkpoints, Clock, Compute, IdSource, Inbox, Lease, SessionDirectory, SessionLog, Uploads,
+    },
 };
 
 use crate::{builders, owner};
 
+pub use checkpoints::{checkpoints_contract, fork_contract, rewind_contract};
 pub use control::{control_contract, overdue_contract};
 pub use creation::creation_contract;
+pub use durability::{retaking_contract, suspension_contract};
 pub use inbox::{inbox_contract, taking_contract};
 pub use listing::listing_contract;
 pub use log::{append_contract, every_body, lease_contract, live_text_contract, reading_contract};
+pub use objects::tree_objects_contract;
 pub use outside::{compute_contract, uploads_contract};
 pub use withdrawal::withdrawal_contract;
 
 /// Every port of sessions, as one value has them.
-pub trait Ports: SessionDirectory + SessionLog + Inbox + Clock + IdSource {}
-impl<P: SessionDirectory + SessionLog + Inbox + Clock + IdSource> Ports for P {}
+pub trait Ports: SessionDirectory + SessionLog + Inbox + Checkpoints + Clock + IdSource {}
+impl<P> Ports for P where P: SessionDirectory + SessionLog + Inbox + Checkpoints + Clock + IdSource {}
 
 /// All of [`SessionDirectory`].
 pub async fn session_directory_contract<P: Ports>(ports: &P) {
@@ -45,6 +53,15 @@ pub async fn session_log_contract<P: Ports>(ports: &P) {
     append_contract(ports).await;
     reading_contract(ports).await;
     live_text_contract(ports).await;
+}
+
+/// What lets a session go on elsewhere: checkpoints, suspending, waking, setting back, forking.
+pub async fn durability_contract<P: Ports>(ports: &P) {
+    suspension_contract(ports).await;
+    retaking_contract(ports).await;
+    checkpoints_contract(ports).await;
+    rewind_contract(ports).await;
+    fork_contract(ports).await;
 }
 
 /// All of [`Inbox`].

@@ -130,7 +130,7 @@ async fn too_late<P: Ports>(ports: &P) {
     );
     let queued = accept(ports, key, "queued", builders::message("q")).await;
     end(ports, &head(ports, key).await).await;
-    assert_eq!(head(ports, key).await.state, State::Lost);
+    assert_eq!(head(ports, key).await.state, State::Cancelled);
     assert_eq!(
         withdraw(ports, key, &queued).await,
         Withdrawal::TooLate(CommandState::NotDone)
@@ -140,14 +140,16 @@ async fn too_late<P: Ports>(ports: &P) {
 async fn end<P: Ports>(ports: &P, based_on: &Head) {
     ports
         .control(ControlChange {
+            rewind: None,
+            slots: domain::ports::SlotLimits::NONE,
             based_on: based_on.clone(),
-            transition: Transition::RunnerVanished,
-            reason: "gone".to_owned(),
+            transition: Transition::WasCancelled,
+            reason: "enough".to_owned(),
             events: Vec::new(),
             now: ports.now(),
         })
         .await
-        .expect("lost");
+        .expect("cancelled");
 }
 
 async fn withdraw<P: Ports>(ports: &P, key: &SessionKey, id: &CommandId) -> Withdrawal {

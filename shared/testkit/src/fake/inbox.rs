@@ -1,7 +1,7 @@
 //! Commands, in memory.
 
 use domain::{
-    Command, CommandBody, CommandId, CommandOutcome, CommandState, EventBody, SessionKey,
+    Command, CommandBody, CommandId, CommandOutcome, CommandState, EventBody, SessionKey, State,
     UnixMillis,
     event::NewEvent,
     ports::{
@@ -98,10 +98,12 @@ impl Inbox for Fake {
 impl World {
     fn enqueue(&mut self, key: &SessionKey, command: NewCommand) -> Result<Enqueued, EnqueueError> {
         let session = self.sessions.get_mut(key).ok_or(EnqueueError::NoSession)?;
+        let suspended = session.head.state == State::Suspended;
         if let Some(known) = session.commands.iter().find(|it| it.id == command.id) {
             return if known.body == command.body {
                 Ok(Enqueued {
                     command: known.clone(),
+                    suspended,
                     repeated: true,
                 })
             } else {
@@ -112,11 +114,17 @@ impl World {
         if head.state.is_ended() {
             return Err(EnqueueError::Ended(head.state));
         }
+        if suspended && !command.body.is_for_the_cli() {
+            return Err(EnqueueError::Suspended);
+        }
         if head.commands_accepted - head.commands_taken >= u64::from(command.max_queued) {
             return Err(EnqueueError::Full);
         }
         head.commands_accepted += 1;
         head.updated_at = command.now;
+        if suspended {
+            head.runner_asked_at = command.now;
+        }
         let accepted = Command {
             id: command.id,
             ordinal: head.commands_accepted,
@@ -128,6 +136,7 @@ impl World {
         session.commands.push(accepted.clone());
         Ok(Enqueued {
             command: accepted,
+            suspended,
             repeated: false,
         })
     }
@@ -136,7 +145,7 @@ impl World {
         let Some(session) = self.sessions.get_mut(key) else {
             return Withdrawal::Unknown;
         };
-        let state = session.head.state;
+        let head = &session.head;
         let Some(command) = session
             .commands
             .iter_mut()
@@ -144,7 +153,7 @@ impl World {
         else {
             return Withdrawal::Unknown;
         };
-        match command.state_for(state) {
+        match command.state_for(head) {
             CommandState::Queued => {}
             CommandState::Withdrawn => return Withdrawal::Withdrawn,
             state => return Withdrawal::TooLate(state),
@@ -157,7 +166,7 @@ impl World {
             body: EventBody::MessageWithdrawn,
         };
         session.log(session.head.fence, &[event]);
-        session.head.commands_taken = session.passed_withdrawn(session.head.commands_taken);
+        session.head.commands_taken = session.passed(session.head.commands_taken);
         session.head.updated_at = now;
         Withdrawal::Withdrawn
     }

@@ -1,11 +1,10 @@
 //! The log, in memory.
 
 use domain::{
-    CommandState, Event, EventBody, Head, Sequence, SessionKey, Transition, UnixMillis,
+    CommandState, Event, EventBody, Head, Sequence, SessionKey, State, UnixMillis,
     event::NewEvent,
     limits,
     ports::{AcquireError, Append, AppendError, Lease, LiveText, SessionLog, Unavailable},
-    state::after,
 };
 
 use super::{
@@ -101,7 +100,7 @@ impl World {
     pub(super) fn under(&mut self, lease: &Lease) -> Result<&mut Session, AppendError> {
         self.sessions
             .get_mut(&lease.key)
-            .filter(|session| session.head.fence == lease.fence && !session.head.state.is_ended())
+            .filter(|session| session.head.fence == lease.fence && session.head.state.has_runner())
             .ok_or(AppendError::LeaseLost)
     }
 
@@ -116,25 +115,16 @@ impl World {
         let Some(session) = self.sessions.get_mut(key) else {
             return Err(AcquireError::NotAvailable("unknown".to_owned()));
         };
-        let lease = |head: &Head| Lease {
-            key: head.key.clone(),
-            fence: head.fence,
-        };
-        let head = &mut session.head;
-        let from = head.state;
-        let Ok(to) = after(from, Transition::RunnerTookOver) else {
-            return if from.has_runner() && head.task.as_deref() == Some(task) {
-                Ok((lease(head), head.clone()))
+        let from = session.head.state;
+        let Some(taken) = session.head.taken_over(task, lease_until, now) else {
+            return if from.has_runner() && session.head.task.as_deref() == Some(task) {
+                Ok((session.head.lease(), session.head.clone()))
             } else {
                 Err(AcquireError::NotAvailable(from.to_string()))
             };
         };
-        head.state = to;
-        head.fence = head.fence.next();
-        head.task = Some(task.to_owned());
-        head.lease_until = lease_until;
-        head.updated_at = now;
-        let (fence, turn) = (head.fence, head.turn);
+        session.head = taken;
+        let (fence, turn, to) = (session.head.fence, session.head.turn, session.head.state);
         let events = [
             EventBody::RunnerStarted {
                 task: task.to_owned(),
@@ -149,7 +139,7 @@ impl World {
             body,
         });
         session.log(fence, &events);
-        Ok((lease(&session.head), session.head.clone()))
+        Ok((session.head.lease(), session.head.clone()))
     }
 
     fn append(&mut self, lease: &Lease, append: &Append) -> Result<Sequence, AppendError> {
@@ -167,13 +157,15 @@ impl World {
                 last_sequence: session.head.last_sequence,
             });
         }
-        let ends = append.state.is_ended();
         let taken = session.taken_after(lease, append)?;
+        self.check_checkpoint(lease, append)?;
+        let session = self.under(lease)?;
         for command in &append.take {
-            if command.state != CommandState::Withdrawn
+            if command.to_take(lease.fence)
                 && let Some(command) = session.command(command.ordinal)
             {
                 command.state = CommandState::Taken(lease.fence);
+                command.outcome = None;
             }
         }
         for (command, outcome) in &append.finish {
@@ -194,11 +186,48 @@ impl World {
         if append.claude_session_id.is_some() {
             head.claude_session_id.clone_from(&append.claude_session_id);
         }
-        if ends {
+        head.question.clone_from(&append.question);
+        let ends_turn = |event: &NewEvent| matches!(event.body, EventBody::TurnEnded(_));
+        if append.checkpoint.is_some() || append.events.iter().any(ends_turn) {
+            head.recoveries = 0;
+        }
+        if append.state.is_ended() {
             head.end_reason = Some(append.end_reason.clone().unwrap_or_default());
+        }
+        if !append.state.has_runner() {
+            head.kept_until = Some(append.now.plus(super::RETENTION_MILLISECONDS));
+        }
+        if let Some(checkpoint) = append.checkpoint.clone() {
+            let record = checkpoint.record(lease.fence, last, append.now);
+            head.checkpoint = Some(record.id.clone());
+            head.cut_sequence = record.sequence;
+            head.checkpoints = record.ordinal;
+            head.commands_settled = record.commands_settled;
+            session.checkpoints.push(record);
+        }
+        if !append.state.holds_slot() {
             self.free_slots(&lease.key.owner);
         }
         Ok(last)
+    }
+
+    fn check_checkpoint(&self, lease: &Lease, append: &Append) -> Result<(), AppendError> {
+        let Some(checkpoint) = &append.checkpoint else {
+            return Ok(());
+        };
+        let generation = self.tree(&lease.tree_key()).generation;
+        if generation != checkpoint.generation {
+            return Err(AppendError::SweepBegan { generation });
+        }
+        let next = self
+            .sessions
+            .get(&lease.key)
+            .map(|session| session.head.checkpoints + 1);
+        if next == Some(checkpoint.ordinal) {
+            Ok(())
+        } else {
+            Err(beyond("the checkpoint's ordinal is not the next").into())
+        }
     }
 }
 
@@ -207,18 +236,17 @@ impl Session {
     fn taken_after(&mut self, lease: &Lease, append: &Append) -> Result<u64, AppendError> {
         let mut next = self.head.commands_taken + 1;
         for listed in &append.take {
-            let listed_withdrawn = listed.state == CommandState::Withdrawn;
             for hole in next..listed.ordinal {
-                if self.state_of(hole) != Some(CommandState::Withdrawn) {
+                if self
+                    .command(hole)
+                    .is_none_or(|command| command.to_take(lease.fence))
+                {
                     return Err(AppendError::CommandWithdrawn);
                 }
             }
-            let expected = if listed_withdrawn {
-                CommandState::Withdrawn
-            } else {
-                CommandState::Queued
-            };
-            if self.state_of(listed.ordinal) != Some(expected) {
+            let stored = self.state_of(listed.ordinal);
+            let has_it = stored == Some(CommandState::Taken(lease.fence));
+            if stored != Some(listed.state) || has_it {
                 return Err(AppendError::CommandWithdrawn);
             }
             next = next.max(listed.ordinal + 1);
@@ -234,8 +262,8 @@ impl Session {
                 return Err(AppendError::CommandWithdrawn);
             }
         }
-        if append.only_if_inbox_empty || append.state.is_ended() {
-            let passed = self.passed_withdrawn(taken);
+        if append.only_if_inbox_empty || !append.state.has_runner() {
+            let passed = self.passed(taken);
             if passed < self.head.commands_accepted {
                 return Err(AppendError::CommandCame);
             }
@@ -255,12 +283,18 @@ fn check(append: &Append) -> Result<(), Unavailable> {
         || append.events.len() > limits::EVENTS_PER_BATCH
         || commands > limits::COMMANDS_PER_APPEND
         || append.request_token.is_empty()
+        || append.state.awaits_runner()
+        || append.state == State::Lost
     {
-        return Err(Unavailable {
-            attempted: "append to the log",
-            outcome_unknown: false,
-            source: "the append is beyond its limits".into(),
-        });
+        return Err(beyond("the append is beyond its limits"));
     }
     Ok(())
+}
+
+fn beyond(problem: &'static str) -> Unavailable {
+    Unavailable {
+        attempted: "append to the log",
+        outcome_unknown: false,
+        source: problem.into(),
+    }
 }

@@ -1,8 +1,10 @@
 //! Every port in memory.
 
+mod checkpoints;
 mod directory;
 mod inbox;
 mod log;
+mod objects;
 mod outside;
 mod world;
 
@@ -12,14 +14,18 @@ use std::{
 };
 
 use domain::{
-    Command, Event, Head, OwnerId, SessionKey, UnixMillis, UploadId,
-    ports::{Clock, IdSource, Unavailable},
+    Checkpoint, Command, Event, Head, OwnerId, SessionKey, TreeKey, UnixMillis, UploadId,
+    checkpoint::CheckpointRef,
+    ports::{Clock, IdSource, Tree, Unavailable},
 };
 
 use crate::{FakeClock, Random, scheduler::yield_once};
 
 pub use world::StartedTask;
 use world::World;
+
+/// For how long an ended or suspended session is kept here.
+const RETENTION_MILLISECONDS: u64 = 90 * 24 * 60 * 60 * 1000;
 
 /// When an injected fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +172,30 @@ impl Fake {
         session.map(|it| it.commands.clone()).unwrap_or_default()
     }
 
+    /// The records of a session's checkpoints, in order, looked at without a port call.
+    #[must_use]
+    pub fn peek_checkpoints(&self, key: &SessionKey) -> Vec<Checkpoint> {
+        let inner = self.lock();
+        let session = inner.world.sessions.get(key);
+        session.map(|it| it.checkpoints.clone()).unwrap_or_default()
+    }
+
+    /// The names of a session's checkpoints, looked at without a port call.
+    #[must_use]
+    pub fn peek_refs(&self, key: &SessionKey) -> Vec<CheckpointRef> {
+        let inner = self.lock();
+        let session = inner.world.sessions.get(key);
+        session
+            .map(|it| it.refs.values().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// The tree as it is recorded, looked at without a port call.
+    #[must_use]
+    pub fn peek_tree(&self, tree: &TreeKey) -> Tree {
+        self.lock().world.tree(tree)
+    }
+
     /// All sessions, by key.
     #[must_use]
     pub fn session_keys(&self) -> Vec<SessionKey> {
@@ -186,6 +216,38 @@ impl Fake {
     #[must_use]
     pub fn tasks(&self) -> Vec<StartedTask> {
         self.lock().world.tasks.clone()
+    }
+
+    /// Names of the objects of a tree that are there now, looked at without a port call.
+    #[must_use]
+    pub fn peek_objects(&self, tree: &TreeKey) -> Vec<String> {
+        let inner = self.lock();
+        inner
+            .world
+            .objects
+            .iter()
+            .filter(|((of, _), versions)| {
+                of == tree && versions.last().is_some_and(|last| last.bytes.is_some())
+            })
+            .map(|((_, name), _)| name.clone())
+            .collect()
+    }
+
+    /// Changes the bytes of an object behind everybody's back, as a failing disk would. Says
+    /// whether there was one.
+    pub fn damage_object(
+        &self,
+        tree: &TreeKey,
+        name: &str,
+        change: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        let mut inner = self.lock();
+        let versions = inner
+            .world
+            .objects
+            .get_mut(&(tree.clone(), name.to_owned()));
+        let bytes = versions.and_then(|versions| versions.last_mut()?.bytes.as_mut());
+        bytes.map(change).is_some()
     }
 
     /// The file of an upload arrives, as if the client had sent it.

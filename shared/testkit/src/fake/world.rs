@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    Command, CommandState, Event, FencingToken, Head, OwnerId, Sequence, SessionId, SessionKey,
-    UploadId, event::NewEvent, ports::LiveText, upload::Upload,
+    Checkpoint, Command, Event, FencingToken, Head, OwnerId, RefName, Sequence, SessionId,
+    SessionKey, TreeKey, UploadId, checkpoint::CheckpointRef, event::NewEvent, ports::LiveText,
+    upload::Upload,
 };
+
+use super::{checkpoints::TreeRecord, objects::Version};
 
 #[derive(Debug, Default)]
 pub(super) struct World {
@@ -16,6 +19,11 @@ pub(super) struct World {
     pub(super) owner_slots: BTreeMap<OwnerId, u32>,
     pub(super) uploads: BTreeMap<(OwnerId, UploadId), (Upload, bool)>,
     pub(super) tasks: Vec<StartedTask>,
+    pub(super) trees: BTreeMap<TreeKey, TreeRecord>,
+    /// Versions of objects, the oldest first.
+    pub(super) objects: BTreeMap<(TreeKey, String), Vec<Version>>,
+    /// Versions so far.
+    pub(super) versions: u64,
 }
 
 #[derive(Debug)]
@@ -24,6 +32,9 @@ pub(super) struct Session {
     pub(super) events: Vec<Event>,
     /// In order of their ordinals, without gaps.
     pub(super) commands: Vec<Command>,
+    /// In order of their ordinals; old ones may be missing.
+    pub(super) checkpoints: Vec<Checkpoint>,
+    pub(super) refs: BTreeMap<RefName, CheckpointRef>,
     pub(super) live: Option<LiveText>,
     /// Who wrote or cleared it last.
     pub(super) live_fence: FencingToken,
@@ -68,12 +79,13 @@ impl Session {
         self.commands.get_mut(index)
     }
 
-    /// The last command directly after `ordinal` up to which all are withdrawn.
-    pub(super) fn passed_withdrawn(&self, ordinal: u64) -> u64 {
+    /// The last command directly after `ordinal` up to which none is to take by the runner with the
+    /// head's fence.
+    pub(super) fn passed(&self, ordinal: u64) -> u64 {
         self.commands
             .iter()
             .filter(|command| command.ordinal > ordinal)
-            .take_while(|command| command.state == CommandState::Withdrawn)
+            .take_while(|command| !command.to_take(self.head.fence))
             .last()
             .map_or(ordinal, |command| command.ordinal)
     }

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 use domain::{
     Authorized, CommandId, Cursor, Event, PermissionMode, SessionKey,
     authorization::WriteSessions,
-    ports::{Clock, SessionDirectory},
+    ports::{Clock, SessionDirectory, SlotLimits},
     use_cases::{
         CreateSession, CreateSessionError, Interrupted, Observer, SendMessage, SendMessageError,
         Until, WaitSession, cancel_session, create_session, interrupt_session, reconcile_session,
@@ -16,6 +16,12 @@ use domain::{
 use testkit::{Fake, Random, caller, deployment, owner};
 
 use crate::{Shared, runner};
+
+/// A deployment so small that slots are fought for.
+const SLOTS: SlotLimits = SlotLimits {
+    deployment: 4,
+    owner: 3,
+};
 
 /// Creates two sessions and works with these and the others of its owner: sends, withdraws,
 /// watches, now and then cancels.
@@ -85,10 +91,9 @@ async fn create(fake: &Fake, told: &Shared, me: &domain::OwnerId, name: &str) ->
         client_token: Some(name.to_owned()),
     };
     loop {
-        // A deployment so small that slots are fought for.
         let mut limits = deployment();
-        limits.max_sessions = 4;
-        limits.max_sessions_per_owner = 3;
+        limits.max_sessions = SLOTS.deployment;
+        limits.max_sessions_per_owner = SLOTS.owner;
         match create_session(fake, &limits, &caller(me), request.clone()).await {
             Ok(creation) => {
                 let key = creation.head.key;
@@ -217,7 +222,7 @@ pub(crate) async fn sweeper(fake: Fake, told: Shared) {
         let now = fake.now();
         for key in fake.overdue(now, 3).await.unwrap_or_default() {
             // What fails is there again in the next sweep.
-            let _ = reconcile_session(&fake, &key).await;
+            let _ = reconcile_session(&fake, SLOTS, &key).await;
         }
     }
 }

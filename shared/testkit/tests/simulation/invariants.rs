@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{CommandId, CommandState, EventBody, FencingToken, SessionKey, State};
+use domain::{CommandId, CommandState, Event, EventBody, FencingToken, SessionKey, State};
 use testkit::Fake;
 
 pub(crate) struct Invariants {
@@ -28,7 +28,7 @@ impl Invariants {
         let mut by_owner = BTreeMap::new();
         for key in self.fake.session_keys() {
             let head = self.fake.peek_head(&key).expect("listed");
-            if !head.state.is_ended() {
+            if head.state.holds_slot() {
                 live += 1;
                 *by_owner.entry(key.owner.clone()).or_insert(0) += 1;
             }
@@ -89,7 +89,7 @@ impl Invariants {
     }
 
     /// Every message that was accepted is done, withdrawn, or named in the end event. Gives how
-    /// many sessions ended how.
+    /// many sessions ended how, and how many runners were lost.
     pub(crate) fn at_the_end(
         &self,
         seed: u64,
@@ -100,6 +100,14 @@ impl Invariants {
             let head = self.fake.peek_head(&key).expect("listed");
             assert!(head.state.is_ended(), "seed {seed}: {} goes on", head.state);
             *ends.entry(head.state).or_default() += 1;
+            let lost = |event: &Event| matches!(event.body, EventBody::RunnerLost { .. });
+            let losses = self
+                .fake
+                .peek_events(&key)
+                .iter()
+                .filter(|it| lost(it))
+                .count();
+            *ends.entry(State::Lost).or_default() += losses;
             let unfinished = match self.fake.peek_events(&key).pop().map(|event| event.body) {
                 Some(EventBody::SessionEnded { unfinished, .. }) => unfinished,
                 other => panic!("seed {seed}: the last event is {other:?}"),

@@ -114,7 +114,7 @@ fn nothing_is_lost_when_runners_vanish_and_calls_fail() {
         domain::State::Cancelled,
         domain::State::Lost,
     ] {
-        assert!(ends.contains_key(&state), "{ends:?}");
+        assert!(ends.get(&state) > Some(&0), "{ends:?}");
     }
 }
 

@@ -1,8 +1,7 @@
 //! A runner that follows the contract of the ports, without a CLI.
 
 use domain::{
-    Command, CommandBody, CommandId, CommandOutcome, CommandState, EventBody, Sequence, SessionKey,
-    State,
+    Command, CommandBody, CommandId, CommandOutcome, EventBody, Sequence, SessionKey, State,
     event::{TokenUsage, TurnEnd},
     ports::{AcquireError, Append, AppendError, Clock, Inbox, Lease, SessionLog},
 };
@@ -121,7 +120,7 @@ impl Runner<'_> {
     async fn take(&mut self, waiting: Vec<Command>) -> Result<Option<Option<Command>>, Stop> {
         let events = waiting
             .iter()
-            .filter(|command| command.state == CommandState::Queued)
+            .filter(|command| command.to_take(self.lease.fence))
             .filter_map(|command| match &command.body {
                 CommandBody::Message { text, .. } => {
                     Some(EventBody::MessageTaken { text: text.clone() })
@@ -137,7 +136,7 @@ impl Runner<'_> {
         self.taken = waiting.last().map_or(self.taken, |last| last.ordinal);
         let queued: Vec<Command> = waiting
             .into_iter()
-            .filter(|command| command.state == CommandState::Queued)
+            .filter(|command| command.to_take(self.lease.fence))
             .collect();
         let cancel = queued
             .iter()
@@ -182,7 +181,7 @@ impl Runner<'_> {
         };
         let queued = late
             .iter()
-            .filter(|command| command.state == CommandState::Queued);
+            .filter(|command| command.to_take(self.lease.fence));
         let unfinished: Vec<CommandId> = self
             .open
             .iter()
@@ -232,9 +231,11 @@ impl Runner<'_> {
                     self.last = last_sequence;
                     append.first = last_sequence.next();
                 }
-                Err(AppendError::CommandWithdrawn | AppendError::CommandCame) => {
-                    return Ok(false);
-                }
+                Err(
+                    AppendError::CommandWithdrawn
+                    | AppendError::CommandCame
+                    | AppendError::SweepBegan { .. },
+                ) => return Ok(false),
                 Err(AppendError::Unavailable(_)) => self.fake.sleep(50).await,
             }
         }

@@ -8,8 +8,8 @@ use axum::Router;
 use axum::body::Body as ScriptedBody;
 use domain::event::TokenUsage;
 use domain::ports::{
-    Clock, ControlChange, ControlError, CreateError, Creation, Lease, ListQuery, NewSession,
-    SessionDirectory, SessionLog, SessionPage, Unavailable,
+    Clock, ControlChange, ControlError, CreateError, Creation, ForkError, Lease, ListQuery,
+    NewFork, NewSession, SessionDirectory, SessionLog, SessionPage, Unavailable,
 };
 use domain::{FencingToken, Head, OwnerId, SessionKey, UnixMillis};
 use http_body_util::BodyExt;
@@ -50,8 +50,19 @@ impl SessionDirectory for Recorded {
     async fn control(&self, change: ControlChange) -> Result<Head, ControlError> {
         self.fake.control(change).await
     }
-    async fn note_task(&self, key: &SessionKey, task: &str) -> Result<(), Unavailable> {
-        self.fake.note_task(key, task).await
+    async fn fork(&self, new: NewFork) -> Result<Creation, ForkError> {
+        self.fake.fork(new).await
+    }
+    async fn postpone(&self, key: &SessionKey, now: UnixMillis) -> Result<(), Unavailable> {
+        self.fake.postpone(key, now).await
+    }
+    async fn note_task(
+        &self,
+        key: &SessionKey,
+        fence: FencingToken,
+        task: &str,
+    ) -> Result<(), Unavailable> {
+        self.fake.note_task(key, fence, task).await
     }
     async fn overdue(&self, now: UnixMillis, limit: usize) -> Result<Vec<SessionKey>, Unavailable> {
         self.fake.overdue(now, limit).await
