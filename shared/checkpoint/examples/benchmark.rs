@@ -148,8 +148,8 @@ fn run<T>(future: impl Future<Output = T>) -> io::Result<T> {
 fn child(what: &str, files: &Path, store: &Path) -> io::Result<()> {
     let disk = Disk::new(store);
     let snapshots = Snapshots::new(&disk, key());
-    let start = std::time::Instant::now();
     let mut steps = Vec::new();
+    let start = Watch::start();
     run(async {
         if what == "restore" {
             let id = CheckpointId::from_random([1; 17]);
@@ -162,32 +162,52 @@ fn child(what: &str, files: &Path, store: &Path) -> io::Result<()> {
                 .restore(&manifest, &[target], RestoreOptions::default())
                 .await
                 .map_err(io::Error::other)?;
-            steps.push(("restore", start.elapsed(), disk.counts()));
+            steps.push(("restore", start.stop(), disk.counts()));
             return Ok(());
         }
         let first = snapshots.create(new(files, 1, None)).await;
         let first = first.map_err(io::Error::other)?;
-        steps.push(("first", start.elapsed(), disk.counts()));
+        steps.push(("first", start.stop(), disk.counts()));
         if what == "again" {
-            let start = std::time::Instant::now();
+            let start = Watch::start();
             let same = snapshots.create(new(files, 2, Some(first.base))).await;
             let same = same.map_err(io::Error::other)?;
-            steps.push(("unchanged", start.elapsed(), disk.counts()));
+            steps.push(("unchanged", start.stop(), disk.counts()));
             if !one_line(files)? {
                 return Ok(());
             }
-            let start = std::time::Instant::now();
+            let start = Watch::start();
             let changed = snapshots.create(new(files, 3, Some(same.base))).await;
             changed.map_err(io::Error::other)?;
-            steps.push(("one line", start.elapsed(), disk.counts()));
+            steps.push(("one line", start.stop(), disk.counts()));
         }
         Ok::<_, io::Error>(())
     })??;
     let mut out = io::stdout().lock();
-    for (step, time, (requests, bytes)) in steps {
-        writeln!(out, "{step}\t{}\t{requests}\t{bytes}", time.as_micros())?;
+    for (step, (wall, cpu), (requests, bytes)) in steps {
+        writeln!(out, "{step}\t{wall}\t{cpu}\t{requests}\t{bytes}")?;
     }
     Ok(())
+}
+
+/// Wall and CPU time of all threads.
+struct Watch(std::time::Instant, u128);
+
+impl Watch {
+    fn start() -> Self {
+        Self(std::time::Instant::now(), cpu_microseconds())
+    }
+
+    /// Microseconds of both.
+    fn stop(&self) -> (u128, u128) {
+        (self.0.elapsed().as_micros(), cpu_microseconds() - self.1)
+    }
+}
+
+fn cpu_microseconds() -> u128 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let part = |number: i64| u128::try_from(number).unwrap_or(0);
+    part(used.tv_sec) * 1_000_000 + part(used.tv_nsec) / 1_000
 }
 
 impl Disk {
@@ -368,18 +388,18 @@ impl Rows {
             files.display(),
             store.display()
         );
-        let Some((_, cpu, peak, said)) = measure(&script)? else {
+        let Some((_, _, peak, said)) = measure(&script)? else {
             return self.row(tree, mode, "**shannon**", &["failed".to_owned()]);
         };
         for line in said.lines() {
             let fields: Vec<&str> = line.split('\t').collect();
-            let [step, time, requests, bytes] = fields[..] else {
+            let [step, wall, cpu, requests, bytes] = fields[..] else {
                 continue;
             };
             let number = |text: &str| text.parse::<f64>().unwrap_or(f64::NAN);
             let cells = [
-                format!("{:.0} ms", number(time) / 1e3),
-                format!("{:.0} ms (process)", cpu * 1e3),
+                format!("{:.0} ms", number(wall) / 1e3),
+                format!("{:.0} ms", number(cpu) / 1e3),
                 format!("{peak:.0} MiB"),
                 requests.to_owned(),
                 format!("{:.3} MB", number(bytes) / 1e6),

@@ -45,7 +45,8 @@ pub struct SourceRoot {
 /// A checkpoint to be made.
 #[derive(Clone, Debug)]
 pub struct NewSnapshot {
-    /// Its id, fresh for each checkpoint.
+    /// Its id, fresh for each checkpoint. One that failed may be tried again with the same id soon
+    /// after: within half the grace time of the sweep.
     pub id: CheckpointId,
     /// What is said about it.
     pub about: About,
