@@ -50,12 +50,10 @@ pub(crate) async fn connect(boot: &Boot) -> Result<Sessions<Store, Finder>, Star
         },
     };
     let keep_found = Duration::from_secs(settings.integer("SHANNON_CLAUDE_CACHE_SECONDS")?);
-    Ok(Sessions::new(
-        store,
-        boot.deployment.clone(),
-        finder,
-        keep_found,
-    ))
+    Ok(
+        Sessions::new(store, boot.deployment.clone(), finder, keep_found)
+            .with_config(settings.shown(boot.function)),
+    )
 }
 
 /// Looks on this machine, and asks the store what the newest runner found on its own.

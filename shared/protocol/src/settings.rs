@@ -32,8 +32,10 @@ impl EdgeSettings {
         list: impl Fn(&str) -> Result<Vec<String>, E>,
     ) -> Result<Self, E> {
         let longest = match class {
-            Class::Call | Class::Legacy | Class::Listen => "SHANNON_REQUEST_TIMEOUT_SECONDS",
-            Class::Discover | Class::Catalog | Class::Read | Class::Tasks => {
+            Class::Read | Class::Call | Class::Legacy | Class::Listen => {
+                "SHANNON_REQUEST_TIMEOUT_SECONDS"
+            }
+            Class::Discover | Class::Catalog | Class::Tasks => {
                 "SHANNON_SHORT_REQUEST_TIMEOUT_SECONDS"
             }
         };

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::names::{template, template_functions};
 
 /// The classes of the map and the methods they serve; what is not here goes to `legacy`.
-const CLASSES: [(&str, &[&str]); 4] = [
+const CLASSES: [(&str, &[&str]); 5] = [
     ("discover", &["server/discover"]),
     (
         "catalog",
@@ -22,6 +22,10 @@ const CLASSES: [(&str, &[&str]); 4] = [
             "resources/list",
             "resources/templates/list",
         ],
+    ),
+    (
+        "read",
+        &["resources/read", "prompts/get", "completion/complete"],
     ),
     ("call", &["tools/call"]),
     ("tasks", &["tasks/get", "tasks/update", "tasks/cancel"]),
@@ -112,7 +116,6 @@ fn the_edge_leaves_everything_else_where_it_is() {
     for method in [
         "initialize",
         "ping",
-        "resources/read",
         "subscriptions/listen",
         "tools/unknown",
         "",

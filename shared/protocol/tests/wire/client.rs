@@ -119,7 +119,8 @@ impl Client {
             testkit::deployment(),
             FoundHere,
             Duration::from_secs(60),
-        );
+        )
+        .with_config(json!({"settings": [{"name": "SHANNON_STAGE"}]}));
         Self {
             fake,
             edge: Edge::new(class, settings(), work),
@@ -153,7 +154,10 @@ impl Client {
             .header("mcp-protocol-version", self.version);
         if self.version == MODERN {
             request = request.header("mcp-method", method);
-            if let Some(name) = params["name"].as_str().or(params["taskId"].as_str()) {
+            let name = ["name", "taskId", "uri"]
+                .into_iter()
+                .find_map(|name| params[name].as_str());
+            if let Some(name) = name {
                 request = request.header("mcp-name", name);
             }
             let meta = &mut params["_meta"];

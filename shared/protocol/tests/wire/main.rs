@@ -3,7 +3,9 @@
 mod client;
 mod legacy;
 mod modern;
+mod prompts;
 mod refusals;
+mod resources;
 mod samples;
 mod tasks;
 mod tool_refusals;
