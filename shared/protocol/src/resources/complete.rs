@@ -49,6 +49,7 @@ where
     let completes = match &request.r#ref {
         Reference::Prompt(prompt) => prompts::completes(&prompt.name, name),
         Reference::Resource(template) => of_template(&template.uri, name),
+        _ => None,
     }
     .ok_or_else(|| {
         ErrorData::invalid_params(
