@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::objects::{DownloadError, PutError, SessionObjects};
 use crate::sandbox::plan::Isolation;
-use crate::settings::{RunnerSettings, STARTUP_TIMEOUT};
+use crate::settings::{RunnerSettings, STARTUP_TIMEOUT, Strategy};
 use crate::supervisor::{self, Assignment, Outcome};
 
 /// Where ECS tells a task about itself.
@@ -94,6 +94,8 @@ pub async fn run(boot: Boot) -> Result<(), StartError> {
         () = too_late(stop, stop_timeout) => None,
     };
     match outcome {
+        Some(Outcome::Suspended) => tracing::info!("the session is suspended"),
+        Some(Outcome::Left) => tracing::info!("the session goes on elsewhere"),
         Some(Outcome::Ended(state)) => tracing::info!(%state, "the session has ended"),
         Some(Outcome::NotOurs(why)) => tracing::warn!(why, "the session is not for this runner"),
         Some(Outcome::LeaseLost) => {
@@ -160,7 +162,22 @@ fn runner_settings(settings: &Settings) -> Result<RunnerSettings, SettingsError>
         max_line_bytes: bytes("SHANNON_MAX_LINE_BYTES")?,
         append_batch: Duration::from_millis(settings.integer("SHANNON_APPEND_BATCH_MILLISECONDS")?),
         append_batch_bytes: bytes("SHANNON_APPEND_BATCH_BYTES")?,
+        checkpoint_strategy: strategy(settings)?,
+        checkpoint_interval: seconds("SHANNON_CHECKPOINT_INTERVAL_SECONDS")?,
+        transcript_flush: Duration::from_millis(
+            settings.integer("SHANNON_TRANSCRIPT_FLUSH_MILLISECONDS")?,
+        ),
         startup_timeout: STARTUP_TIMEOUT,
+    })
+}
+
+fn strategy(settings: &Settings) -> Result<Strategy, SettingsError> {
+    const NAME: &str = "SHANNON_CHECKPOINT_STRATEGY";
+    let text = settings.text(NAME)?;
+    Strategy::parse(text).ok_or_else(|| SettingsError::Invalid {
+        name: NAME.to_owned(),
+        problem: format!("{text:?} is not a strategy"),
+        allowed: "smart, turn, interval or manual".to_owned(),
     })
 }
 

@@ -1,27 +1,32 @@
 //! From the lease to a CLI that is ready: workspace, gate, launch, `initialize`.
 
+use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use claude::launch::Launch;
+use claude::launch::{Launch, Start};
 use claude::lines::Piece;
 use claude::message::{Message, parse};
 use claude::{control, gate, locate};
+use domain::checkpoint::PendingQuestion;
 use domain::event::EventBody;
 use domain::{CommandBody, State, Transition};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
+use super::calls::Calls;
+use super::questions::HeldQuestion;
 use super::{End, Ports, Stop, Supervision};
 use crate::cli::{self, Cli, Heard, Reading};
 use crate::files_changed::Baseline;
-use crate::gate_server::{self, Refusal, Rules};
+use crate::gate_server::{self, Asked, Rules, WaitingCall};
 use crate::journal::Entry;
 use crate::objects::SessionObjects;
 use crate::relay::Relay;
 use crate::sandbox::launch::{Sandbox, write_file};
 use crate::sandbox::plan::STAGE_FAILED;
+use crate::transcript::Transcript;
 use crate::workspace::git::SEARCH_PATH;
 use crate::workspace::prepare::{self, Limits, working_directory};
 
@@ -35,16 +40,32 @@ pub(crate) struct Started {
     pub(crate) cli: Cli,
     pub(crate) sandbox: Sandbox,
     pub(crate) rules: Arc<Rules>,
-    pub(crate) refusals: mpsc::UnboundedReceiver<Refusal>,
+    pub(crate) gate: mpsc::UnboundedReceiver<Asked>,
+    pub(crate) calls: Calls,
+    pub(crate) transcript: Transcript,
     pub(crate) baseline: Option<Baseline>,
     pub(crate) last_words: Vec<String>,
     pub(crate) idle_since: tokio::time::Instant,
-    gate: tokio::task::JoinHandle<()>,
+    /// Lines that came before the CLI was ready.
+    pub(crate) early: VecDeque<Vec<u8>>,
+    /// Calls that the supervisor has not let go yet, and since when.
+    pub(crate) waiting: Vec<WaitingCall>,
+    pub(crate) held_since: Option<tokio::time::Instant>,
+    /// The question that is open, and those behind it.
+    pub(crate) question: Option<HeldQuestion>,
+    pub(crate) later: VecDeque<WaitingCall>,
+    /// No call is let go any more: the question is being deferred.
+    pub(crate) deferring: bool,
+    /// The CLI has ended its turn at a deferred call.
+    pub(crate) turn_deferred: bool,
+    /// That call.
+    pub(crate) deferred: Option<PendingQuestion>,
+    gate_server: tokio::task::JoinHandle<()>,
 }
 
 impl Drop for Started {
     fn drop(&mut self) {
-        self.gate.abort();
+        self.gate_server.abort();
     }
 }
 
@@ -70,9 +91,26 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         // Asking a binary for its version takes a moment, and so does a workspace.
         let program = self.settings.claude_path.clone();
         let version = tokio::spawn(async move { locate::version_of(&program).await });
-        let git_is_trusted = self.prepare_workspace(&sandbox).await?;
+        let tail = self.look_behind_the_cut().await?;
+        let (git_is_trusted, start) = match self.restore(&sandbox).await? {
+            Some(restored) => (restored.git_is_trusted, restored.start),
+            None => {
+                let id = self.claude_session_id();
+                (self.prepare_workspace(&sandbox).await?, Start::New { id })
+            }
+        };
         self.check_version(version.await.unwrap_or(Err(locate::VersionError::Silent)))?;
-        let mut started = self.launch(sandbox, relay, git_is_trusted)?;
+        self.note_resumed(&tail);
+        let mut transcript = Transcript::start(
+            self.objects.clone(),
+            self.fence,
+            sandbox.directories().private.join("transcript"),
+            self.settings.transcript_flush,
+        )
+        .map_err(|error| End::broke_down(format!("cannot keep the transcript: {error}")))?;
+        transcript.is_sound(&self.claude_session_id());
+        let replays = matches!(start, Start::Resume { replay: true, .. });
+        let mut started = self.launch(sandbox, relay, git_is_trusted, start, transcript)?;
         let looked = started.sandbox.directories().workspace.outside.clone();
         let baseline = tokio::task::spawn_blocking(move || Baseline::take(&looked));
         let version = self.until_ready(&mut started).await;
@@ -98,15 +136,18 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             claude_session_id: Some(claude_session_id),
             ..Entry::default()
         };
-        let change = self.conversation.change_to(State::Idle, now);
+        // A turn that is run again runs already.
+        let state = if replays { State::Running } else { State::Idle };
+        let change = self.conversation.change_to(state, now);
         entry.events.extend(change.events);
         entry.state = change.state;
         self.journal.note(entry);
         Ok(started)
     }
 
-    fn claude_session_id(&self) -> String {
-        let own = format!("{}\n{}", self.assignment.key.session, self.assignment.task);
+    /// The CLI's id of this session, the same for each runner.
+    pub(crate) fn claude_session_id(&self) -> String {
+        let own = self.assignment.key.session.as_str();
         uuid::Uuid::new_v5(&NAMES, own.as_bytes()).to_string()
     }
 
@@ -150,13 +191,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     }
 
     /// Returns when something outside wants the start to end.
-    async fn interrupted(&mut self) -> Stop {
+    pub(crate) async fn interrupted(&mut self) -> Stop {
         loop {
             tokio::select! {
                 () = self.journal.lost() => return Stop::LeaseLost,
-                () = Self::stopped(&mut self.stop) => {
-                    return End::broke_down("the runner was asked to stop before the session was ready");
-                }
+                () = Self::stopped(&mut self.stop) => return Stop::Leave,
                 Some(command) = self.commands.recv() => {
                     let cancel = match &command.body {
                         CommandBody::Cancel { reason } => Some(reason.clone()),
@@ -192,11 +231,13 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         }
     }
 
-    fn launch(
+    pub(crate) fn launch(
         &mut self,
         sandbox: Sandbox,
         relay: &Relay,
         git_is_trusted: bool,
+        conversation: Start,
+        transcript: Transcript,
     ) -> Result<Started, Stop> {
         let failed = |what: &str| {
             let what = what.to_owned();
@@ -227,14 +268,14 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let start = working_directory(&sandbox, &self.spec.workspace);
         let workspace = directories.workspace.inside.clone();
         let rules = Arc::new(self.rules(&sandbox, &start, git_is_trusted));
-        let (sender, refusals) = mpsc::unbounded_channel();
-        let gate = tokio::spawn(gate_server::serve(listener, rules.clone(), sender));
+        let (sender, gate) = mpsc::unbounded_channel();
+        let gate_server = tokio::spawn(gate_server::serve(listener, rules.clone(), sender));
         let mut instruction_directories = vec![path_text(&workspace)];
         if start != workspace {
             instruction_directories.push(path_text(&start));
         }
         let launch = Launch {
-            cli_session_id: self.claude_session_id(),
+            start: conversation,
             model_url: relay.url().to_owned(),
             model_key: relay.secret().to_owned(),
             home: path_text(&directories.home.inside),
@@ -258,7 +299,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let cli = match cli {
             Ok(cli) => cli,
             Err(error) => {
-                gate.abort();
+                gate_server.abort();
                 return Err(End::broke_down(describe(&error)));
             }
         };
@@ -266,11 +307,21 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             cli,
             sandbox,
             rules,
-            refusals,
+            gate,
+            calls: Calls::default(),
+            transcript,
             baseline: None,
             last_words: Vec::new(),
             idle_since: tokio::time::Instant::now(),
-            gate,
+            early: VecDeque::new(),
+            waiting: Vec::new(),
+            held_since: None,
+            question: None,
+            later: VecDeque::new(),
+            deferring: false,
+            turn_deferred: false,
+            deferred: None,
+            gate_server,
         })
     }
 
@@ -291,7 +342,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     }
 
     /// Waits for the answer to `initialize`; gives the CLI's version.
-    async fn until_ready(&mut self, started: &mut Started) -> Result<String, Stop> {
+    pub(crate) async fn until_ready(&mut self, started: &mut Started) -> Result<String, Stop> {
         started.cli.tell(control::initialize(INITIALIZE));
         let deadline = tokio::time::Instant::now() + self.settings.startup_timeout;
         loop {
@@ -334,7 +385,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                             "the claude CLI could not start: {why} {text}"
                         )));
                     }
-                    Ok(_) => {}
+                    // A resumed turn may run already.
+                    Ok(_) => started.early.push_back(line),
                     Err(_) => started
                         .remember_words(&self.conversation.clean(&String::from_utf8_lossy(&line))),
                 },
@@ -402,7 +454,7 @@ fn path_text(path: impl Into<PathBuf>) -> String {
     path.into().display().to_string()
 }
 
-fn describe(error: &dyn std::error::Error) -> String {
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
