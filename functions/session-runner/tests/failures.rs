@@ -240,13 +240,19 @@ async fn an_idle_session_is_suspended_and_a_long_one_times_out() {
 async fn a_stopped_runner_leaves_its_session_to_the_next() {
     let script = Script::new(&polite("trap '' TERM; tail -f /dev/null"));
     let mut world = world(&script).await;
-    world.settings.kill_grace = Duration::from_millis(200);
+    world.settings.kill_grace = Duration::from_millis(2_500);
     world.start();
     world
         .until("turn", |body| matches!(body, EventBody::TurnStarted { .. }))
         .await;
+    let asked = std::time::Instant::now();
     world.stop();
     assert_eq!(world.outcome().await, Outcome::Left);
+    let took = asked.elapsed();
+    assert!(
+        took >= Duration::from_millis(2_500),
+        "a CLI that does not end by itself is given its grace: {took:?}"
+    );
     let head = world.head().await;
     assert_eq!(head.state, State::Running);
     assert!(head.checkpoint.is_some());
