@@ -7,6 +7,7 @@
 mod checkpoints;
 mod control;
 mod objects;
+mod clients;
 
 use std::error::Error;
 
@@ -24,6 +25,10 @@ use crate::{
 pub use checkpoints::{CheckpointError, Checkpoints, RefError, RemoveError, SweepError, Tree};
 pub use control::{ControlChange, ControlError, ForkError, NewFork, Rewind, SlotLimits};
 pub use objects::{ObjectPage, PutNew, StoredObject, TreeObjects};
+pub use clients::{
+    Claim, ClientSession, ClientSessions, ClientStream, PostedMessages, ReplyMailbox, Rounds,
+    StreamEvents,
+};
 
 /// An outside service did not do it. The same call may succeed later.
 #[derive(Debug, Error)]
