@@ -11,6 +11,7 @@
 //! that must not be done twice.
 
 mod outcome;
+pub(crate) mod question;
 mod sealed;
 
 use std::sync::{Mutex, PoisonError};
@@ -68,6 +69,15 @@ impl Caller {
                 (false, None) => Way::None,
             },
             capabilities: asked.capabilities.clone(),
+        }
+    }
+
+    /// One who cannot be asked anything.
+    fn silent(owner: OwnerId) -> Self {
+        Self {
+            owner,
+            way: Way::None,
+            capabilities: ClientCapabilities::default(),
         }
     }
 
@@ -138,6 +148,22 @@ pub struct Asking {
 }
 
 impl Asking {
+    /// For a request that asks nothing, and costs nothing for that.
+    pub(crate) fn nothing(owner: OwnerId) -> Self {
+        Self::new(Caller::silent(owner), String::new())
+    }
+
+    fn new(caller: Caller, digest: String) -> Self {
+        Self {
+            caller,
+            digest,
+            carried: Carried::default(),
+            answers: InputResponses::new(),
+            round: None,
+            needed: Mutex::default(),
+        }
+    }
+
     /// Asks; `key` names the question among those of the request, always the same. The answer is
     /// the client's result for that kind of question, unchecked.
     ///
@@ -216,14 +242,7 @@ impl<'a, P: AskPorts> Asks<'a, P> {
         round: Round<'_>,
     ) -> Result<Begun<T>, ErrorData> {
         let digest = digest(&serde_json::json!([round.method, round.subject]));
-        let mut asking = Asking {
-            caller,
-            digest,
-            carried: Carried::default(),
-            answers: InputResponses::new(),
-            round: None,
-            needed: Mutex::default(),
-        };
+        let mut asking = Asking::new(caller, digest);
         // Answers without a state belong to no question of ours: it is asked (again).
         if let Some(state) = &round.state {
             let (id, carried) = open(self.key, &asking, state, self.ports.now())?;

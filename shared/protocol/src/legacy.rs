@@ -529,6 +529,3 @@ where
 
 /// A comment, which clients pass over.
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
-
-#[cfg(test)]
-mod tests;

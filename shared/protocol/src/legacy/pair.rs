@@ -27,7 +27,7 @@ use super::exchange::is_answer;
 use super::recorded::EventId;
 use super::{
     Bridge, ClientPorts, KEEP_ALIVE, LAST_EVENT, Peek, accepted, event_stream, introduction,
-    no_session, unavailable,
+    unavailable,
 };
 use crate::answer::{
     Body, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR, error_message,

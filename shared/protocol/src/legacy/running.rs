@@ -76,8 +76,11 @@ where
             .as_ref()
             .is_some_and(|client| client.protocol_version.as_str() >= "2025-11-25");
         let (exchange, messages) = Exchange::new(self.ports.clone(), key.clone(), message);
-        let service =
-            serve_directly::<RoleServer, _, _, _, _>(self.handler.clone(), exchange, introduction);
+        let service = serve_directly::<RoleServer, _, _, _, _>(
+            Server::new(Sharing::clone(&self.shared)),
+            exchange,
+            introduction,
+        );
         let work = Stopping(Some(service.cancellation_token()));
         tokio::spawn(async move {
             if let Err(error) = service.waiting().await {

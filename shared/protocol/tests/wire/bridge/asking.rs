@@ -1,6 +1,6 @@
 //! Questions that go out on one instance and whose answers reach another.
 
-use domain::limits;
+use domain::limits::ANSWER_MILLISECONDS;
 
 use super::*;
 
@@ -71,7 +71,7 @@ async fn a_question_that_nobody_answers_is_withdrawn_after_two_minutes() {
     assert_eq!(said(&result), "nobody answered within 120 seconds");
     let waited = client.clock().now().since(begun);
     assert!(
-        (limits::ANSWER_MILLISECONDS..limits::ANSWER_MILLISECONDS + 10_000).contains(&waited),
+        (ANSWER_MILLISECONDS..ANSWER_MILLISECONDS + 10_000).contains(&waited),
         "{waited}"
     );
 }

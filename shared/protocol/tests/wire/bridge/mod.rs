@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use domain::OwnerId;
+use bytes::Bytes;
 use domain::session_token::SigningKey;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
+use protocol::{
+    Asks, Begun, Body, Bridge, Caller, ClientSessionSettings, Edge, Round, ToolCall, Work,
+};
 use rmcp::ErrorData;
 use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock};
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::{Fake, FakeClock};
 use tokio::sync::Notify;
 
-use super::*;
-use crate::Edge;
-use crate::ask::{Asks, Begun, Caller, Round};
-use crate::work::ToolCall;
+use crate::client::{principal, settings};
 
 mod asking;
 mod pair;
@@ -68,6 +70,10 @@ impl Work for Tools {
     }
 }
 
+const SESSION: &str = "mcp-session-id";
+const VERSION: &str = "mcp-protocol-version";
+const LAST_EVENT: &str = "last-event-id";
+
 type Instance = Edge<Tools, Bridge<Tools, Fake>>;
 
 /// A deployment, and one client of it whose every request reaches a new instance.
@@ -117,25 +123,6 @@ impl Answer {
 fn last_event(text: &str) -> String {
     let ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
     ids.last().expect("an event has an id").to_owned()
-}
-
-fn settings() -> EdgeSettings {
-    EdgeSettings {
-        max_request_body_bytes: 100_000,
-        keep_alive_seconds: 15,
-        catalog_ttl_seconds: 300,
-        longest_seconds: 600,
-        listen_seconds: 0,
-        allowed_origins: Vec::new(),
-        allowed_hosts: Vec::new(),
-    }
-}
-
-fn principal(name: &str) -> Principal {
-    Principal {
-        owner: OwnerId::of("testkit", name),
-        scopes: vec!["sessions:read".to_owned(), "sessions:write".to_owned()],
-    }
 }
 
 impl Client {
@@ -257,52 +244,54 @@ impl Client {
 
 /// What is logged, at every level, while something runs.
 fn logged<T>(run: impl Future<Output = T>) -> (T, String) {
-    #[derive(Clone, Default)]
-    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
-    impl std::io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().expect("unpoisoned").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
-    let done = tracing::subscriber::with_default(subscriber, || runtime.block_on(run));
-    let bytes = log.0.lock().expect("unpoisoned").clone();
-    (done, String::from_utf8(bytes).expect("UTF-8"))
+    let done = tracing::subscriber::with_default(log.clone(), || runtime.block_on(run));
+    let lines = log.0.lock().expect("unpoisoned").join("\n");
+    (done, lines)
+}
+
+/// Keeps every field of every span and event.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl Log {
+    fn keep(&self, name: &str, value: &dyn std::fmt::Debug) {
+        let mut lines = self.0.lock().expect("unpoisoned");
+        lines.push(format!("{name}={value:?}"));
+    }
+}
+
+impl tracing::field::Visit for Log {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.keep(field.name(), value);
+    }
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        span.record(&mut self.clone());
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
+        values.record(&mut self.clone());
+    }
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut self.clone());
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 fn said(message: &Value) -> &str {
     message["result"]["content"][0]["text"]
         .as_str()
         .unwrap_or_else(|| panic!("{message}"))
-}
-
-#[test]
-fn what_is_no_message_has_no_method() {
-    for body in [
-        "",
-        "[]",
-        "1",
-        "{\"method\":1}",
-        "{\"id\":{}}",
-        "{\"params\":[]}",
-    ] {
-        let peeked = Peek::at(body.as_bytes());
-        assert!(
-            peeked.is_none_or(|(peek, _)| peek.method.is_none()),
-            "{body}"
-        );
-    }
 }
