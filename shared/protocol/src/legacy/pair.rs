@@ -372,7 +372,7 @@ where
             }
         };
         let request = Request::new(Bytes::from(message.to_string()));
-        let Ok(mut run) = self.bridge.run(client, request, &self.principal) else {
+        let Ok(run) = self.bridge.run(client, request, &self.principal) else {
             let refusal = refuse(INVALID_PARAMS, "the parameters do not fit the method");
             let bytes = self.message(&refusal);
             self.ready.push_back(bytes);
@@ -404,6 +404,8 @@ where
         }
         let answers = self.answers.clone();
         self.running.spawn(async move {
+            // All of it: what is left behind would stop the work.
+            let mut run = run;
             let deadline = run.deadline;
             loop {
                 let message = match tokio::time::timeout_at(deadline, run.messages.recv()).await {

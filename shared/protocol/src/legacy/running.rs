@@ -30,12 +30,13 @@ pub(super) struct Running<P> {
     /// The client's version knows events that only carry an id.
     pub(super) primes: bool,
     pub(super) messages: mpsc::Receiver<Value>,
-    pub(super) work: Stopping,
+    /// For when it is dropped.
+    _work: Stopping,
     pub(super) deadline: Instant,
 }
 
 /// Stops the work when it is dropped.
-pub(super) struct Stopping(Option<RunningServiceCancellationToken>);
+struct Stopping(Option<RunningServiceCancellationToken>);
 
 impl Drop for Stopping {
     fn drop(&mut self) {
@@ -96,7 +97,7 @@ where
             settings: self.settings.clone(),
             primes,
             messages,
-            work,
+            _work: work,
             // A second is left to say so before the platform ends the function.
             deadline: Instant::now() + Duration::from_secs(longest),
         })

@@ -1,7 +1,7 @@
 //! `cancel_session`: ends a session.
 
 use domain::use_cases::{self, CancelError};
-use domain::{Principal, SessionKey};
+use domain::{Command, CommandBody, CommandState, Principal, SessionKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -83,6 +83,9 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
     Ok(Done::new(structured, text))
 }
 
+/// As many messages as may wait in any deployment.
+const MOST_COUNTED: usize = 1000;
+
 /// Messages that nobody has worked on yet are lost with the session: where the person can be asked,
 /// they decide.
 async fn confirm<P: Ports, F: ClaudeFinder>(
@@ -90,14 +93,23 @@ async fn confirm<P: Ports, F: ClaudeFinder>(
     asking: &Asking,
     key: &SessionKey,
 ) -> Result<(), Refused> {
-    let head = work.ports.head(key).await;
-    let head = head.map_err(|error| Refused::unavailable(&error, "Call it again."))?;
-    let waiting = match head {
-        Some(head) if !head.state.is_ended() => show::pending(&head),
-        // The use case says what is wrong.
-        _ => return Ok(()),
+    let unavailable = |error| Refused::unavailable(&error, "Call it again.");
+    let head = work.ports.head(key).await.map_err(unavailable)?;
+    // What is wrong with the others, the use case says.
+    let Some(head) = head.filter(|head| !head.state.is_ended()) else {
+        return Ok(());
     };
-    if waiting == 0 {
+    let queued = work
+        .ports
+        .commands_after(key, head.commands_taken, MOST_COUNTED)
+        .await
+        .map_err(unavailable)?;
+    let is_ending = |command: &Command| matches!(command.body, CommandBody::Cancel { .. });
+    let waits = |command: &&Command| {
+        command.state == CommandState::Queued && matches!(command.body, CommandBody::Message { .. })
+    };
+    let waiting = queued.iter().filter(waits).count();
+    if waiting == 0 || queued.iter().any(is_ending) {
         return Ok(());
     }
     let messages = if waiting == 1 { "message" } else { "messages" };

@@ -73,7 +73,22 @@ async fn posts_to_any_instance_are_answered_on_the_stream() {
     let (text, answer) = stream.answer.next().await.expect("an answer");
     assert!(text.contains("event: message\n"), "{text}");
     assert_eq!((&answer["id"], said(&answer)), (&json!(2), "at once"));
-    // One that waits holds nobody up, and may ask.
+}
+
+#[tokio::test]
+async fn a_question_goes_out_on_the_stream_and_its_answer_comes_as_a_post() {
+    let client = Client::new();
+    let mut stream = open(&client, None).await;
+    introduce(&client, &mut stream).await;
+    let clock = client.clock().clone();
+    clock.hold();
+    // Virtual time goes by as real time does, or somebody who looks often would be done at once.
+    let ticking = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            clock.advance(100);
+        }
+    });
     post(&client, &stream, tool(3, "greet")).await;
     let (_, question) = stream.answer.next().await.expect("a question");
     assert_eq!(question["method"], "elicitation/create");
@@ -84,6 +99,7 @@ async fn posts_to_any_instance_are_answered_on_the_stream() {
     );
     let (_, answer) = stream.answer.next().await.expect("an answer");
     assert_eq!(said(&answer), "hello \"Ann\"");
+    ticking.abort();
 }
 
 #[tokio::test(start_paused = true)]
