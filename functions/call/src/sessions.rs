@@ -29,7 +29,7 @@ pub(crate) async fn connect(boot: &Boot) -> Result<Sessions<Store, Finder>, Star
             subnets: settings.list("SHANNON_SUBNETS")?,
             security_group: text("SHANNON_SECURITY_GROUP")?,
             stage: text("SHANNON_STAGE")?,
-            signing_key,
+            signing_key: signing_key.clone(),
             session_token_milliseconds: boot.deployment.session_token_seconds * 1000,
         }),
     })
@@ -55,6 +55,7 @@ pub(crate) async fn connect(boot: &Boot) -> Result<Sessions<Store, Finder>, Star
         boot.deployment.clone(),
         finder,
         keep_found,
+        signing_key,
     ))
 }
 

@@ -57,3 +57,18 @@ pub const START_MILLISECONDS: u64 = 15_000;
 /// How long a session may wait for a runner that was asked for before the start counts as failed. Own: twice the
 /// slowest Fargate start seen in AWS's own figures.
 pub const PROVISIONING_MILLISECONDS: u64 = 300_000;
+/// How long a call waits for a person's answer on its own stream. Own: a function is paid for while
+/// it waits.
+pub const ANSWER_MILLISECONDS: u64 = 120_000;
+/// How long a question can be answered by repeating the request. Own.
+pub const ROUND_MILLISECONDS: u64 = 3_600_000;
+/// Rounds of questions that one request may take: what clients go through by themselves
+/// (`DEFAULT_MRTR_MAX_ROUNDS` of rmcp, and the other official SDKs).
+pub const ROUNDS: u32 = 10;
+/// Most that a client carries of earlier answers. Own: fits every limit of headers and bodies.
+pub const CARRIED_ANSWER_BYTES: usize = 64 * 1024;
+/// How long what was sent to a client of the initialize era is kept, for when its stream breaks. Own.
+pub const STREAM_KEPT_MILLISECONDS: u64 = 3_600_000;
+/// How long a message from a client of 2024-11-05 waits for the instance that holds its stream. Own:
+/// longer than a client needs to connect again.
+pub const POSTED_MILLISECONDS: u64 = 120_000;

@@ -5,6 +5,7 @@
 //! refusal. `testkit` has a fake for each and a contract that fake and real store both pass.
 
 mod checkpoints;
+mod clients;
 mod control;
 mod objects;
 
@@ -22,6 +23,10 @@ use crate::{
 };
 
 pub use checkpoints::{CheckpointError, Checkpoints, RefError, RemoveError, SweepError, Tree};
+pub use clients::{
+    Claim, ClientSession, ClientSessions, ClientStream, PostedMessages, ReplyMailbox, Rounds,
+    StreamEvents,
+};
 pub use control::{ControlChange, ControlError, ForkError, NewFork, Rewind, SlotLimits};
 pub use objects::{ObjectPage, PutNew, StoredObject, TreeObjects};
 

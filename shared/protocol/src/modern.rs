@@ -24,6 +24,7 @@ use serde_json::Value;
 use crate::EdgeSettings;
 use crate::asked::Asked;
 use crate::description::Description;
+use crate::front::Checked;
 use crate::headers;
 use crate::rendered::{Info, Rendered, error, join, render};
 use crate::subscription::{Filter, Subscription};
@@ -146,6 +147,12 @@ pub(crate) struct Shared<W> {
 }
 
 impl<W: Work> Shared<W> {
+    /// Whether the time of a request goes by waiting for something to happen.
+    pub(crate) fn waits(&self, checked: &Checked) -> bool {
+        let tool = checked.name.as_deref();
+        checked.method == "tools/call" && tool.is_some_and(|tool| self.work.waits(tool))
+    }
+
     pub(crate) fn new(work: W, settings: &EdgeSettings) -> Self {
         let description = work.describe();
         Self {

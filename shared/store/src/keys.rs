@@ -10,8 +10,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    CheckpointId, CommandId, OwnerId, RefName, Sequence, SessionId, SessionKey, TreeKey,
-    UnixMillis, UploadId,
+    CheckpointId, ClientKey, CommandId, OwnerId, RefName, Sequence, SessionId, SessionKey, TreeKey,
+    UnixMillis, UploadId, client_session::RoundId,
 };
 
 pub(crate) const PARTITION: &str = "pk";
@@ -91,6 +91,30 @@ pub(crate) enum Record<'a> {
     OwnerSlots(&'a OwnerId),
     /// The same for the deployment. Key: `deployment`, `slots`.
     DeploymentSlots,
+    /// What a client of the initialize era said about itself. Scope: client session. Writer:
+    /// `initialize`; its expiry moves while it is used. Dies `client_session_days` after its last use.
+    /// Key: `owner#client session`, `client`. Value: `introduction` (JSON).
+    Client(&'a ClientKey),
+    /// An awaited reply to a request that was sent to the client. Scope: client session. Writer:
+    /// the instance that waits, then once the one that the reply reached. Dies minutes after the
+    /// wait. Key: `owner#client session`, `reply#<request id>`. Value: `reply` (zstd of JSON).
+    ClientReply(&'a ClientKey, &'a str),
+    /// Whether a stream to the client is being written. Scope: client session. Writer: the stream's
+    /// one writer. Dies an hour after its last change. Key: `owner#client session`,
+    /// `stream#<stream>`. Value: `request`, `written_until`, `complete` (0 or 1).
+    ClientStream(&'a ClientKey, &'a str),
+    /// A message that was sent on a stream. Writer: the stream's, once. Dies with the stream. Key:
+    /// `owner#client session`, `message#<stream>#<position>`. Value: `position`, `message` (zstd of
+    /// JSON).
+    ClientMessage(&'a ClientKey, &'a str, u64),
+    /// A message from a client of 2024-11-05. Writer: the instance it reached; the one that holds
+    /// the client's stream deletes it. Key: `owner#client session`, `posted#<name>`. Value:
+    /// `message` (zstd of JSON).
+    PostedMessage(&'a ClientKey, &'a str),
+    /// The answers to a round of questions. Scope: owner. Writer: whoever brings them first, then
+    /// once whoever finishes what they were for. Dies with the round's state. Key: `owner`,
+    /// `round#<id>`. Value: `answers_digest`, `outcome` (zstd of JSON).
+    Round(&'a OwnerId, &'a RoundId),
     /// What the newest runner found on its machine. Writer: any runner; the newest wins. Never
     /// dies. Key: `deployment`, `runner`. Value: `claude_version`, `claude_path`, `noted_at`.
     Runner,
@@ -149,10 +173,38 @@ impl Record<'_> {
             Self::Upload(owner, id) => (owner.to_string(), format!("upload#{id}")),
             Self::OwnerSlots(owner) => (owner.to_string(), "slots".to_owned()),
             Self::DeploymentSlots => ("deployment".to_owned(), "slots".to_owned()),
+            Self::Client(key) => (client_partition(key), "client".to_owned()),
+            Self::ClientReply(key, request) => (client_partition(key), format!("reply#{request}")),
+            Self::ClientStream(key, stream) => (client_partition(key), format!("stream#{stream}")),
+            Self::ClientMessage(key, stream, position) => (
+                client_partition(key),
+                // 20 digits hold every position.
+                format!("message#{stream}#{position:020}"),
+            ),
+            Self::PostedMessage(key, name) => {
+                (client_partition(key), format!("{POSTED_PREFIX}{name}"))
+            }
+            Self::Round(owner, round) => (owner.to_string(), format!("round#{}", round.as_str())),
             Self::Runner => ("deployment".to_owned(), "runner".to_owned()),
         };
         Key { partition, sort }
     }
+}
+
+const POSTED_PREFIX: &str = "posted#";
+
+/// Partition of everything that is kept for one client.
+fn client_partition(key: &ClientKey) -> String {
+    format!("{}#{}", key.owner, key.session.as_str())
+}
+
+/// Partition and range of the messages that a client posted; names are ASCII.
+pub(crate) fn posted_range(key: &ClientKey) -> (String, String, String) {
+    (
+        client_partition(key),
+        POSTED_PREFIX.to_owned(),
+        format!("{POSTED_PREFIX}~"),
+    )
 }
 
 /// Partition of everything that belongs to one session.
@@ -213,6 +265,11 @@ mod tests {
         };
         let command = CommandId::parse("m-1").expect("valid");
         let upload = UploadId::from_random([0; 17]);
+        let client = ClientKey {
+            owner: owner.clone(),
+            session: domain::ClientSessionId::from_random([0; 17]),
+        };
+        let round = RoundId::from_random([0; 17]);
         let spelled: Vec<String> = [
             Record::Head(&key),
             Record::Batch(&key, Sequence(42)),
@@ -233,6 +290,12 @@ mod tests {
             Record::OwnerSlots(&owner),
             Record::DeploymentSlots,
             Record::Runner,
+            Record::Client(&client),
+            Record::ClientReply(&client, "ask_1"),
+            Record::ClientStream(&client, "st"),
+            Record::ClientMessage(&client, "st", 7),
+            Record::PostedMessage(&client, "n"),
+            Record::Round(&owner, &round),
         ]
         .iter()
         .map(|record| {
@@ -259,6 +322,12 @@ mod tests {
                 "OWNER slots",
                 "deployment slots",
                 "deployment runner",
+                "OWNER#mcp_aaaaaaaaaaaaaaaaaaaaaaaaaa client",
+                "OWNER#mcp_aaaaaaaaaaaaaaaaaaaaaaaaaa reply#ask_1",
+                "OWNER#mcp_aaaaaaaaaaaaaaaaaaaaaaaaaa stream#st",
+                "OWNER#mcp_aaaaaaaaaaaaaaaaaaaaaaaaaa message#st#00000000000000000007",
+                "OWNER#mcp_aaaaaaaaaaaaaaaaaaaaaaaaaa posted#n",
+                "OWNER round#rnd_aaaaaaaaaaaaaaaaaaaaaaaaaa",
             ]
         );
         assert_eq!(

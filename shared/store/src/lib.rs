@@ -7,6 +7,7 @@
 mod append;
 mod batch;
 mod checkpoints;
+mod clients;
 mod compute;
 mod control;
 mod create;

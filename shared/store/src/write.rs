@@ -139,7 +139,7 @@ impl Write {
         self
     }
 
-    /// The attribute must compare so (`=`, `<`, `<=`, `>=`).
+    /// The attribute must compare so (`=`, `<`, `<=`, `>`, `>=`).
     #[must_use]
     pub(crate) fn when(
         mut self,

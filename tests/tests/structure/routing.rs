@@ -137,7 +137,14 @@ fn the_edge_leaves_everything_else_where_it_is() {
         );
     }
     let modern = [call, ("mcp-protocol-version", MODERN)];
-    for uri in ["/health", "/model/v1/messages", "/mcp/call", "/other"] {
+    for uri in [
+        "/health",
+        "/model/v1/messages",
+        "/mcp/call",
+        "/sse",
+        "/messages",
+        "/other",
+    ] {
         assert_eq!(edge.handle("POST", uri, &modern)["uri"], uri);
     }
     assert_eq!(edge.handle("GET", "/mcp", &modern)["uri"], "/mcp");
@@ -172,7 +179,7 @@ fn the_template_has_a_streaming_route_for_each_class() {
             let Some(path) = properties["Path"].as_str() else {
                 continue;
             };
-            if path.starts_with("/mcp") {
+            if path.starts_with("/mcp") || path == "/sse" {
                 assert_eq!(
                     properties["ResponseTransferMode"], "RESPONSE_STREAM",
                     "{path}"
@@ -184,11 +191,12 @@ fn the_template_has_a_streaming_route_for_each_class() {
     let expected: BTreeSet<(String, String)> = CLASSES
         .iter()
         .map(|(class, _)| (format!("/mcp/{class}"), (*class).to_owned()))
-        .chain([("/mcp".to_owned(), "legacy".to_owned())])
+        .chain(["/mcp", "/sse", "/messages"].map(|path| (path.to_owned(), "legacy".to_owned())))
         .collect();
+    let of_clients = |path: &str| path.starts_with("/mcp") || ["/sse", "/messages"].contains(&path);
     let deployed: BTreeSet<(String, String)> = routes
         .into_iter()
-        .filter(|(path, _)| path.starts_with("/mcp"))
+        .filter(|(path, _)| of_clients(path))
         .collect();
     assert_eq!(deployed, expected);
 }

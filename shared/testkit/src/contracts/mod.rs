@@ -4,6 +4,7 @@
 //! the store's clock, because rows expire by it.
 
 mod checkpoints;
+mod clients;
 mod control;
 mod creation;
 mod durability;
@@ -25,6 +26,10 @@ use domain::{
 use crate::{builders, owner};
 
 pub use checkpoints::{checkpoints_contract, fork_contract, rewind_contract};
+pub use clients::{
+    ClientPorts, client_contract, client_sessions_contract, posted_messages_contract,
+    reply_mailbox_contract, rounds_contract, stream_events_contract,
+};
 pub use control::{control_contract, overdue_contract};
 pub use creation::creation_contract;
 pub use durability::{retaking_contract, suspension_contract};

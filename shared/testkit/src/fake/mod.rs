@@ -1,6 +1,7 @@
 //! Every port in memory.
 
 mod checkpoints;
+mod clients;
 mod directory;
 mod inbox;
 mod log;
