@@ -1,7 +1,9 @@
 //! MCP on the wire: requests as clients send them, answers as they come back, over fakes.
 
 mod client;
+mod fuzz;
 mod legacy;
+mod listen;
 mod modern;
 mod refusals;
 mod samples;
