@@ -31,6 +31,8 @@ pub const EVENTS_PER_BATCH: usize = 500;
 /// Most bytes one `read_file` returns. Own: base64 of it stays under a function's 6 MB and a
 /// DynamoDB item (400 KB) can carry it.
 pub const READ_FILE_BYTES: usize = 128 * 1024;
+/// Sessions and tasks that one subscription follows. Own: each is read about once a second.
+pub const SUBSCRIPTIONS: usize = 20;
 /// Sessions on one page of `list_sessions`.
 pub const LIST_PAGE: usize = 50;
 /// Most live text (not yet an event) kept for readers. Own.

@@ -154,7 +154,12 @@ impl<W: Work> Shared<W> {
     }
 
     pub(crate) fn new(work: W, settings: &EdgeSettings) -> Self {
-        let description = work.describe();
+        let mut description = work.describe();
+        if settings.listen_seconds > 0
+            && let Some(resources) = &mut description.modern.resources
+        {
+            resources.subscribe = Some(true);
+        }
         Self {
             info: Info::new(&description.info),
             description,
@@ -302,6 +307,9 @@ impl<W: Work> Shared<W> {
             notifications: Option<Filter>,
         }
         let Listen { notifications } = read(params)?;
+        if self.listen_for.is_zero() {
+            return Err(not_here("subscriptions/listen"));
+        }
         let wanted = notifications.clone().unwrap_or_default();
         let Some(accepted) = self.work.subscribe(&asked, wanted).await? else {
             return Err(not_here("subscriptions/listen"));

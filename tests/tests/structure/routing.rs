@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::names::{template, template_functions};
 
 /// The classes of the map and the methods they serve; what is not here goes to `legacy`.
-const CLASSES: [(&str, &[&str]); 4] = [
+const CLASSES: [(&str, &[&str]); 5] = [
     ("discover", &["server/discover"]),
     (
         "catalog",
@@ -25,6 +25,7 @@ const CLASSES: [(&str, &[&str]); 4] = [
     ),
     ("call", &["tools/call"]),
     ("tasks", &["tasks/get", "tasks/update", "tasks/cancel"]),
+    ("listen", &["subscriptions/listen"]),
 ];
 const MODERN: &str = "2026-07-28";
 
@@ -113,7 +114,6 @@ fn the_edge_leaves_everything_else_where_it_is() {
         "initialize",
         "ping",
         "resources/read",
-        "subscriptions/listen",
         "tools/unknown",
         "",
         "__proto__",

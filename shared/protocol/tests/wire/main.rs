@@ -3,7 +3,9 @@
 mod asking;
 mod bridge;
 mod client;
+mod fuzz;
 mod legacy;
+mod listen;
 mod modern;
 mod refusals;
 mod samples;
