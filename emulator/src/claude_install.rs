@@ -269,6 +269,7 @@ async fn install(package: &str, version: &str, directory: &Path) -> Result<(), C
         .current_dir(fetched.path())
         .env_remove("ANTHROPIC_API_KEY")
         .env_remove("SHANNON_DEV_TOKEN")
+        .env_remove("SHANNON_ACCESS_TOKEN")
         .stdin(Stdio::null())
         // nothing may come on standard output that the person did not ask for
         .stdout(Stdio::from(io::stderr()))

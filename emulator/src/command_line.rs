@@ -16,7 +16,9 @@ use crate::{
 mod arguments;
 mod calls;
 mod interrupt;
+mod place;
 mod start;
+mod stdio;
 mod tried;
 
 use arguments::{Arguments, Command, ConfigCommand, StartArguments};
@@ -47,7 +49,7 @@ pub fn main() -> ExitCode {
     };
     start_logging(
         &settings,
-        matches!(arguments.command, Some(Command::Try(_))),
+        matches!(arguments.command, Some(Command::Try(_) | Command::Stdio(_))),
     );
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
         match arguments.command {
             None | Some(Command::Start) => start::run(&arguments.start, settings).await,
             Some(Command::Try(tried)) => tried::run(tried, &arguments.start, settings).await,
+            Some(Command::Stdio(stdio)) => stdio::run(stdio, &arguments.start, settings).await,
             Some(Command::Config {
                 command: ConfigCommand::Check,
             }) => check(&settings),

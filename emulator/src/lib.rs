@@ -14,6 +14,7 @@ pub mod offline_model;
 pub mod process;
 pub mod settings;
 pub mod stack;
+pub mod stdio;
 pub mod template;
 pub mod token;
 pub mod try_session;

@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 mod client;
+mod replay;
 mod show;
 
 pub use client::{Client, ClientError};
+pub use replay::{ReplayOptions, replay};
 use show::Show;
 pub use show::Style;
 

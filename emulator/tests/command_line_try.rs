@@ -14,7 +14,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use emulator::try_session::{Client, Style, TryEnd, TryError, TryOptions, run};
+use emulator::try_session::{
+    Client, ReplayOptions, Style, TryEnd, TryError, TryOptions, replay, run,
+};
 use serde_json::{Value, json};
 
 /// A stack that answers tools from a list, in order, and notes what it was asked.
@@ -269,4 +271,57 @@ async fn refusals_and_gaps_are_told() {
     let nowhere = Client::new(format!("http://{closed}/mcp"), "x".to_owned());
     let end = run(&nowhere, options(false), pending(), &mut |_| {}).await;
     assert!(end.unwrap_err().to_string().contains("does not answer"));
+}
+
+fn recorded(kind: &str, time: u64, body: Value) -> Value {
+    json!({"sequence": 1, "turn": 1, "time_unix_ms": time, "kind": kind, "body": body})
+}
+
+#[tokio::test]
+async fn a_log_is_played_at_its_pace_and_nothing_is_changed() {
+    let first = json!({"state": "idle", "next_cursor": "c2", "more": true, "events": [
+        recorded("message_taken", 10_000, json!({"text": "do it"})),
+        recorded("text", 10_600, json!({"text": "on it"})),
+    ]});
+    // a later runner, whose clock is behind
+    let second = json!({"state": "idle", "next_cursor": "c4", "more": false, "events": [
+        recorded("text", 10_500, json!({"text": "and done"})),
+        recorded("turn_ended", 10_900, json!({"is_error": false, "total_cost_usd": 0.5, "duration_ms": 100})),
+    ]});
+    for (speed, least_milliseconds) in [(Some(1.0), 900), (Some(10.0), 90), (None, 0)] {
+        let (stack, client) = Stack::serve(vec![first.clone(), second.clone()]).await;
+        let options = ReplayOptions {
+            session: "s1".to_owned(),
+            style: Style::Plain,
+            speed,
+        };
+        let mut printed = String::new();
+        let started = std::time::Instant::now();
+        let end = replay(&client, options, pending(), &mut |text| {
+            printed.push_str(text)
+        })
+        .await;
+        assert_eq!(end.unwrap(), TryEnd::Success);
+        let took = started.elapsed().as_millis();
+        assert!(took >= least_milliseconds, "{speed:?}: {took} ms");
+        assert!(
+            printed.contains("< do it\n") && printed.contains("and done\n"),
+            "{printed}"
+        );
+        assert!(printed.contains("the session is idle"), "{printed}");
+        assert_eq!(stack.tools(), ["wait_session", "wait_session"]);
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_replay_stops_without_a_word_to_the_session() {
+    let (stack, client) = Stack::serve(vec![]).await;
+    let options = ReplayOptions {
+        session: "s1".to_owned(),
+        style: Style::Plain,
+        speed: None,
+    };
+    let end = replay(&client, options, async {}, &mut |_| {}).await;
+    assert_eq!(end.unwrap(), TryEnd::Interrupted);
+    assert!(!stack.tools().contains(&"cancel_session".to_owned()));
 }

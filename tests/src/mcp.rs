@@ -131,7 +131,8 @@ impl Client {
             headers.push(("mcp-method".to_owned(), method.to_owned()));
             let name = params["name"]
                 .as_str()
-                .or_else(|| params["taskId"].as_str());
+                .or_else(|| params["taskId"].as_str())
+                .or_else(|| params["uri"].as_str());
             if let Some(name) = name {
                 headers.push(("mcp-name".to_owned(), name.to_owned()));
             }

@@ -97,6 +97,14 @@ pub(super) enum Command {
     /// Exit code: 0 the session did it, 1 it failed, 2 wrong usage, 3 the stack could not start,
     /// 130 interrupted (the session is cancelled).
     Try(TryArguments),
+    /// Bridge the stdin and stdout of a local MCP host to a stack
+    ///
+    /// Standard output carries JSON-RPC messages and nothing else. Without --url it is the stack that
+    /// runs here, with the token it keeps (or SHANNON_DEV_TOKEN); with --url the token comes from
+    /// SHANNON_ACCESS_TOKEN or the file that SHANNON_ACCESS_TOKEN_FILE names.
+    ///
+    /// Exit code: 0 the host went away, 2 wrong usage, 3 no stack, 130 interrupted.
+    Stdio(StdioArguments),
     /// Look at the settings
     Config {
         /// What to do with them.
@@ -111,6 +119,17 @@ pub(super) enum Command {
     },
 }
 
+/// Arguments of `stdio`.
+#[derive(Debug, Args)]
+pub(super) struct StdioArguments {
+    /// MCP endpoint of a deployed stack, for example https://api.example.com/production/mcp
+    #[arg(long, value_name = "URL")]
+    pub(super) url: Option<String>,
+    /// Start a stack when none runs here; it ends with the bridge
+    #[arg(long, conflicts_with = "url")]
+    pub(super) start: bool,
+}
+
 /// About settings.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(super) enum ConfigCommand {
@@ -122,7 +141,14 @@ pub(super) enum ConfigCommand {
 #[derive(Debug, Args)]
 pub(super) struct TryArguments {
     /// What the session is to do
-    pub(super) prompt: String,
+    #[arg(required_unless_present = "replay")]
+    pub(super) prompt: Option<String>,
+    /// Play the log of a session again instead (ses_...); changes nothing
+    #[arg(long, value_name = "SESSION", conflicts_with_all = ["prompt", "workspace", "model", "keep"])]
+    pub(super) replay: Option<String>,
+    /// How many times as fast as it was recorded, or `max` for no pauses
+    #[arg(long, value_name = "FACTOR", default_value = "1", requires = "replay", value_parser = speed)]
+    pub(super) speed: Speed,
     /// A directory to copy or a git URL to clone; without it the session starts empty
     #[arg(long, value_name = "DIR_OR_GIT_URL")]
     pub(super) workspace: Option<String>,
@@ -138,6 +164,34 @@ pub(super) struct TryArguments {
     /// Print the events as JSON lines
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// How fast a log is played.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Speed {
+    /// Without pauses.
+    Max,
+    /// So many times as fast as it was recorded.
+    Times(f64),
+}
+
+impl Speed {
+    pub(super) const fn factor(self) -> Option<f64> {
+        match self {
+            Self::Max => None,
+            Self::Times(factor) => Some(factor),
+        }
+    }
+}
+
+fn speed(text: &str) -> Result<Speed, String> {
+    if text == "max" {
+        return Ok(Speed::Max);
+    }
+    match text.parse() {
+        Ok(factor) if (0.01..=1000.0).contains(&factor) => Ok(Speed::Times(factor)),
+        _ => Err("use 0.01 to 1000, or max".to_owned()),
+    }
 }
 
 /// What a session may do without asking.

@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 
 use super::{
     FAILED, INTERRUPTED, Interrupts, NO_STACK, SUCCESS, StartArguments, USAGE,
-    arguments::TryArguments, in_one_line, out, say, say_error, stack_options, start,
+    arguments::TryArguments,
+    in_one_line, out,
+    place::{self, Place},
+    say, say_error, start,
 };
 use crate::{
     settings::Settings,
-    stack::{self, RunningStack, state},
-    token,
-    try_session::{self, Client, Style, TryEnd, TryOptions},
+    try_session::{self, Client, ReplayOptions, Style, TryEnd, TryOptions},
 };
 
 pub(super) async fn run(tried: TryArguments, arguments: &StartArguments, settings: Settings) -> u8 {
@@ -23,7 +24,15 @@ pub(super) async fn run(tried: TryArguments, arguments: &StartArguments, setting
             return FAILED;
         }
     };
-    let session = match session(&tried) {
+    let session = match tried
+        .prompt
+        .as_deref()
+        .map(|prompt| session(&tried, prompt))
+    {
+        None => Ok(None),
+        Some(session) => session.map(Some),
+    };
+    let session = match session {
         Ok(session) => session,
         Err(problem) => {
             say(&problem);
@@ -34,7 +43,7 @@ pub(super) async fn run(tried: TryArguments, arguments: &StartArguments, setting
         .integer("SHANNON_WAIT_MAX_SECONDS")
         .unwrap_or(u64::MAX);
     let place = tokio::select! {
-        place = place(arguments, settings) => place,
+        place = running_or_new(arguments, settings) => place,
         () = interrupts.asked() => return INTERRUPTED,
     };
     let place = match place {
@@ -56,13 +65,26 @@ pub(super) async fn run(tried: TryArguments, arguments: &StartArguments, setting
         (false, true) => Style::Colours,
         (false, false) => Style::Plain,
     };
-    let options = TryOptions {
-        arguments: session,
-        keep: tried.keep,
-        style,
-        longest_wait_seconds,
+    let client = Client::new(place.mcp_url, place.token);
+    let end = match (session, tried.replay) {
+        (Some(arguments), _) => {
+            let options = TryOptions {
+                arguments,
+                keep: tried.keep,
+                style,
+                longest_wait_seconds,
+            };
+            try_session::run(&client, options, interrupts.asked(), &mut out).await
+        }
+        (None, session) => {
+            let options = ReplayOptions {
+                session: session.unwrap_or_default(),
+                style,
+                speed: tried.speed.factor(),
+            };
+            try_session::replay(&client, options, interrupts.asked(), &mut out).await
+        }
     };
-    let end = try_session::run(&place.client, options, interrupts.asked(), &mut out).await;
     let code = match end {
         Ok(TryEnd::Success) => SUCCESS,
         Ok(TryEnd::Failed) => FAILED,
@@ -86,13 +108,20 @@ pub(super) async fn run(tried: TryArguments, arguments: &StartArguments, setting
     code
 }
 
+async fn running_or_new(arguments: &StartArguments, settings: Settings) -> Result<Place, String> {
+    match place::running(arguments, &settings)? {
+        Some(running) => Ok(running),
+        None => place::start(arguments, settings).await,
+    }
+}
+
 /// Arguments of `create_session`.
-fn session(tried: &TryArguments) -> Result<Value, String> {
-    if tried.prompt.trim().is_empty() {
+fn session(tried: &TryArguments, prompt: &str) -> Result<Value, String> {
+    if prompt.trim().is_empty() {
         return Err("the prompt is empty".to_owned());
     }
     let mut session = json!({
-        "prompt": tried.prompt,
+        "prompt": prompt,
         "permission_mode": tried.permission_mode.as_str(),
     });
     if let Some(model) = &tried.model {
@@ -122,57 +151,6 @@ fn workspace_of(text: &str) -> Result<Value, String> {
     Ok(match text.split_once('#') {
         Some((url, reference)) => json!({"git_url": url, "git_ref": reference}),
         None => json!({"git_url": text}),
-    })
-}
-
-/// Where the session runs.
-struct Place {
-    client: Client,
-    /// The stack, when we started it.
-    own: Option<RunningStack>,
-}
-
-async fn place(arguments: &StartArguments, settings: Settings) -> Result<Place, String> {
-    let said = |error: &dyn std::error::Error| in_one_line(error);
-    let directory = settings
-        .path("SHANNON_STATE_DIRECTORY")
-        .unwrap_or(Path::new(".shannon"))
-        .to_owned();
-    let running = if arguments.ephemeral {
-        None
-    } else {
-        state::running(&directory).map_err(|error| said(&error))?
-    };
-    let (url, token, own) = match running {
-        Some(running) => {
-            let token = match settings.text("SHANNON_DEV_TOKEN") {
-                Some(token) => token.to_owned(),
-                None => token::kept(&directory.join("token")).map_err(|error| said(&error))?,
-            };
-            (running.mcp_url, token, None)
-        }
-        None => {
-            // state that is there belongs to the person; what was not asked for is not left behind
-            let ephemeral = arguments.ephemeral || !directory.join("token").exists();
-            // nobody else has to find this stack, so a port in use is no reason to fail
-            let settings = settings.with_default("SHANNON_PORT", "0");
-            let options =
-                stack_options(arguments, settings, ephemeral).map_err(|error| said(&error))?;
-            say("no stack runs here; starting one");
-            let stack = stack::start(options)
-                .await
-                .map_err(|error| format!("the stack could not start: {}", said(&error)))?;
-            let about = stack.description();
-            say(&format!("model: {}", about.model));
-            if about.isolation == "none" {
-                say("this session is NOT ISOLATED: it can read and change what you can");
-            }
-            (about.mcp_url.clone(), stack.token().to_owned(), Some(stack))
-        }
-    };
-    Ok(Place {
-        client: Client::new(url, token),
-        own,
     })
 }
 

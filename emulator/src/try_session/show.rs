@@ -39,6 +39,8 @@ pub(super) struct Show {
     cost: f64,
     milliseconds: u64,
     ended: bool,
+    /// What was told the session is shown too.
+    messages: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -66,7 +68,14 @@ impl Show {
             cost: 0.0,
             milliseconds: 0,
             ended: false,
+            messages: false,
         }
+    }
+
+    /// For whoever has not typed the messages.
+    pub(super) fn with_messages(mut self) -> Self {
+        self.messages = true;
+        self
     }
 
     pub(super) fn begin(&self) -> String {
@@ -84,7 +93,8 @@ impl Show {
 
     /// Idle after a turn, or ended.
     pub(super) fn is_over(&self) -> bool {
-        self.has_ended() || (self.state == "idle" && self.turn_failed.is_some())
+        self.has_ended()
+            || (["idle", "suspended"].contains(&self.state.as_str()) && self.turn_failed.is_some())
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -164,6 +174,9 @@ impl Show {
 
     fn in_words(&self, kind: &str, body: &Value) -> String {
         let text = |name: &str| clean(text_of(body, name));
+        if let Some((colour, line)) = cuts::in_words(kind, body) {
+            return self.line(colour, &line);
+        }
         match kind {
             "runner_started" => self.line(
                 Colour::Dim,
@@ -238,6 +251,10 @@ impl Show {
                 };
                 self.line(Colour::Red, &format!("the turn failed ({why}){what}"))
             }
+            "message_taken" if self.messages => self.line(
+                Colour::Bold,
+                &format!("\n< {}", shortened(&text("text"), 20, 2000)),
+            ),
             "message_withdrawn" => self.line(Colour::Dim, "a message was withdrawn"),
             "session_ended" => {
                 let (state, reason) = (text("state"), text("reason"));
@@ -263,6 +280,29 @@ impl Show {
 
     /// Diff, cost and time at the end.
     pub(super) fn finish(&mut self, interrupted: bool, kept: bool) -> String {
+        let end = match (interrupted, self.succeeded()) {
+            (true, _) => "interrupted; the session is cancelled",
+            (_, true) => "done",
+            (_, false) => "the session failed",
+        };
+        let mut text = self.summary(end);
+        if kept && !interrupted && !self.has_ended() && self.style != Style::Json {
+            // writing to a string cannot fail
+            let _ = writeln!(text, "the session {} is kept", self.session);
+        }
+        text
+    }
+
+    /// The same after a replay, which changes nothing of the session.
+    pub(super) fn finish_replay(&mut self, interrupted: bool) -> String {
+        if interrupted {
+            return self.summary("stopped");
+        }
+        let end = format!("the end of the log; the session is {}", clean(&self.state));
+        self.summary(&end)
+    }
+
+    fn summary(&mut self, end: &str) -> String {
         if self.style == Style::Json {
             return String::new();
         }
@@ -288,18 +328,10 @@ impl Show {
             };
             text.push_str(&self.line(colour, line));
         }
-        let end = match (interrupted, self.succeeded()) {
-            (true, _) => "interrupted; the session is cancelled",
-            (_, true) => "done",
-            (_, false) => "the session failed",
-        };
         #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
         let seconds = self.milliseconds as f64 / 1000.0;
         // writing to a string cannot fail
         let _ = writeln!(text, "\n{end}: ${:.4}, {seconds:.1} s", self.cost);
-        if kept && !interrupted && !self.has_ended() {
-            let _ = writeln!(text, "the session {} is kept", self.session);
-        }
         text
     }
 
@@ -381,5 +413,6 @@ fn indented(text: &str, first: &str) -> String {
         .join("\n")
 }
 
+mod cuts;
 #[cfg(test)]
 mod tests;

@@ -18,10 +18,11 @@ use nix::{
 };
 use serde_json::Value;
 
-const FUNCTIONS: [&str; 8] = [
+const FUNCTIONS: [&str; 9] = [
     "discover",
     "catalog",
     "call",
+    "read",
     "tasks",
     "legacy",
     "authorizer",

@@ -92,7 +92,10 @@ mod tests {
             statement["Resource"],
             "arn:aws:execute-api:us-east-1:123456789012:abcde12345/production/*"
         );
-        assert_eq!(answer["context"]["scopes"], "sessions:read sessions:write");
+        assert_eq!(
+            answer["context"]["scopes"],
+            "sessions:read sessions:write admin"
+        );
         let owner = answer["context"]["owner"].as_str().expect("text");
         domain::OwnerId::parse(owner).expect("an owner");
         assert_eq!(answer["principalId"], owner);

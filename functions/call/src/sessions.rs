@@ -56,7 +56,8 @@ pub(crate) async fn connect(boot: &Boot) -> Result<Sessions<Store, Finder>, Star
         finder,
         keep_found,
         signing_key,
-    ))
+    )
+    .with_config(settings.shown(boot.function)))
 }
 
 /// Looks on this machine, and asks the store what the newest runner found on its own.

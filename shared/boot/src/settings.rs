@@ -14,6 +14,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use domain::Deployment;
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use check::check;
@@ -281,6 +282,39 @@ impl Settings {
     /// [`SettingsError::Missing`] when it is not set.
     pub fn secret(&self, name: &str) -> Result<Secret, SettingsError> {
         self.text(name).map(|text| Secret(text.to_owned()))
+    }
+
+    /// Every setting for an administrator to look at: its value as `function` has it, where that
+    /// comes from, and who else reads it. Of a secret it says only whether it is set; what
+    /// `function` is not given has no value here.
+    #[must_use]
+    pub fn shown(&self, function: &str) -> Value {
+        let settings: Vec<Value> = self
+            .table
+            .rows()
+            .iter()
+            .map(|row| {
+                let given = self.values.get(&row.name).map(String::as_str);
+                let mut shown = json!({"name": row.name});
+                if row.is_secret() {
+                    shown["set"] = given.is_some_and(|value| !value.is_empty()).into();
+                } else if given.is_some() || row.handlers.iter().any(|it| it == function) {
+                    shown["value"] = given.or(row.default.as_deref()).into();
+                    let from = if given.is_some() {
+                        "environment"
+                    } else {
+                        "default"
+                    };
+                    shown["from"] = from.into();
+                }
+                shown["default"] = row.default.as_deref().into();
+                shown["unit"] = row.unit.as_deref().into();
+                shown["read_by"] = json!(row.handlers);
+                shown["description"] = row.description.as_str().into();
+                shown
+            })
+            .collect();
+        json!({"function": function, "settings": settings})
     }
 
     /// What the use cases need to know of this deployment.

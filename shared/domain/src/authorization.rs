@@ -20,11 +20,18 @@ pub struct ReadSessions;
 #[derive(Clone, Copy, Debug)]
 pub struct WriteSessions;
 
+/// See how the deployment is set up: `admin`.
+#[derive(Clone, Copy, Debug)]
+pub struct Administer;
+
 impl Scope for ReadSessions {
     const NAME: &'static str = "sessions:read";
 }
 impl Scope for WriteSessions {
     const NAME: &'static str = "sessions:write";
+}
+impl Scope for Administer {
+    const NAME: &'static str = "admin";
 }
 
 /// An authenticated caller, as the authorizer established it.

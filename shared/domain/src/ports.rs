@@ -14,9 +14,9 @@ use std::error::Error;
 use thiserror::Error;
 
 use crate::{
-    Command, CommandBody, CommandId, CommandOutcome, CommandState, Event, FencingToken, Head,
-    NewCheckpoint, OwnerId, Sequence, SessionId, SessionKey, SessionSpec, State, TreeId, TreeKey,
-    UnixMillis, UploadId,
+    Command, CommandBody, CommandId, CommandOutcome, CommandState, Event, EventBody, FencingToken,
+    Head, NewCheckpoint, OwnerId, Sequence, SessionId, SessionKey, SessionSpec, State, TreeId,
+    TreeKey, UnixMillis, UploadId,
     checkpoint::PendingQuestion,
     event::NewEvent,
     upload::{SignedRequest, Upload},
@@ -375,6 +375,17 @@ pub trait SessionLog: Send + Sync {
         &self,
         key: &SessionKey,
     ) -> impl Future<Output = Result<Option<LiveText>, Unavailable>> + Send;
+}
+
+/// Bodies of events that are too long for the log.
+pub trait WholeBodies: Send + Sync {
+    /// The body of an event as it was before it was shortened; the one of the log when it was not,
+    /// or when the whole is gone. `None` when there is no such event.
+    fn whole_body(
+        &self,
+        key: &SessionKey,
+        sequence: Sequence,
+    ) -> impl Future<Output = Result<Option<EventBody>, Unavailable>> + Send;
 }
 
 /// Text that is not an event yet.

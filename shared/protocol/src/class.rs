@@ -8,7 +8,7 @@ pub enum Class {
     Discover,
     /// Lists that may be cached.
     Catalog,
-    /// Reads of resources and prompts. No function of its own yet: `legacy` serves it.
+    /// Reads of resources and prompts.
     Read,
     /// Calls of tools.
     Call,

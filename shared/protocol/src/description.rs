@@ -4,8 +4,8 @@ use rmcp::model::{Implementation, ServerCapabilities};
 
 const INSTRUCTIONS: &str = "Shannon runs Claude Code sessions on infrastructure that the user owns. \
     Start one with create_session, then call wait_session with the cursor it returned last until the \
-    session is idle or has ended; talk to it with send_message; read its files with read_file; end it \
-    with cancel_session, because an idle session holds a machine for some minutes.";
+    session is idle or has ended; talk to it with send_message; read its files with read_file, and its \
+    log and diff as shannon://sessions/<session_id>/events and /diff; end it with cancel_session, because an idle session holds a machine for some minutes.";
 
 /// Name, capabilities and instructions.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,10 +43,18 @@ impl Description {
             Implementation::new("shannon", env!("CARGO_PKG_VERSION")).with_title("Shannon"),
             ServerCapabilities::builder()
                 .enable_tools()
+                .enable_resources()
+                .enable_prompts()
+                .enable_completions()
                 .enable_tasks()
                 .build(),
             // The tasks extension needs capabilities in every request, which this era does not send.
-            ServerCapabilities::builder().enable_tools().build(),
+            ServerCapabilities::builder()
+                .enable_tools()
+                .enable_resources()
+                .enable_prompts()
+                .enable_completions()
+                .build(),
         );
         description.instructions = Some(INSTRUCTIONS.to_owned());
         description

@@ -1,10 +1,10 @@
 //! MCP on the wire: modern requests (2026-07-28) and those of the initialize era, the tools with
-//! their schemas, and the tasks extension. The only crate that names `rmcp`.
+//! their schemas, resources and prompts, and the tasks extension. The only crate that names `rmcp`.
 //!
 //! An [`Edge`] is one request class: a front that checks every request, the modern era served
 //! directly, the initialize era through rmcp, and a back that makes the answer JSON or a stream.
-//! What a request does is [`Work`], one seam for both eras: nothing ([`Listings`]), turns as tasks
-//! ([`Turns`]), or everything ([`Sessions`]). Nothing is kept between two requests.
+//! What a request does is [`Work`], one seam for both eras: nothing ([`Listings`]), lists
+//! ([`Catalog`]), turns as tasks ([`Turns`]), or everything ([`Sessions`]). Nothing is kept between two requests.
 
 mod answer;
 mod ask;
@@ -18,7 +18,9 @@ mod headers;
 mod legacy;
 mod listen;
 mod modern;
+mod prompts;
 mod rendered;
+mod resources;
 mod server;
 mod settings;
 mod show;
@@ -41,4 +43,4 @@ pub use settings::EdgeSettings;
 pub use subscription::{Accepted, Filter, Subscription};
 pub use timestamp::to_rfc3339 as rfc3339;
 pub use tools::find_claude_binary::{ClaudeFinder, FoundClaude, RunnerReport};
-pub use work::{Listings, Ports, Sessions, ToolCall, Turns, Work};
+pub use work::{Catalog, Listings, Ports, Sessions, ToolCall, Turns, Work};

@@ -35,10 +35,10 @@ impl EdgeSettings {
         list: impl Fn(&str) -> Result<Vec<String>, E>,
     ) -> Result<Self, E> {
         let longest = match class {
-            Class::Call | Class::Legacy => "SHANNON_REQUEST_TIMEOUT_SECONDS",
+            Class::Read | Class::Call | Class::Legacy => "SHANNON_REQUEST_TIMEOUT_SECONDS",
             // A subscription ends by itself.
             Class::Listen => "SHANNON_LISTEN_SECONDS",
-            Class::Discover | Class::Catalog | Class::Read | Class::Tasks => {
+            Class::Discover | Class::Catalog | Class::Tasks => {
                 "SHANNON_SHORT_REQUEST_TIMEOUT_SECONDS"
             }
         };

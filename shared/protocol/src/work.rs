@@ -1,11 +1,11 @@
-//! What stands behind a class: nothing, turns as tasks, or every tool. [`Work`] is the one seam
+//! What stands behind a class: nothing, lists, turns as tasks, or everything. [`Work`] is the one seam
 //! between the wire and what requests do, for both eras.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ports::{
-    Clock, Compute, IdSource, Inbox, Rounds, SessionDirectory, SessionLog, Uploads,
+    Clock, Compute, IdSource, Inbox, Rounds, SessionDirectory, SessionLog, Uploads, WholeBodies,
 };
 use domain::session_token::SigningKey;
 use domain::{Deployment, Principal};
@@ -17,23 +17,34 @@ use rmcp::model::{
     ListResourcesResult, PaginatedRequestParams, ReadResourceRequestMethod,
     ReadResourceRequestParams, ReadResourceResponse, Tool,
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use crate::ask::{Asking, Asks, Begun, Caller, Round};
 use crate::asked::Asked;
 use crate::description::Description;
 use crate::subscription::{Accepted, Filter, Subscription};
 use crate::tools::find_claude_binary::{ClaudeFinder, Kept};
-use crate::{task, tools};
+use crate::{prompts, resources, task, tools};
 
 /// All ports that tools need; whatever has them is one.
 pub trait Ports:
-    SessionDirectory + SessionLog + Inbox + Uploads + Compute + Rounds + Clock + IdSource + 'static
+    SessionDirectory
+    + SessionLog
+    + WholeBodies
+    + Inbox
+    + Uploads
+    + Compute
+    + Rounds
+    + Clock
+    + IdSource
+    + 'static
 {
 }
 impl<P> Ports for P where
     P: SessionDirectory
         + SessionLog
+        + WholeBodies
         + Inbox
         + Uploads
         + Compute
@@ -221,11 +232,61 @@ pub(crate) fn not_here(method: &str) -> ErrorData {
     )
 }
 
-/// Nothing: classes that only say what there is (`discover`, `catalog`).
+/// Nothing: a class that only says what the server is (`discover`).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Listings;
 
 impl Work for Listings {}
+
+/// The lists (`catalog`). All but one are static: what the one of resources needs is connected to
+/// when it is first asked for, so that the others start as fast as they can.
+pub struct Catalog<P, C> {
+    connect: C,
+    ports: OnceCell<P>,
+}
+
+impl<P, C> Catalog<P, C> {
+    /// Lists over the ports that `connect` makes, once.
+    pub fn new(connect: C) -> Self {
+        Self {
+            connect,
+            ports: OnceCell::new(),
+        }
+    }
+}
+
+impl<P, C, F> Work for Catalog<P, C>
+where
+    P: SessionDirectory + 'static,
+    C: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = P> + Send,
+{
+    async fn list_prompts(
+        &self,
+        _asked: Asked,
+        _page: Option<PaginatedRequestParams>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Ok(ListPromptsResult::with_all_items(prompts::listed()))
+    }
+
+    async fn list_resources(
+        &self,
+        asked: Asked,
+        page: Option<PaginatedRequestParams>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        let ports = self.ports.get_or_init(&self.connect).await;
+        resources::list(ports, &asked, page).await
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _asked: Asked,
+        _page: Option<PaginatedRequestParams>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        let templates = resources::templates();
+        Ok(ListResourceTemplatesResult::with_all_items(templates))
+    }
+}
 
 /// Turns as tasks, from the session's records alone (`tasks`).
 #[derive(Clone, Debug)]
@@ -266,13 +327,14 @@ where
     }
 }
 
-/// Every tool, and turns as tasks (`call`, `legacy`).
+/// Every tool, resources and prompts, and turns as tasks (`call`, `read`, `legacy`).
 pub struct Sessions<P, F> {
     pub(crate) ports: P,
     pub(crate) deployment: Arc<Deployment>,
     pub(crate) finder: F,
     pub(crate) found: Kept,
     signing_key: SigningKey,
+    config: Option<Arc<Value>>,
 }
 
 impl<P, F> Sessions<P, F> {
@@ -291,12 +353,20 @@ impl<P, F> Sessions<P, F> {
             deployment: Arc::new(deployment),
             finder,
             found: Kept::new(keep_found),
+            config: None,
         }
     }
 
     /// The ports.
     pub const fn ports(&self) -> &P {
         &self.ports
+    }
+
+    /// The same, with what `shannon://config` shows to an administrator.
+    #[must_use]
+    pub fn with_config(mut self, config: Value) -> Self {
+        self.config = Some(Arc::new(config));
+        self
     }
 }
 
@@ -323,6 +393,58 @@ impl<P: Ports, F: ClaudeFinder> Work for Sessions<P, F> {
         };
         let outcome = tools::call(self, &asking, call).await;
         asks.finish(asking, outcome).await
+    }
+
+    async fn list_prompts(
+        &self,
+        _asked: Asked,
+        _page: Option<PaginatedRequestParams>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Ok(ListPromptsResult::with_all_items(prompts::listed()))
+    }
+
+    async fn get_prompt(
+        &self,
+        asked: Asked,
+        request: GetPromptRequestParams,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        let filled = prompts::get(&self.ports, &asked.principal, request).await?;
+        Ok(filled.into())
+    }
+
+    async fn list_resources(
+        &self,
+        asked: Asked,
+        page: Option<PaginatedRequestParams>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        resources::list(&self.ports, &asked, page).await
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _asked: Asked,
+        _page: Option<PaginatedRequestParams>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        let templates = resources::templates();
+        Ok(ListResourceTemplatesResult::with_all_items(templates))
+    }
+
+    async fn read_resource(
+        &self,
+        asked: Asked,
+        request: ReadResourceRequestParams,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let config = self.config.as_deref();
+        let found = resources::read(&self.ports, config, &asked, &request.uri).await?;
+        Ok(found.into())
+    }
+
+    async fn complete(
+        &self,
+        asked: Asked,
+        request: CompleteRequestParams,
+    ) -> Result<CompleteResult, ErrorData> {
+        resources::complete(&self.ports, &asked.principal, &request).await
     }
 
     async fn get_task(&self, asked: Asked, id: &str) -> Result<GetTaskResult, ErrorData> {

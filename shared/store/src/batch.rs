@@ -3,8 +3,10 @@
 use std::io::Read;
 
 use domain::{
-    Event, FencingToken, Sequence, SessionKey, TreeKey, UnixMillis, event::NewEvent, ids::base32,
-    ports::Unavailable,
+    Event, EventBody, FencingToken, Sequence, SessionKey, TreeKey, UnixMillis,
+    event::NewEvent,
+    ids::base32,
+    ports::{Unavailable, WholeBodies},
 };
 use sha2::{Digest, Sha256};
 
@@ -74,17 +76,14 @@ impl Store {
                 .with(EXPIRES_AT, expiry(self.row_expiry(now))),
         ))
     }
+}
 
-    /// The body of an event as it was before it was shortened; the body of the log when it was
-    /// not. `None` when there is no such event.
-    ///
-    /// # Errors
-    /// [`Unavailable`].
-    pub async fn whole_body(
+impl WholeBodies for Store {
+    async fn whole_body(
         &self,
         key: &SessionKey,
         sequence: Sequence,
-    ) -> Result<Option<domain::EventBody>, Unavailable> {
+    ) -> Result<Option<EventBody>, Unavailable> {
         const ATTEMPTED: &str = "read the whole event";
         let partition = crate::keys::session_partition(key);
         let (rows, _) = self

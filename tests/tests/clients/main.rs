@@ -6,3 +6,4 @@ mod claude_code;
 mod inspector;
 mod mcp_remote;
 mod python;
+mod stdio;

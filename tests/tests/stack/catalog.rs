@@ -112,16 +112,27 @@ async fn every_tool_explains_itself() {
 }
 
 #[tokio::test]
-async fn empty_lists_are_lists() {
+async fn prompts_and_resources_are_listed() {
     let stack = stack::shared();
     let client = stack.client();
-    for (method, field) in [
-        ("prompts/list", "prompts"),
-        ("resources/list", "resources"),
-        ("resources/templates/list", "resourceTemplates"),
+    for (method, field, first) in [
+        ("prompts/list", "prompts", "code_review"),
+        ("resources/list", "resources", "sessions"),
+        ("resources/templates/list", "resourceTemplates", "session"),
     ] {
         let answer = client.request(method, json!({})).await;
-        assert_eq!(answer.result()[field], json!([]), "{method}");
+        let result = answer.result();
+        assert_eq!(result[field][0]["name"], first, "{method}");
+        assert!(
+            result["ttlMs"].as_u64().is_some_and(|ttl| ttl > 0),
+            "{method}"
+        );
+        for item in result[field].as_array().expect("a list") {
+            assert!(
+                item["title"].is_string() && item["description"].is_string(),
+                "{item}"
+            );
+        }
     }
 }
 

@@ -165,7 +165,8 @@ fn samples_of_modern_requests_agree_with_their_headers() {
         if let Some(target) = event["headers"]["Mcp-Name"].as_str() {
             let said = body["params"]["name"]
                 .as_str()
-                .or_else(|| body["params"]["taskId"].as_str());
+                .or_else(|| body["params"]["taskId"].as_str())
+                .or_else(|| body["params"]["uri"].as_str());
             assert_eq!(said, Some(target), "{name}");
         }
     }

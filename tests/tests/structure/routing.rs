@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::names::{template, template_functions};
 
 /// The classes of the map and the methods they serve; what is not here goes to `legacy`.
-const CLASSES: [(&str, &[&str]); 5] = [
+const CLASSES: [(&str, &[&str]); 6] = [
     ("discover", &["server/discover"]),
     (
         "catalog",
@@ -22,6 +22,10 @@ const CLASSES: [(&str, &[&str]); 5] = [
             "resources/list",
             "resources/templates/list",
         ],
+    ),
+    (
+        "read",
+        &["resources/read", "prompts/get", "completion/complete"],
     ),
     ("call", &["tools/call"]),
     ("tasks", &["tasks/get", "tasks/update", "tasks/cancel"]),
@@ -113,7 +117,6 @@ fn the_edge_leaves_everything_else_where_it_is() {
     for method in [
         "initialize",
         "ping",
-        "resources/read",
         "tools/unknown",
         "",
         "__proto__",

@@ -44,6 +44,7 @@ pub(super) struct Row {
     pub(super) maximum: Option<f64>,
     #[serde(default)]
     pub(super) choices: Vec<String>,
+    pub(super) handlers: Vec<String>,
     pub(super) description: String,
 }
 
@@ -68,7 +69,6 @@ impl Table {
         self.setting.iter().find(|row| row.name == name)
     }
 
-    #[cfg(test)]
     pub(super) fn rows(&self) -> &[Row] {
         &self.setting
     }

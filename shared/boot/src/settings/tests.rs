@@ -216,3 +216,40 @@ fn the_deployment_follows_the_settings() {
     };
     assert_eq!(changed, expected);
 }
+
+#[test]
+fn an_administrator_sees_values_and_no_secret() {
+    let settings = read(&[
+        ("SHANNON_MAX_TURNS", "7"),
+        ("SHANNON_SIGNING_KEY", SECRET),
+        ("SHANNON_DEV_TOKEN", SECRET),
+    ])
+    .expect("both are right");
+    let shown = settings.shown("read");
+    assert!(!shown.to_string().contains(SECRET));
+    let find = |name: &str| {
+        let rows = shown["settings"].as_array().expect("settings");
+        rows.iter()
+            .find(|row| row["name"] == name)
+            .unwrap_or_else(|| panic!("{name} is missing"))
+            .clone()
+    };
+    let given = find("SHANNON_MAX_TURNS");
+    assert_eq!(
+        (&given["value"], &given["from"]),
+        (&"7".into(), &"environment".into())
+    );
+    let default = find("SHANNON_MAX_BUDGET_USD");
+    assert_eq!(
+        (&default["value"], &default["from"]),
+        (&"10".into(), &"default".into())
+    );
+    let secret = find("SHANNON_SIGNING_KEY");
+    assert_eq!((&secret["set"], secret.get("value")), (&true.into(), None));
+    // What this function is not given it cannot know.
+    let elsewhere = find("SHANNON_CLONE_TIMEOUT_SECONDS");
+    assert_eq!(
+        (elsewhere.get("value"), &elsewhere["default"]),
+        (None, &"300".into())
+    );
+}

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use domain::ports::{ListPosition, ListQuery};
+use domain::ports::{ListPosition, ListQuery, SessionPage};
 use domain::use_cases::{self, ListError};
 use domain::{Principal, SessionId, State, UnixMillis, limits};
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::find_claude_binary::ClaudeFinder;
 use super::get_session::session_schema;
 use super::{ASK_AGAIN, Definition, Done, Effect, Refused, refused, state_schema};
+use crate::resources::CONTENT_CHARACTERS;
 use crate::show;
 use crate::timestamp::from_rfc3339;
 use crate::work::{Ports, Sessions};
@@ -108,13 +109,18 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
         tags: input.tags,
         created_from: time(input.created_from, "created_from")?,
         created_before: time(input.created_before, "created_before")?,
-        after: input.cursor.as_deref().map(position).transpose()?,
+        after: match input.cursor.as_deref() {
+            None => None,
+            Some(cursor) => Some(position(cursor).ok_or_else(|| {
+                Refused::because("cursor: use next_cursor of the page before, as it was")
+            })?),
+        },
         limit: input.limit.unwrap_or(DEFAULT_LIMIT),
     };
-    let page = use_cases::list_sessions(&work.ports, &reader, &query)
+    let mut page = use_cases::list_sessions(&work.ports, &reader, &query)
         .await
         .map_err(|error| refused!(error, ListError::Unavailable, ASK_AGAIN))?;
-    let sessions: Vec<Value> = page.heads.iter().map(show::session).collect();
+    let sessions = fitting(&mut page);
     let mut text: Vec<String> = page.heads.iter().map(show::session_line).collect();
     if text.is_empty() {
         text.push("no sessions".to_owned());
@@ -128,21 +134,41 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
     Ok(Done::new(structured, text.join("\n")))
 }
 
+/// The sessions of the page as they are shown, as many as one answer takes; the page ends there.
+pub(crate) fn fitting(page: &mut SessionPage) -> Vec<Value> {
+    let mut characters = 0;
+    let mut sessions = Vec::new();
+    for head in &page.heads {
+        let session = show::session(head);
+        characters += show::characters(&session);
+        if !sessions.is_empty() && characters > CONTENT_CHARACTERS / 2 {
+            break;
+        }
+        sessions.push(session);
+    }
+    if sessions.len() < page.heads.len() {
+        page.heads.truncate(sessions.len());
+        page.next = page.heads.last().map(|last| ListPosition {
+            created_at: last.created_at,
+            session: last.key.session.clone(),
+        });
+    }
+    sessions
+}
+
 /// Opaque to clients; says where the page ended.
-fn cursor(position: &ListPosition) -> String {
+pub(crate) fn cursor(position: &ListPosition) -> String {
     URL_SAFE_NO_PAD.encode(format!("l1.{}.{}", position.created_at.0, position.session))
 }
 
-fn position(cursor: &str) -> Result<ListPosition, Refused> {
-    let read = || {
-        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-        let (created_at, session) = text.strip_prefix("l1.")?.split_once('.')?;
-        Some(ListPosition {
-            created_at: UnixMillis(created_at.parse().ok()?),
-            session: SessionId::parse(session).ok()?,
-        })
-    };
-    read().ok_or_else(|| Refused::because("cursor: use next_cursor of the page before, as it was"))
+/// Reads what [`cursor`] wrote; `None` for anything else.
+pub(crate) fn position(cursor: &str) -> Option<ListPosition> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+    let (created_at, session) = text.strip_prefix("l1.")?.split_once('.')?;
+    Some(ListPosition {
+        created_at: UnixMillis(created_at.parse().ok()?),
+        session: SessionId::parse(session).ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -157,7 +183,7 @@ mod tests {
         };
         assert_eq!(position(&cursor(&there)).expect("ours"), there);
         for bad in ["", "made-up", "bDEuNy5zZXNf", "é", "bDEu"] {
-            assert!(position(bad).is_err(), "{bad}");
+            assert!(position(bad).is_none(), "{bad}");
         }
     }
 }

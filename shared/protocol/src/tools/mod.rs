@@ -10,8 +10,9 @@ mod create_upload;
 pub(crate) mod find_claude_binary;
 mod get_session;
 mod interrupt_session;
-mod list_sessions;
-mod read_file;
+pub(crate) mod list_sessions;
+mod outcome;
+pub(crate) mod read_file;
 mod send_message;
 mod wait_session;
 
@@ -22,7 +23,7 @@ use domain::ports::Unavailable;
 use domain::{Principal, SessionId, SessionKey, TaskId, UnixMillis};
 use rmcp::ErrorData;
 use rmcp::model::{
-    CallToolResponse, CallToolResult, ContentBlock, JsonObject, Tool, ToolAnnotations,
+    CallToolResponse, CallToolResult, ContentBlock, JsonObject, MetaObject, Tool, ToolAnnotations,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -73,6 +74,9 @@ impl Effect {
     }
 }
 
+/// What claude.ai takes of one result, and Claude Code of a tool that says so.
+const MOST_RESULT_CHARACTERS: usize = 150_000;
+
 const DEFINITIONS: [Definition; 10] = [
     create_session::DEFINITION,
     wait_session::DEFINITION,
@@ -86,10 +90,19 @@ const DEFINITIONS: [Definition; 10] = [
     find_claude_binary::DEFINITION,
 ];
 
+/// Tools whose results may have all of the characters that clients take: without being told, Claude
+/// Code writes longer ones than its own limit of tokens to a file.
+const LONG_RESULTS: [&str; 3] = [
+    wait_session::DEFINITION.name,
+    read_file::DEFINITION.name,
+    list_sessions::DEFINITION.name,
+];
+
 struct Entry {
     definition: Definition,
     tool: Tool,
     arguments: OnceLock<arguments::Arguments>,
+    promise: OnceLock<outcome::Promise>,
 }
 
 /// The tools in their fixed order; schemas are compiled when a tool is first called.
@@ -97,19 +110,35 @@ static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
     DEFINITIONS
         .into_iter()
         .map(|definition| Entry {
-            tool: Tool::new(
-                definition.name,
-                definition.description,
-                Arc::new(schema((definition.input)())),
-            )
-            .with_title(definition.title)
-            .with_raw_output_schema(Arc::new(schema((definition.output)())))
-            .with_annotations(definition.effect.annotations(definition.title)),
+            tool: definition.tool(),
             definition,
             arguments: OnceLock::new(),
+            promise: OnceLock::new(),
         })
         .collect()
 });
+
+impl Definition {
+    fn tool(&self) -> Tool {
+        let tool = Tool::new(
+            self.name,
+            self.description,
+            Arc::new(schema((self.input)())),
+        )
+        .with_title(self.title)
+        .with_raw_output_schema(Arc::new(schema((self.output)())))
+        .with_annotations(self.effect.annotations(self.title));
+        if !LONG_RESULTS.contains(&self.name) {
+            return tool;
+        }
+        let mut meta = MetaObject::new();
+        meta.insert(
+            "anthropic/maxResultSizeChars".to_owned(),
+            MOST_RESULT_CHARACTERS.into(),
+        );
+        tool.with_meta(meta)
+    }
+}
 
 fn schema(value: Value) -> JsonObject {
     let mut schema = JsonObject::new();
@@ -141,6 +170,8 @@ pub(crate) struct Done {
     text: String,
     /// The turn that it started.
     turn: Option<(TaskId, UnixMillis)>,
+    /// Where it can be read when it is too long.
+    elsewhere: Option<outcome::Elsewhere>,
 }
 
 impl Done {
@@ -149,6 +180,7 @@ impl Done {
             structured,
             text: text.into(),
             turn: None,
+            elsewhere: None,
         }
     }
 }
@@ -231,8 +263,11 @@ pub(crate) async fn call<P: Ports, F: ClaudeFinder>(
             CallToolResponse::Task(task::created(&work.deployment, &id, accepted_at, text))
         }
         Ok(done) => {
-            let mut result = CallToolResult::success(vec![ContentBlock::text(done.text)]);
-            result.structured_content = Some(done.structured);
+            let result = outcome::result(done.structured, done.text, done.elsewhere);
+            entry
+                .promise
+                .get_or_init(|| outcome::Promise::compile(entry.tool.output_schema.as_deref()))
+                .check(entry.definition.name, &result);
             CallToolResponse::Complete(result)
         }
         Err(Refused(text)) => {

@@ -9,15 +9,20 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::find_claude_binary::ClaudeFinder;
+use super::outcome::Elsewhere;
 use super::{ASK_AGAIN, Definition, Done, Effect, Refused, key, refused, session_id_schema};
+use crate::resources::{Address, media_type};
 use crate::work::{Ports, Sessions};
+
+/// Bytes of one answer when no length is given: as base64, too, they stay within what clients take.
+const DEFAULT_BYTES: u64 = 72 * 1024;
 
 pub(super) const DEFINITION: Definition = Definition {
     name: "read_file",
     title: "Read a file of a session",
     description: "Reads a file of a Claude Code session's workspace while the session is running or idle: text as \
-        text, anything else as base64. One call returns at most 131072 bytes; when next_offset is present there is \
-        more: call again with it as offset. Links are not followed.",
+        text, anything else as base64. One call returns 73728 bytes unless length says otherwise; when next_offset is \
+        present there is more: call again with it as offset. Links are not followed.",
     effect: Effect::Reads,
     input,
     output,
@@ -72,17 +77,20 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
     let reader = principal.authorize().map_err(Refused::because)?;
     let path =
         RelativePath::parse(&input.path).map_err(|error| Refused(format!("path: {error}")))?;
+    let key = key(principal, &input.session_id)?;
+    let session = key.session.clone();
     let request = use_cases::ReadFile {
-        key: key(principal, &input.session_id)?,
+        key,
         path: path.clone(),
         offset: input.offset,
-        length: input.length,
+        length: Some(input.length.unwrap_or(DEFAULT_BYTES)),
     };
     let content = use_cases::read_file(&work.ports, &reader, request)
         .await
         .map_err(|error| refused!(error, ReadFileError::Unavailable, ASK_AGAIN))?;
     let at_end = input.offset.saturating_add(content.bytes.len() as u64) >= content.file_bytes;
     let (bytes, text) = as_text(content.bytes, at_end);
+    let is_text = text.is_some();
     let next_offset = input.offset.saturating_add(bytes.len() as u64);
     let mut structured = json!({
         "session_id": input.session_id,
@@ -108,12 +116,24 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
     if next_offset < content.file_bytes && !bytes.is_empty() {
         structured["next_offset"] = next_offset.into();
     }
-    Ok(Done::new(structured, shown))
+    let mut done = Done::new(structured, shown);
+    done.elsewhere = Some(Elsewhere {
+        address: Address::File {
+            session,
+            path: path.clone(),
+            offset: input.offset,
+        },
+        media_type: media_type(path.as_str(), is_text),
+        name: path.as_str().to_owned(),
+        bytes: Some(content.file_bytes),
+        fields: &["text", "base64"],
+    });
+    Ok(done)
 }
 
 /// The bytes as text, if they are. A piece that ends inside a character leaves that character to
 /// the next piece.
-fn as_text(mut bytes: Vec<u8>, at_end: bool) -> (Vec<u8>, Option<String>) {
+pub(crate) fn as_text(mut bytes: Vec<u8>, at_end: bool) -> (Vec<u8>, Option<String>) {
     let whole = match std::str::from_utf8(&bytes) {
         Ok(_) => bytes.len(),
         Err(error) if !at_end && error.error_len().is_none() && error.valid_up_to() > 0 => {

@@ -10,8 +10,13 @@ use super::{
     ASK_AGAIN, Definition, Done, Effect, Refused, key, refused, session_id_schema, state_schema,
 };
 use crate::asked::Progress;
+use crate::resources::CONTENT_CHARACTERS;
 use crate::show;
 use crate::work::{Ports, Sessions};
+
+/// Most characters of events in one answer, whatever the budget: with what stands around them, and
+/// live text, they stay within what clients take.
+const MOST_BUDGET_CHARACTERS: usize = CONTENT_CHARACTERS / 5 * 4;
 
 pub(super) const DEFINITION: Definition = Definition {
     name: "wait_session",
@@ -35,7 +40,7 @@ fn input() -> Value {
             "cursor": {"type": "string", "description": "next_cursor of the answer before; from the beginning when left out."},
             "wait_seconds": {"type": "integer", "minimum": 0, "description": "Longest wait; 0 answers at once. Usually 25 when left out, and at most 50."},
             "until": {"type": "string", "enum": ["idle", "event"], "default": "idle", "description": "idle waits until the session has nothing left to do; event also answers as soon as anything new happened."},
-            "response_budget_characters": {"type": "integer", "minimum": 500, "maximum": 100_000, "description": "About how many characters of events one answer may have."}
+            "response_budget_characters": {"type": "integer", "minimum": 500, "maximum": 100_000, "description": "About how many characters of events one answer may have; more than 80000 never come at once."}
         }
     })
 }
@@ -131,7 +136,8 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
     };
     let budget = input
         .response_budget_characters
-        .unwrap_or(work.deployment.response_budget_characters);
+        .unwrap_or(work.deployment.response_budget_characters)
+        .min(MOST_BUDGET_CHARACTERS);
     let request = use_cases::WaitSession {
         key,
         cursor,

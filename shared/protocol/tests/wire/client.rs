@@ -121,7 +121,8 @@ impl Client {
             FoundHere,
             Duration::from_secs(60),
             domain::session_token::SigningKey::new(&[7; 32]).expect("long enough"),
-        );
+        )
+        .with_config(json!({"settings": [{"name": "SHANNON_STAGE"}]}));
         Self {
             fake,
             edge: Edge::new(class, settings(), work),
@@ -162,7 +163,10 @@ impl Client {
             .header("mcp-protocol-version", self.version);
         if self.version == MODERN {
             request = request.header("mcp-method", method);
-            if let Some(name) = params["name"].as_str().or(params["taskId"].as_str()) {
+            let name = ["name", "taskId", "uri"]
+                .into_iter()
+                .find_map(|name| params[name].as_str());
+            if let Some(name) = name {
                 request = request.header("mcp-name", name);
             }
             let meta = &mut params["_meta"];

@@ -37,6 +37,7 @@ async fn every_sample_gets_its_answer() {
         let class = match name.split('-').next() {
             Some("discover") if name != "discover-health" => Class::Discover,
             Some("catalog") => Class::Catalog,
+            Some("read") => Class::Read,
             Some("call") => Class::Call,
             Some("tasks") => Class::Tasks,
             Some("legacy") => Class::Legacy,

@@ -4,7 +4,7 @@ use domain::{
     EventBody, Sequence,
     event::{ChangeKind, FileChange},
     limits,
-    ports::{Clock, SessionDirectory, SessionLog},
+    ports::{Clock, SessionDirectory, SessionLog, WholeBodies},
 };
 use testkit::{append, new_session, owner};
 

@@ -4,7 +4,9 @@ use domain::{
     CommandState, Event, EventBody, Head, Sequence, SessionKey, State, UnixMillis,
     event::NewEvent,
     limits,
-    ports::{AcquireError, Append, AppendError, Lease, LiveText, SessionLog, Unavailable},
+    ports::{
+        AcquireError, Append, AppendError, Lease, LiveText, SessionLog, Unavailable, WholeBodies,
+    },
 };
 
 use super::{
@@ -90,6 +92,25 @@ impl SessionLog for Fake {
                 .sessions
                 .get(key)
                 .and_then(|session| session.live.clone()))
+        })
+        .await
+    }
+}
+
+/// Nothing is too long for this log.
+impl WholeBodies for Fake {
+    async fn whole_body(
+        &self,
+        key: &SessionKey,
+        sequence: Sequence,
+    ) -> Result<Option<EventBody>, Unavailable> {
+        self.call("whole_body", |world| {
+            let events = world.sessions.get(key).map(|session| &session.events);
+            let event = events
+                .into_iter()
+                .flatten()
+                .find(|event| event.sequence == sequence);
+            Ok(event.map(|event| event.body.clone()))
         })
         .await
     }

@@ -1,0 +1,72 @@
+//! Where the stack of a subcommand is: the one that runs here, or one that is started for it.
+
+use std::path::Path;
+
+use super::{StartArguments, in_one_line, say, stack_options};
+use crate::{
+    settings::Settings,
+    stack::{self, RunningStack, state},
+    token,
+};
+
+/// A stack and how to use it.
+pub(super) struct Place {
+    pub(super) mcp_url: String,
+    pub(super) token: String,
+    /// The stack, when we started it.
+    pub(super) own: Option<RunningStack>,
+}
+
+/// The stack that runs on the state directory; `None` when there is none, or a new one was asked
+/// for.
+pub(super) fn running(
+    arguments: &StartArguments,
+    settings: &Settings,
+) -> Result<Option<Place>, String> {
+    if arguments.ephemeral {
+        return Ok(None);
+    }
+    let directory = directory(settings);
+    let Some(running) = state::running(directory).map_err(|error| in_one_line(&error))? else {
+        return Ok(None);
+    };
+    let token = match settings.text("SHANNON_DEV_TOKEN") {
+        Some(token) => token.to_owned(),
+        None => token::kept(&directory.join("token")).map_err(|error| in_one_line(&error))?,
+    };
+    Ok(Some(Place {
+        mcp_url: running.mcp_url,
+        token,
+        own: None,
+    }))
+}
+
+/// Starts a stack.
+pub(super) async fn start(arguments: &StartArguments, settings: Settings) -> Result<Place, String> {
+    // state that is there belongs to the person; what was not asked for is not left behind
+    let ephemeral = arguments.ephemeral || !directory(&settings).join("token").exists();
+    // nobody else has to find this stack, so a port in use is no reason to fail
+    let settings = settings.with_default("SHANNON_PORT", "0");
+    let options =
+        stack_options(arguments, settings, ephemeral).map_err(|error| in_one_line(&error))?;
+    say("no stack runs here; starting one");
+    let stack = stack::start(options)
+        .await
+        .map_err(|error| format!("the stack could not start: {}", in_one_line(&error)))?;
+    let about = stack.description();
+    say(&format!("model: {}", about.model));
+    if about.isolation == "none" {
+        say("this session is NOT ISOLATED: it can read and change what you can");
+    }
+    Ok(Place {
+        mcp_url: about.mcp_url.clone(),
+        token: stack.token().to_owned(),
+        own: Some(stack),
+    })
+}
+
+fn directory(settings: &Settings) -> &Path {
+    settings
+        .path("SHANNON_STATE_DIRECTORY")
+        .unwrap_or(Path::new(".shannon"))
+}

@@ -1,0 +1,85 @@
+//! `emulator stdio`: bridges a local host to the stack that runs here, or to one with an address.
+
+use tokio::io::BufReader;
+
+use super::{
+    FAILED, INTERRUPTED, Interrupts, NO_STACK, SUCCESS, StartArguments, USAGE,
+    arguments::StdioArguments,
+    in_one_line,
+    place::{self, Place},
+    say, say_error,
+};
+use crate::{
+    settings::Settings,
+    stdio::{self, Ended, Endpoint},
+};
+
+pub(super) async fn run(
+    stdio: StdioArguments,
+    arguments: &StartArguments,
+    settings: Settings,
+) -> u8 {
+    let interrupts = match Interrupts::listen() {
+        Ok(interrupts) => interrupts,
+        Err(error) => {
+            say_error(&error);
+            return FAILED;
+        }
+    };
+    let place = match &stdio.url {
+        Some(url) => match settings.text("SHANNON_ACCESS_TOKEN") {
+            Some(token) => Ok(Place {
+                mcp_url: url.clone(),
+                token: token.to_owned(),
+                own: None,
+            }),
+            None => {
+                say("SHANNON_ACCESS_TOKEN is not set: the token of the stack at that address");
+                return USAGE;
+            }
+        },
+        None => tokio::select! {
+            place = local(stdio.start, arguments, settings) => place,
+            () = interrupts.asked() => return INTERRUPTED,
+        },
+    };
+    let place = match place {
+        Ok(place) => place,
+        Err(problem) => {
+            say(&problem);
+            return NO_STACK;
+        }
+    };
+    let endpoint = match Endpoint::new(&place.mcp_url, place.token) {
+        Ok(endpoint) => endpoint,
+        Err(error) => {
+            say(&in_one_line(&error));
+            return USAGE;
+        }
+    };
+    let input = BufReader::new(tokio::io::stdin());
+    let ended = stdio::run(endpoint, input, tokio::io::stdout(), interrupts.asked()).await;
+    if let Some(stack) = place.own {
+        stack.shutdown(&|_| {}).await;
+    }
+    match ended {
+        Ended::Input | Ended::Output => SUCCESS,
+        Ended::Interrupted => INTERRUPTED,
+    }
+}
+
+/// The stack that runs here; a new one only when it was asked for.
+async fn local(
+    start: bool,
+    arguments: &StartArguments,
+    settings: Settings,
+) -> Result<Place, String> {
+    match place::running(arguments, &settings)? {
+        Some(running) => Ok(running),
+        None if start => place::start(arguments, settings).await,
+        None => Err(
+            "no stack runs here; start one with `emulator`, or add --start, or name one with --url"
+                .to_owned(),
+        ),
+    }
+}

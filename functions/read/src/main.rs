@@ -1,0 +1,26 @@
+//! `read`: resources, prompts and completion. A file of a running session is asked of its runner.
+
+// The work is that of `call`: one file, so that the two cannot drift apart.
+#[path = "../../call/src/sessions.rs"]
+mod sessions;
+
+use std::process::ExitCode;
+
+use protocol::{Class, Edge, EdgeSettings};
+
+fn main() -> ExitCode {
+    boot::run("read", async |boot| {
+        let class = Class::Read;
+        let settings = EdgeSettings::read(
+            class,
+            |name| boot.settings.integer(name),
+            |name| boot.settings.list(name),
+        )?;
+        let edge = Edge::new(class, settings, sessions::connect(&boot).await?);
+        boot.serve_http(move |incoming| {
+            let edge = edge.clone();
+            async move { edge.handle(incoming.request, incoming.principal).await }
+        })
+        .await
+    })
+}
