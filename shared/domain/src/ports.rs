@@ -7,6 +7,7 @@
 mod checkpoints;
 mod clients;
 mod control;
+mod erasure;
 mod objects;
 
 use std::error::Error;
@@ -28,6 +29,7 @@ pub use clients::{
     StreamEvents,
 };
 pub use control::{ControlChange, ControlError, ForkError, NewFork, Rewind, SlotLimits};
+pub use erasure::{ChunkSweep, Chunks, Erasure, ExpireError, Swept};
 pub use objects::{ObjectPage, PutNew, StoredObject, TreeObjects};
 
 /// An outside service did not do it. The same call may succeed later.

@@ -12,6 +12,7 @@ mod compute;
 mod control;
 mod create;
 mod directory;
+mod erasure;
 mod failure;
 mod fork;
 mod head;

@@ -40,3 +40,8 @@ async fn sessions_in_the_fake_go_on_elsewhere() {
 async fn the_fake_keeps_what_clients_need() {
     contracts::client_contract(&Fake::new(5)).await;
 }
+
+#[tokio::test]
+async fn sessions_in_the_fake_can_be_erased() {
+    contracts::erasure_contract(&Fake::new(7)).await;
+}

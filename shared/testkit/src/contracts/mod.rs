@@ -8,6 +8,7 @@ mod clients;
 mod control;
 mod creation;
 mod durability;
+mod erasure;
 mod inbox;
 mod listing;
 mod log;
@@ -33,6 +34,7 @@ pub use clients::{
 pub use control::{control_contract, overdue_contract};
 pub use creation::creation_contract;
 pub use durability::{retaking_contract, suspension_contract};
+pub use erasure::erasure_contract;
 pub use inbox::{inbox_contract, taking_contract};
 pub use listing::listing_contract;
 pub use log::{append_contract, every_body, lease_contract, live_text_contract, reading_contract};

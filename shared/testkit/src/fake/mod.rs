@@ -3,6 +3,7 @@
 mod checkpoints;
 mod clients;
 mod directory;
+mod erasure;
 mod inbox;
 mod log;
 mod objects;
