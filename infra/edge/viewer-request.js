@@ -15,7 +15,8 @@ var METHOD_CLASSES = {
     'tools/call': 'call',
     'tasks/get': 'tasks',
     'tasks/update': 'tasks',
-    'tasks/cancel': 'tasks'
+    'tasks/cancel': 'tasks',
+    'subscriptions/listen': 'listen'
 };
 
 var MODERN_VERSION = '2026-07-28';

@@ -17,6 +17,8 @@ pub const CLAUDE_VERSION: &str = "2.1.328";
 const NODE_VERSION: &str = "22.23.3";
 const INSPECTOR_VERSION: &str = "2.12.0";
 const MCP_REMOTE_VERSION: &str = "0.15.1";
+const TYPESCRIPT_SERVER_VERSION: &str = "2.4.0";
+const CONFORMANCE_VERSION: &str = "0.2.0-alpha.12";
 
 /// A Python environment of the cache.
 #[derive(Debug, Clone)]
@@ -71,6 +73,20 @@ pub fn inspector() -> PathBuf {
 /// Start file of mcp-remote, to be run with [`node`].
 pub fn mcp_remote() -> PathBuf {
     npm_program("mcp-remote", MCP_REMOTE_VERSION, "mcp-remote")
+}
+
+/// Start file of the official conformance suite, to be run with [`node`].
+pub fn conformance() -> PathBuf {
+    npm_program(
+        "@modelcontextprotocol/conformance",
+        CONFORMANCE_VERSION,
+        "conformance",
+    )
+}
+
+/// Directory of the TypeScript SDK for servers, 2.x: programs in it find the SDK.
+pub fn typescript_server() -> PathBuf {
+    npm_install("@modelcontextprotocol/server", TYPESCRIPT_SERVER_VERSION)
 }
 
 /// The native Claude Code CLI at [`CLAUDE_VERSION`]; needs no Node.

@@ -29,7 +29,7 @@ pub(crate) async fn connect(boot: &Boot) -> Result<Sessions<Store, Finder>, Star
             subnets: settings.list("SHANNON_SUBNETS")?,
             security_group: text("SHANNON_SECURITY_GROUP")?,
             stage: text("SHANNON_STAGE")?,
-            signing_key,
+            signing_key: signing_key.clone(),
             session_token_milliseconds: boot.deployment.session_token_seconds * 1000,
         }),
     })
@@ -50,10 +50,14 @@ pub(crate) async fn connect(boot: &Boot) -> Result<Sessions<Store, Finder>, Star
         },
     };
     let keep_found = Duration::from_secs(settings.integer("SHANNON_CLAUDE_CACHE_SECONDS")?);
-    Ok(
-        Sessions::new(store, boot.deployment.clone(), finder, keep_found)
-            .with_config(settings.shown(boot.function)),
+    Ok(Sessions::new(
+        store,
+        boot.deployment.clone(),
+        finder,
+        keep_found,
+        signing_key,
     )
+    .with_config(settings.shown(boot.function)))
 }
 
 /// Looks on this machine, and asks the store what the newest runner found on its own.

@@ -1,5 +1,6 @@
-//! `legacy`: every request of the initialize era, and whatever reached plain `/mcp`: all methods, with the
-//! same work behind them as in the other classes.
+//! `legacy`: every request of the initialize era with the sessions of its clients, the pair of
+//! 2024-11-05, and whatever else reached plain `/mcp`: all methods, with the same work behind them
+//! as in the other classes.
 
 // The work is that of \`call\`: one file, so that the two cannot drift apart.
 #[path = "../../call/src/sessions.rs"]
@@ -7,17 +8,22 @@ mod sessions;
 
 use std::process::ExitCode;
 
-use protocol::{Class, Edge, EdgeSettings};
+use protocol::{Class, ClientSessionSettings, Edge, EdgeSettings};
 
 fn main() -> ExitCode {
     boot::run("legacy", async |boot| {
-        let class = Class::Legacy;
         let settings = EdgeSettings::read(
-            class,
+            Class::Legacy,
             |name| boot.settings.integer(name),
             |name| boot.settings.list(name),
         )?;
-        let edge = Edge::new(class, settings, sessions::connect(&boot).await?);
+        let clients = ClientSessionSettings::read(
+            |name| boot.settings.integer(name),
+            |name| boot.settings.boolean(name),
+        )?;
+        let work = sessions::connect(&boot).await?;
+        let store = work.ports().clone();
+        let edge = Edge::bridged(settings, clients, work, store);
         boot.serve_http(move |incoming| {
             let edge = edge.clone();
             async move { edge.handle(incoming.request, incoming.principal).await }

@@ -7,12 +7,16 @@ use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
-use claude::gate::{Answer, ToolCall};
+use claude::gate::{Answer, HOOK_TIMEOUT_SECONDS, ToolCall};
 
 /// Largest hook input: a tool call that writes a big file.
 const INPUT_LIMIT_BYTES: u64 = 256 * 1024 * 1024;
 const REPLY_LIMIT_BYTES: u64 = 1024 * 1024;
+/// How long the runner may hold a call: as long as the CLI waits for this helper. A runner that is
+/// gone closes the connection, so nobody waits for that.
+const REPLY_TIME: Duration = Duration::from_secs(HOOK_TIMEOUT_SECONDS as u64);
 
 /// Exit code with which the CLI blocks the call and shows the model our stderr.
 pub const BLOCK: i32 = 2;
@@ -63,6 +67,9 @@ fn ask(socket: &OsString, input: impl Read) -> Result<Answer, HelperError> {
     stream.write_all(&call).map_err(HelperError::Runner)?;
     stream
         .shutdown(Shutdown::Write)
+        .map_err(HelperError::Runner)?;
+    stream
+        .set_read_timeout(Some(REPLY_TIME))
         .map_err(HelperError::Runner)?;
     let mut reply = Vec::new();
     stream

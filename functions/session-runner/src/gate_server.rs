@@ -3,17 +3,21 @@
 //! The socket lies in a directory that the session can read and not write. Whoever connects is the
 //! session; all it can do is ask. A connection that sends no tool call, or too much, is closed
 //! without an answer, which blocks the call.
+//!
+//! What the rules refuse is refused here. Every other call waits for the supervisor, which alone
+//! lets calls go: while it takes a checkpoint, none runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use claude::gate::{Answer, ToolCall};
+use claude::gate::{ASK_TOOL, Answer, ToolCall};
 use domain::PermissionMode;
 use policy::{Call, Decision, Files, Place};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::workspace::tree::Tree;
 
@@ -92,18 +96,51 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// Answers until the listener's task is aborted. Refusals also go to `refusals`, before the answer.
-pub async fn serve(
-    listener: UnixListener,
-    rules: Arc<Rules>,
-    refusals: mpsc::UnboundedSender<Refusal>,
-) {
+/// A call that the rules let go, and that waits for the supervisor. Dropped, it is blocked.
+#[derive(Debug)]
+pub struct WaitingCall {
+    /// Id of the call.
+    pub tool_use_id: String,
+    /// Name of the tool.
+    pub tool: String,
+    /// The subagent that makes it.
+    pub agent: Option<String>,
+    /// Its input, when it asks a person.
+    pub question: Option<Value>,
+    allowed: Answer,
+    reply: oneshot::Sender<Answer>,
+}
+
+impl WaitingCall {
+    /// Lets it go as the rules decided.
+    pub fn let_go(self) {
+        // The CLI may have given it up.
+        let _ = self.reply.send(self.allowed);
+    }
+
+    /// Answers it otherwise.
+    pub fn answer(self, answer: Answer) {
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// What the gate tells the supervisor.
+#[derive(Debug)]
+pub enum Asked {
+    /// A call was refused.
+    Refused(Refusal),
+    /// A call waits.
+    Waits(WaitingCall),
+}
+
+/// Answers until the listener's task is aborted. Refusals also go to `asked`, before the answer.
+pub async fn serve(listener: UnixListener, rules: Arc<Rules>, asked: mpsc::UnboundedSender<Asked>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (rules, refusals) = (rules.clone(), refusals.clone());
+                let (rules, asked) = (rules.clone(), asked.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = answer(stream, &rules, &refusals).await {
+                    if let Err(error) = answer(stream, &rules, &asked).await {
                         tracing::warn!(%error, "a question to the gate was not answered, so the call is blocked");
                     }
                 });
@@ -120,18 +157,24 @@ pub async fn serve(
 async fn answer(
     mut stream: UnixStream,
     rules: &Rules,
-    refusals: &mpsc::UnboundedSender<Refusal>,
+    asked: &mpsc::UnboundedSender<Asked>,
 ) -> std::io::Result<()> {
     let mut question = Vec::new();
     let mut limited = (&mut stream).take(QUESTION_BYTES);
     tokio::time::timeout(QUESTION_TIME, limited.read_to_end(&mut question)).await??;
     let call = ToolCall::from_hook_input(&question).map_err(std::io::Error::other)?;
-    let decision = rules.decide(&Call {
-        tool: &call.tool_name,
-        input: &call.tool_input,
-        cli_mode: call.permission_mode.as_deref(),
-    });
-    let answer = match decision {
+    let asks = call.tool_name == ASK_TOOL;
+    let decision = if asks {
+        // In every mode: the person decides what comes of it.
+        Decision::Allow
+    } else {
+        rules.decide(&Call {
+            tool: &call.tool_name,
+            input: &call.tool_input,
+            cli_mode: call.permission_mode.as_deref(),
+        })
+    };
+    let allowed = match decision {
         Decision::Allow => Answer::Allow,
         Decision::Judge => Answer::Judge,
         Decision::Deny { reason } => {
@@ -141,10 +184,27 @@ async fn answer(
                 reason: reason.clone(),
             };
             // A supervisor that is gone ends the session anyway; the answer stays no.
-            let _ = refusals.send(refusal);
-            Answer::Deny { reason }
+            let _ = asked.send(Asked::Refused(refusal));
+            return reply(stream, &Answer::Deny { reason }).await;
         }
     };
+    let (sender, answer) = oneshot::channel();
+    let waiting = WaitingCall {
+        tool_use_id: call.tool_use_id.unwrap_or_default(),
+        tool: call.tool_name,
+        agent: call.agent_id,
+        question: asks.then_some(call.tool_input),
+        allowed,
+        reply: sender,
+    };
+    asked
+        .send(Asked::Waits(waiting))
+        .map_err(|_| std::io::Error::other("the session ends"))?;
+    let answer = answer.await.map_err(std::io::Error::other)?;
+    reply(stream, &answer).await
+}
+
+async fn reply(mut stream: UnixStream, answer: &Answer) -> std::io::Result<()> {
     stream.write_all(&answer.to_reply()).await?;
     stream.shutdown().await
 }
@@ -168,19 +228,26 @@ mod tests {
     async fn ask(rules: Arc<Rules>, question: &[u8]) -> (Vec<u8>, Vec<Refusal>) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("gate.sock");
-        let (sender, mut refusals) = mpsc::unbounded_channel();
+        let (sender, mut asked) = mpsc::unbounded_channel();
         let server = tokio::spawn(serve(UnixListener::bind(&path).unwrap(), rules, sender));
+        let supervisor = tokio::spawn(async move {
+            let mut refused = Vec::new();
+            while let Some(asked) = asked.recv().await {
+                match asked {
+                    Asked::Refused(refusal) => refused.push(refusal),
+                    Asked::Waits(call) if call.tool == "Edit" => drop(call),
+                    Asked::Waits(call) => call.let_go(),
+                }
+            }
+            refused
+        });
         let mut stream = UnixStream::connect(&path).await.unwrap();
         stream.write_all(question).await.unwrap();
         stream.shutdown().await.unwrap();
         let mut reply = Vec::new();
         stream.read_to_end(&mut reply).await.unwrap();
         server.abort();
-        let mut refused = Vec::new();
-        while let Ok(refusal) = refusals.try_recv() {
-            refused.push(refusal);
-        }
-        (reply, refused)
+        (reply, supervisor.await.unwrap())
     }
 
     fn call(tool: &str, input: &str) -> Vec<u8> {
@@ -207,6 +274,16 @@ mod tests {
             Ok(Answer::Deny { .. })
         ));
         assert_eq!(refused.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_the_supervisor_drops_is_blocked() {
+        let workspace = tempfile::tempdir().unwrap();
+        let mut rules = Rules::clone(&rules(workspace.path()));
+        rules.mode = PermissionMode::AcceptEdits;
+        let question = call("Edit", r#"{"file_path":"a"}"#);
+        let (reply, refused) = ask(Arc::new(rules), &question).await;
+        assert_eq!((reply, refused), (vec![], vec![]));
     }
 
     #[tokio::test]

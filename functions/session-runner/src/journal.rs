@@ -1,7 +1,8 @@
 //! The one writer of the session's log: batches events, keeps the lease, and knows when it is lost.
 //!
-//! Entries are written in the order they were given. An append starts at once when none is under
-//! way, otherwise at least the batch interval after the last one began. An append whose outcome is
+//! Entries are written in the order they were given. An append starts at least the batch interval
+//! after the last one began; but when somebody waits for an entry, as soon as none is under way: such
+//! entries come one at a time, and a message waits for its own. An append whose outcome is
 //! unknown is repeated with its request token, which the store recognises. When only the sequence
 //! moved on, the batch is numbered again. When the lease is lost, or cannot be renewed before it
 //! runs out on our clock, nothing is written any more and everybody waiting is told.
@@ -10,6 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::checkpoint::{NewCheckpoint, PendingQuestion};
 use domain::event::{EventBody, NewEvent};
 use domain::ports::{Append, AppendError, Clock, IdSource, Lease, LiveText, SessionLog};
 use domain::{Command, CommandOutcome, Head, Sequence, State, UnixMillis, limits};
@@ -17,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// What is to be written together.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Entry {
     /// Events, in order.
     pub events: Vec<NewEvent>,
@@ -35,12 +37,20 @@ pub struct Entry {
     pub finish: Vec<(Command, CommandOutcome)>,
     /// Why the session ends, when `state` is an end.
     pub end_reason: Option<String>,
+    /// The question that waits for a person from here on, or none.
+    pub question: Option<Option<PendingQuestion>>,
+    /// A checkpoint that becomes visible.
+    pub checkpoint: Option<NewCheckpoint>,
 }
 
 impl Entry {
     /// Must be decided by the store as a whole, so nothing else may be in its append.
     fn stands_alone(&self) -> bool {
-        !self.take.is_empty() || !self.finish.is_empty() || self.end_reason.is_some()
+        !self.take.is_empty()
+            || !self.finish.is_empty()
+            || self.end_reason.is_some()
+            || self.checkpoint.is_some()
+            || self.state == Some(State::Suspended)
     }
 }
 
@@ -56,6 +66,9 @@ pub enum Refused {
     /// A command to be taken is not queued any more.
     #[error("a command was withdrawn meanwhile")]
     CommandWithdrawn,
+    /// What the checkpoint reuses may be gone: take another one that reuses nothing.
+    #[error("a sweep of the tree began meanwhile")]
+    SweepBegan,
 }
 
 type Reply = oneshot::Sender<Result<Sequence, Refused>>;
@@ -113,6 +126,7 @@ impl Journal {
             turn: head.turn,
             total_cost_usd: head.total_cost_usd,
             claude_session_id: None,
+            question: head.question.clone(),
             lease_until,
             queue: VecDeque::new(),
             live: None,
@@ -166,6 +180,7 @@ struct Writer<P> {
     turn: u32,
     total_cost_usd: f64,
     claude_session_id: Option<String>,
+    question: Option<PendingQuestion>,
     lease_until: UnixMillis,
     queue: VecDeque<(Entry, Option<Reply>)>,
     live: Option<Option<String>>,
@@ -181,7 +196,9 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
         let mut renewed = Instant::now();
         let mut open = true;
         while open || !self.queue.is_empty() {
-            let done = if !self.queue.is_empty() && Instant::now() >= next_append {
+            let awaited = self.queue.iter().any(|(_, reply)| reply.is_some());
+            let due = awaited || Instant::now() >= next_append;
+            let done = if !self.queue.is_empty() && due {
                 next_append = Instant::now() + self.pace.batch;
                 renewed = Instant::now();
                 self.append().await
@@ -271,8 +288,8 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
             claude_session_id,
             end_reason: entry.end_reason,
             only_if_inbox_empty: false,
-            question: None,
-            checkpoint: None,
+            question: entry.question.unwrap_or_else(|| self.question.clone()),
+            checkpoint: entry.checkpoint,
             now,
         };
         let mut backoff = Backoff::new();
@@ -284,6 +301,7 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
                     self.turn = append.turn;
                     self.total_cost_usd = append.total_cost_usd;
                     self.claude_session_id = append.claude_session_id;
+                    self.question = append.question;
                     self.lease_until = append.lease_until;
                     return Ok(Ok(last));
                 }
@@ -293,9 +311,8 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
                     append.request_token = self.token();
                 }
                 Err(AppendError::CommandCame) => return Ok(Err(Refused::CommandCame)),
-                Err(AppendError::CommandWithdrawn | AppendError::SweepBegan { .. }) => {
-                    return Ok(Err(Refused::CommandWithdrawn));
-                }
+                Err(AppendError::CommandWithdrawn) => return Ok(Err(Refused::CommandWithdrawn)),
+                Err(AppendError::SweepBegan { .. }) => return Ok(Err(Refused::SweepBegan)),
                 Err(AppendError::Unavailable(unavailable)) => {
                     self.wait_or_lose(&mut backoff, &unavailable).await?;
                 }
@@ -375,6 +392,8 @@ fn merge(entry: &mut Entry, next: Entry) {
     entry.take.extend(next.take);
     entry.finish.extend(next.finish);
     entry.end_reason = next.end_reason.or(entry.end_reason.take());
+    entry.question = next.question.or(entry.question.take());
+    entry.checkpoint = next.checkpoint.or(entry.checkpoint.take());
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -394,6 +413,8 @@ fn weight(event: &NewEvent) -> usize {
         }
         EventBody::Notice { message, .. } | EventBody::Retry { message, .. } => message.len(),
         EventBody::TurnEnded(end) => end.text.len(),
+        EventBody::QuestionAsked { input, .. } => input.len(),
+        EventBody::QuestionAnswered { answers, .. } => answers.len(),
         EventBody::FilesChanged { files, patch } => {
             patch.len() + files.iter().map(|file| file.path.len() + 32).sum::<usize>()
         }

@@ -12,6 +12,7 @@ pub mod redact;
 pub mod relay;
 pub mod sandbox;
 pub mod settings;
+pub mod spilled;
 pub mod supervisor;
 pub mod task;
 pub mod transcript;

@@ -1,94 +1,366 @@
-//! Keeps the CLI's transcript entries byte for byte, as compressed segments in the bucket.
+//! Keeps the CLI's transcript entries byte for byte: on the runner's own disk, for checkpoints, and
+//! as compressed segments in the bucket, for readers.
 //!
-//! A segment holds the entries of one transcript file since the last one. Segments are numbered
-//! over the whole session run; concatenated in order, those of one file are that file.
+//! The files lie where the session can neither read nor write, under the names that they have below
+//! the CLI's `projects` directory. What came is in the bucket within the flush time; what cannot be
+//! written there is tried again, and is in the next checkpoint anyway. Segments are numbered over
+//! the run of one runner; concatenated in order, those of a file are what this run added to it.
 
 use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use claude::message::TranscriptMirror;
+use claude::transcript::{End, Entry, open_length, read};
 use domain::FencingToken;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::objects::SessionObjects;
 
 /// Compression level. Measured on transcripts: 24:1, and higher levels gain little.
 const LEVEL: i32 = 3;
-/// More than this waits for no turn's end. Own.
-const FULL_BYTES: usize = 16 * 1024 * 1024;
+/// Most bytes of a file in one segment. Own: it is held in memory.
+const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// Most files. Own: one per subagent, far above what a session starts.
+const FILES: usize = 20_000;
 
-/// Entries on their way to the bucket.
-pub struct Transcript<O> {
-    objects: O,
-    fence: FencingToken,
-    segment: u64,
-    waiting: BTreeMap<String, Vec<u8>>,
-    bytes: usize,
+/// How much of each file there is, and how much of it is in the bucket.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    written: u64,
+    uploaded: u64,
 }
 
-impl<O: SessionObjects> Transcript<O> {
-    /// Nothing yet, for the runner with this fence.
-    pub fn new(objects: O, fence: FencingToken) -> Self {
-        Transcript {
+#[derive(Default)]
+struct Shared {
+    files: Mutex<BTreeMap<String, Progress>>,
+    came: Notify,
+}
+
+impl Shared {
+    fn files(&self) -> MutexGuard<'_, BTreeMap<String, Progress>> {
+        // Every change is a single assignment, so what a panic left is whole.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The transcript of a session, with all its files. A clone is the same transcript.
+#[derive(Clone)]
+pub struct Transcript {
+    directory: PathBuf,
+    shared: Arc<Shared>,
+    flushes: mpsc::UnboundedSender<oneshot::Sender<()>>,
+    end: End,
+    /// Bytes of the main file that a cut keeps in any case.
+    sound: u64,
+}
+
+impl Transcript {
+    /// Keeps it in `directory`, which it makes if need be. What lies there already was restored and
+    /// counts as stored.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn start<O: SessionObjects>(
+        objects: O,
+        fence: FencingToken,
+        directory: PathBuf,
+        flush: Duration,
+    ) -> std::io::Result<Self> {
+        std::fs::create_dir_all(&directory)?;
+        let shared = Arc::new(Shared::default());
+        let mut found = BTreeMap::new();
+        find_files(&directory, "", &mut found)?;
+        *shared.files() = found;
+        let (flushes, requests) = mpsc::unbounded_channel();
+        let uploader = Uploader {
             objects,
             fence,
             segment: 0,
-            waiting: BTreeMap::new(),
-            bytes: 0,
-        }
+            directory: directory.clone(),
+            shared: shared.clone(),
+        };
+        tokio::spawn(uploader.run(requests, flush));
+        Ok(Transcript {
+            directory,
+            shared,
+            flushes,
+            end: End::Aside,
+            sound: 0,
+        })
     }
 
-    /// Takes over what the CLI mirrored.
-    pub fn add(&mut self, mirror: &TranscriptMirror) {
-        let lines = self.waiting.entry(name(&mirror.file_path)).or_default();
+    /// Where the files lie.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Takes over what the CLI mirrored, and gives what its entries say.
+    ///
+    /// # Errors
+    /// The disk's: the files are not whole any more, and nothing may be made of them.
+    pub fn add(&mut self, mirror: &TranscriptMirror) -> std::io::Result<Vec<Entry>> {
+        let name = name(&mirror.file_path);
+        let mut lines = Vec::new();
+        let mut entries = Vec::new();
         for entry in &mirror.entries {
             lines.extend_from_slice(entry.get().as_bytes());
             lines.push(b'\n');
-            self.bytes += entry.get().len() + 1;
+            entries.push(read(entry.get()));
+        }
+        let mut files = self.shared.files();
+        if !files.contains_key(&name) && files.len() >= FILES {
+            return Err(std::io::Error::other("too many transcript files"));
+        }
+        let path = self.directory.join(&name);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+        file.write_all(&lines)?;
+        let progress = files.entry(name.clone()).or_default();
+        progress.written += lines.len() as u64;
+        drop(files);
+        if is_main(&name) {
+            let last = entries.iter().rev().map(|entry| entry.end);
+            if let Some(end) = last.clone().find(|end| *end != End::Aside) {
+                self.end = end;
+            }
+        }
+        self.shared.came.notify_one();
+        Ok(entries)
+    }
+
+    /// An open turn goes on from the end that the conversation has now.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.end != End::Closed
+    }
+
+    /// The conversation as it is now can be cut here: its turn has ended, or it was restored.
+    pub fn is_sound(&mut self, claude_session_id: &str) {
+        let files = self.shared.files();
+        if let Some(progress) = main_of(&files, claude_session_id).map(|(_, progress)| progress) {
+            self.sound = progress.written;
+        }
+        drop(files);
+        self.end = End::Aside;
+    }
+
+    /// Whether entries of the conversation with this id of the CLI are here.
+    #[must_use]
+    pub fn has(&self, claude_session_id: &str) -> bool {
+        main_of(&self.shared.files(), claude_session_id).is_some()
+    }
+
+    /// Leaves out the text with which the main file of an open turn ends, until
+    /// [`OpenEnd::put_back`].
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn leave_out_open_end(&self, claude_session_id: &str) -> std::io::Result<OpenEnd> {
+        if self.goes_on() {
+            return Ok(OpenEnd::default());
+        }
+        let files = self.shared.files();
+        let Some((name, _)) = main_of(&files, claude_session_id) else {
+            return Ok(OpenEnd::default());
+        };
+        let path = self.directory.join(name);
+        let bytes = std::fs::read(&path)?;
+        let sound = usize::try_from(self.sound).unwrap_or(usize::MAX);
+        let keep = open_length(&bytes).max(sound).min(bytes.len());
+        if keep < bytes.len() {
+            OpenOptions::new()
+                .write(true)
+                .open(&path)?
+                .set_len(keep as u64)?;
+        }
+        Ok(OpenEnd {
+            path,
+            left_out: bytes[keep..].to_vec(),
+        })
+    }
+
+    /// Writes what waits. What cannot be written stays, and is tried again.
+    pub async fn flush(&self) {
+        let (done, answer) = oneshot::channel();
+        // Without an uploader (it panicked) the checkpoint still has everything.
+        if self.flushes.send(done).is_ok() && answer.await.is_err() {
+            tracing::error!("the transcript is not written any more");
+        }
+    }
+}
+
+/// What a cut leaves out of the transcript.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct OpenEnd {
+    path: PathBuf,
+    left_out: Vec<u8>,
+}
+
+impl OpenEnd {
+    /// Makes the file whole again.
+    ///
+    /// # Errors
+    /// The disk's, as for [`Transcript::add`].
+    pub fn put_back(self) -> std::io::Result<()> {
+        if self.left_out.is_empty() {
+            return Ok(());
+        }
+        let mut file = OpenOptions::new().append(true).open(self.path)?;
+        file.write_all(&self.left_out)
+    }
+}
+
+struct Uploader<O> {
+    objects: O,
+    fence: FencingToken,
+    segment: u64,
+    directory: PathBuf,
+    shared: Arc<Shared>,
+}
+
+impl<O: SessionObjects> Uploader<O> {
+    async fn run(
+        mut self,
+        mut requests: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
+        flush: Duration,
+    ) {
+        loop {
+            let asked = tokio::select! {
+                request = requests.recv() => match request {
+                    Some(done) => Some(done),
+                    None => return,
+                },
+                () = self.shared.came.notified() => {
+                    // The other half of the time is for the write itself.
+                    tokio::select! {
+                        request = requests.recv() => request,
+                        () = tokio::time::sleep(flush / 2) => None,
+                    }
+                }
+            };
+            if !self.upload().await {
+                // It waits as long as something new would, and is tried again.
+                self.shared.came.notify_one();
+            }
+            if let Some(done) = asked {
+                // Who stopped waiting does not need the answer.
+                let _ = done.send(());
+            }
         }
     }
 
-    /// Enough waits that it should be written now.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.bytes >= FULL_BYTES
-    }
-
-    /// Writes what waits. What cannot be written stays, and the next call tries it again.
-    pub async fn flush(&mut self) {
-        let files: Vec<String> = self.waiting.keys().cloned().collect();
-        for file in files {
-            let Some(lines) = self.waiting.get(&file) else {
-                continue;
-            };
+    /// Writes what waits; `false` when something had to stay.
+    async fn upload(&mut self) -> bool {
+        let waiting: Vec<(String, Progress)> = self
+            .shared
+            .files()
+            .iter()
+            .filter(|(_, progress)| progress.uploaded < progress.written)
+            .map(|(name, progress)| (name.clone(), *progress))
+            .collect();
+        let mut all = true;
+        for (name, progress) in waiting {
+            let end = progress.written.min(progress.uploaded + SEGMENT_BYTES);
+            all &= end == progress.written;
+            let shown = name.split_once('/').map_or(name.as_str(), |(_, file)| file);
             let object = format!(
-                "transcript/{:06}/{:06}/{file}.zst",
+                "transcript/{:06}/{:06}/{shown}.zst",
                 self.fence.0, self.segment
             );
-            let written = match zstd::encode_all(&lines[..], LEVEL) {
-                Ok(bytes) => self
-                    .objects
-                    .put(&object, bytes)
-                    .await
-                    .map_err(|error| error.to_string()),
+            let written = match self.compressed(&name, progress.uploaded, end) {
+                Ok(bytes) => {
+                    let put = self.objects.put(&object, bytes).await;
+                    put.map_err(|error| error.to_string())
+                }
                 Err(error) => Err(error.to_string()),
             };
             match written {
                 Ok(()) => {
-                    self.bytes = self.bytes.saturating_sub(lines.len());
-                    self.waiting.remove(&file);
                     self.segment += 1;
+                    if let Some(progress) = self.shared.files().get_mut(&name) {
+                        progress.uploaded = end;
+                    }
                 }
                 Err(error) => {
-                    tracing::warn!(error, object, "a piece of the transcript was not written")
+                    all = false;
+                    tracing::warn!(error, object, "a piece of the transcript was not written");
                 }
             }
         }
+        all
+    }
+
+    fn compressed(&self, name: &str, from: u64, to: u64) -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(self.directory.join(name))?;
+        file.seek(SeekFrom::Start(from))?;
+        let mut lines = Vec::new();
+        file.take(to - from).read_to_end(&mut lines)?;
+        if lines.len() as u64 != to - from {
+            // A cut leaves its end out just now.
+            return Err(std::io::ErrorKind::WouldBlock.into());
+        }
+        zstd::encode_all(&lines[..], LEVEL)
     }
 }
 
-/// The file's path below the CLI's project directory, as part of an object name.
+fn find_files(
+    directory: &Path,
+    at: &str,
+    found: &mut BTreeMap<String, Progress>,
+) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let Ok(own) = entry.file_name().into_string() else {
+            continue;
+        };
+        let name = if at.is_empty() {
+            own
+        } else {
+            format!("{at}/{own}")
+        };
+        let data = entry.path().symlink_metadata()?;
+        if data.is_dir() {
+            find_files(&entry.path(), &name, found)?;
+        } else if data.is_file() {
+            let bytes = data.len();
+            let progress = Progress {
+                written: bytes,
+                uploaded: bytes,
+            };
+            found.insert(name, progress);
+        }
+    }
+    Ok(())
+}
+
+fn main_of<'a>(
+    files: &'a BTreeMap<String, Progress>,
+    claude_session_id: &str,
+) -> Option<(&'a String, Progress)> {
+    let file = format!("/{claude_session_id}.jsonl");
+    let found = files
+        .iter()
+        .find(|(name, _)| is_main(name) && name.ends_with(&file));
+    found.map(|(name, progress)| (name, *progress))
+}
+
+/// `<project>/<id>.jsonl`: the conversation itself, not a subagent's.
+fn is_main(name: &str) -> bool {
+    name.matches('/').count() == 1 && name.ends_with(".jsonl")
+}
+
+/// The file's path below the CLI's `projects` directory.
 fn name(path: &str) -> String {
     let below = match path.split_once("/projects/") {
-        Some((_, rest)) => rest.split_once('/').map_or(rest, |(_, file)| file),
+        Some((_, rest)) => rest,
         None => path.rsplit('/').next().unwrap_or(path),
     };
     let plain = |c: char| {
@@ -99,87 +371,17 @@ fn name(path: &str) -> String {
         }
     };
     let name: String = below.chars().map(plain).collect();
-    // The CLI chose the name; a dot segment in it must not leave the session's prefix.
-    name.split('/')
+    // The CLI chose the name; a dot segment in it must not lead out of the directory.
+    let parts: Vec<&str> = name
+        .split('/')
         .filter(|part| !matches!(*part, "" | "." | ".."))
-        .collect::<Vec<_>>()
-        .join("/")
+        .collect();
+    match parts[..] {
+        [] => "unnamed/unnamed".to_owned(),
+        [file] => format!("unnamed/{file}"),
+        _ => parts.join("/"),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::objects::{DownloadError, PutError};
-    use std::path::Path;
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Memory {
-        objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
-        broken: Arc<Mutex<bool>>,
-    }
-
-    impl SessionObjects for Memory {
-        async fn download(
-            &self,
-            _: &domain::UploadId,
-            _: &Path,
-            _: u64,
-        ) -> Result<u64, DownloadError> {
-            Err(DownloadError::Missing)
-        }
-        async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), PutError> {
-            if *self.broken.lock().unwrap() {
-                return Err(PutError("broken".to_owned()));
-            }
-            self.objects.lock().unwrap().insert(name.to_owned(), bytes);
-            Ok(())
-        }
-    }
-
-    fn mirror(entry: &str) -> TranscriptMirror {
-        let line = format!(
-            r#"{{"type":"transcript_mirror","filePath":"/claude/projects/-workspace/s.jsonl","entries":[{entry}]}}"#
-        );
-        match claude::message::parse(line.as_bytes()).unwrap() {
-            claude::message::Message::Transcript(mirror) => mirror,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[tokio::test]
-    async fn every_byte_arrives_in_order_also_after_a_failure() {
-        let memory = Memory::default();
-        let mut transcript = Transcript::new(memory.clone(), FencingToken(1));
-        transcript.add(&mirror(r#"{"a": 1.0}"#));
-        transcript.flush().await;
-        transcript.add(&mirror(r#"{"b":"\u00e9"}"#));
-        *memory.broken.lock().unwrap() = true;
-        transcript.flush().await;
-        *memory.broken.lock().unwrap() = false;
-        transcript.add(&mirror(r#"{"c":2}"#));
-        transcript.flush().await;
-        let objects = memory.objects.lock().unwrap();
-        assert_eq!(
-            objects.keys().collect::<Vec<_>>(),
-            [
-                "transcript/000001/000000/s.jsonl.zst",
-                "transcript/000001/000001/s.jsonl.zst"
-            ]
-        );
-        let whole: Vec<u8> = objects
-            .values()
-            .flat_map(|bytes| zstd::decode_all(&bytes[..]).unwrap())
-            .collect();
-        assert_eq!(whole, b"{\"a\": 1.0}\n{\"b\":\"\\u00e9\"}\n{\"c\":2}\n");
-    }
-
-    #[test]
-    fn names_stay_below_the_session() {
-        assert_eq!(
-            name("/claude/projects/-workspace/s/subagents/agent-1.jsonl"),
-            "s/subagents/agent-1.jsonl"
-        );
-        assert_eq!(name("/claude/projects/x/../../../a b"), "a_b");
-    }
-}
+mod tests;

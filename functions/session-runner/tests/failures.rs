@@ -178,7 +178,7 @@ async fn garbage_and_endless_lines_do_not_end_a_session() {
         );
     }
     world.stop();
-    assert_eq!(world.outcome().await, Outcome::Ended(State::Completed));
+    assert_eq!(world.outcome().await, Outcome::Suspended);
 }
 
 #[tokio::test]
@@ -220,13 +220,15 @@ async fn a_silent_cli_is_interrupted_and_goes_on() {
 }
 
 #[tokio::test]
-async fn an_idle_session_completes_and_a_long_one_times_out() {
+async fn an_idle_session_is_suspended_and_a_long_one_times_out() {
     let script = Script::new(&polite(""));
     let mut idle = world(&script).await;
     idle.settings.idle_time = Duration::from_millis(300);
     idle.start();
-    assert_eq!(idle.outcome().await, Outcome::Ended(State::Completed));
-    assert!(reason(&idle).await.contains("SHANNON_IDLE_SUSPEND_SECONDS"));
+    assert_eq!(idle.outcome().await, Outcome::Suspended);
+    let head = idle.head().await;
+    assert_eq!(head.state, State::Suspended);
+    assert!(head.checkpoint.is_some());
     let script = Script::new(&polite("tail -f /dev/null"));
     let mut long = world(&script).await;
     long.settings.session_timeout = Duration::from_millis(300);
@@ -235,21 +237,26 @@ async fn an_idle_session_completes_and_a_long_one_times_out() {
 }
 
 #[tokio::test]
-async fn a_stopped_runner_ends_its_session() {
+async fn a_stopped_runner_leaves_its_session_to_the_next() {
     let script = Script::new(&polite("trap '' TERM; tail -f /dev/null"));
     let mut world = world(&script).await;
-    world.settings.kill_grace = Duration::from_millis(200);
+    world.settings.kill_grace = Duration::from_millis(2_500);
     world.start();
     world
         .until("turn", |body| matches!(body, EventBody::TurnStarted { .. }))
         .await;
+    let asked = std::time::Instant::now();
     world.stop();
-    assert_eq!(world.outcome().await, Outcome::Ended(State::Failed));
+    assert_eq!(world.outcome().await, Outcome::Left);
+    let took = asked.elapsed();
     assert!(
-        reason(&world)
-            .await
-            .contains("asked to stop while a turn was running")
+        took >= Duration::from_millis(2_500),
+        "a CLI that does not end by itself is given its grace: {took:?}"
     );
+    let head = world.head().await;
+    assert_eq!(head.state, State::Running);
+    assert!(head.checkpoint.is_some());
+    assert_eq!(head.commands_settled, 0);
 }
 
 #[tokio::test]
@@ -296,7 +303,7 @@ async fn only_one_runner_gets_a_session() {
     assert!(matches!(world.outcome().await, Outcome::NotOurs(_)));
     world.stop();
     world.running = first;
-    assert_eq!(world.outcome().await, Outcome::Ended(State::Completed));
+    assert_eq!(world.outcome().await, Outcome::Suspended);
 }
 
 #[tokio::test]

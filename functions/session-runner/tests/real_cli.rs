@@ -155,7 +155,7 @@ async fn review_reads_and_changes_nothing() {
     assert_eq!(denied, 4);
     assert!(!world.base.path().join("workspace/made").exists());
     world.stop();
-    assert_eq!(world.outcome().await, Outcome::Ended(State::Completed));
+    assert_eq!(world.outcome().await, Outcome::Suspended);
 }
 
 #[tokio::test]
@@ -264,7 +264,7 @@ async fn a_refusing_model_ends_the_turn_with_its_reason() {
     });
     assert!(end.expect("an end").is_error);
     world.stop();
-    assert_eq!(world.outcome().await, Outcome::Ended(State::Completed));
+    assert_eq!(world.outcome().await, Outcome::Suspended);
 }
 
 #[tokio::test]
@@ -293,5 +293,5 @@ async fn a_session_with_a_uid_of_its_own_works_too() {
         .expect("a uid");
     assert!(user > 2_000_000);
     world.stop();
-    assert_eq!(world.outcome().await, Outcome::Ended(State::Completed));
+    assert_eq!(world.outcome().await, Outcome::Suspended);
 }

@@ -76,6 +76,15 @@ pub enum Answer {
     /// The CLI's own judgement for `default` mode applies: what it knows to be read-only runs,
     /// everything else comes back as a `can_use_tool` request.
     Judge,
+    /// The call runs with this input instead of its own. For a question to a person: the same
+    /// input with the answers in it.
+    AllowWith {
+        /// What the tool gets.
+        input: Value,
+    },
+    /// The turn ends here, and a later `--resume` asks the hook again about exactly this call. Never
+    /// for a subagent's call: the subagent would end silently.
+    Defer,
 }
 
 impl Answer {
@@ -89,13 +98,16 @@ impl Answer {
         struct Reply {
             decision: String,
             reason: Option<String>,
+            input: Option<Value>,
         }
         let reply: Reply = serde_json::from_slice(bytes)?;
-        match (reply.decision.as_str(), reply.reason) {
-            ("allow", None) => Ok(Answer::Allow),
-            ("judge", None) => Ok(Answer::Judge),
-            ("deny", Some(reason)) => Ok(Answer::Deny { reason }),
-            _ => Err(serde::de::Error::custom("not one of the three answers")),
+        match (reply.decision.as_str(), reply.reason, reply.input) {
+            ("allow", None, None) => Ok(Answer::Allow),
+            ("allow", None, Some(input @ Value::Object(_))) => Ok(Answer::AllowWith { input }),
+            ("judge", None, None) => Ok(Answer::Judge),
+            ("deny", Some(reason), None) => Ok(Answer::Deny { reason }),
+            ("defer", None, None) => Ok(Answer::Defer),
+            _ => Err(serde::de::Error::custom("not one of the answers")),
         }
     }
 
@@ -106,6 +118,8 @@ impl Answer {
             Answer::Allow => json!({"decision": "allow"}),
             Answer::Deny { reason } => json!({"decision": "deny", "reason": reason}),
             Answer::Judge => json!({"decision": "judge"}),
+            Answer::AllowWith { input } => json!({"decision": "allow", "input": input}),
+            Answer::Defer => json!({"decision": "defer"}),
         }
         .to_string()
         .into_bytes();
@@ -128,8 +142,33 @@ impl Answer {
             Answer::Allow => decision("allow", "allowed by the session's permission mode"),
             Answer::Deny { reason } => decision("deny", reason),
             Answer::Judge => "{}".to_owned(),
+            Answer::AllowWith { input } => json!({"hookSpecificOutput": {
+                "hookEventName": "PreToolUse",
+                "permissionDecision": "allow",
+                "permissionDecisionReason": "answered",
+                "updatedInput": input,
+            }})
+            .to_string(),
+            Answer::Defer => decision("defer", "the session goes on with this call later"),
         }
     }
+}
+
+/// The tool with which the model asks a person.
+pub const ASK_TOOL: &str = "AskUserQuestion";
+
+/// The input of a question with the answers in it, as the tool reads them: an object from the text
+/// of each question to what was chosen or written.
+///
+/// # Errors
+/// The input is no object, or the answers are not such an object.
+pub fn answered_input(input: &Value, answers: &str) -> Result<Value, HookInputError> {
+    let answers: serde_json::Map<String, Value> =
+        serde_json::from_str(answers).map_err(HookInputError::Malformed)?;
+    let mut input: serde_json::Map<String, Value> =
+        Deserialize::deserialize(input).map_err(HookInputError::Malformed)?;
+    input.insert("answers".to_owned(), Value::Object(answers));
+    Ok(Value::Object(input))
 }
 
 /// Contents of the settings file: the gate before every tool call of every agent.
@@ -167,6 +206,10 @@ mod tests {
             Answer::Deny {
                 reason: "no".into(),
             },
+            Answer::AllowWith {
+                input: json!({"answers": {"q": "a"}}),
+            },
+            Answer::Defer,
         ] {
             assert_eq!(Answer::from_reply(&good.to_reply()).unwrap(), good);
         }
@@ -179,6 +222,8 @@ mod tests {
             r#"{"decision":"maybe"}"#,
             r#"{"decision":"deny"}"#,
             r#"{"decision":"allow","reason":"x"}"#,
+            r#"{"decision":"allow","input":"x"}"#,
+            r#"{"decision":"defer","input":{}}"#,
             r#"{"foo":1}"#,
             "{\"decision\":\"allow\"}x",
         ] {
@@ -210,6 +255,27 @@ mod tests {
         assert_eq!(hook["matcher"], "*");
         assert_eq!(hook["hooks"][0]["onFailure"], "block");
         assert_eq!(hook["hooks"][0]["command"], "/bin/x gate '/run/s'");
+    }
+
+    #[test]
+    fn answers_go_into_the_input() {
+        let input = json!({"questions": [{"question": "Which?"}]});
+        let answered = answered_input(&input, r#"{"Which?":"this"}"#).unwrap();
+        assert_eq!(
+            answered,
+            json!({"questions": [{"question": "Which?"}], "answers": {"Which?": "this"}})
+        );
+        for bad in ["", "[]", "\"this\"", "{"] {
+            assert!(answered_input(&input, bad).is_err(), "{bad}");
+        }
+        assert!(answered_input(&json!([]), "{}").is_err());
+        let said: Value =
+            serde_json::from_str(&Answer::AllowWith { input: answered }.to_hook_output()).unwrap();
+        let said = &said["hookSpecificOutput"];
+        assert_eq!(said["permissionDecision"], "allow");
+        assert_eq!(said["updatedInput"]["answers"]["Which?"], "this");
+        let said: Value = serde_json::from_str(&Answer::Defer.to_hook_output()).unwrap();
+        assert_eq!(said["hookSpecificOutput"]["permissionDecision"], "defer");
     }
 
     #[test]

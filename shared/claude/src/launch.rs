@@ -7,8 +7,8 @@
 /// What `claude` is started with. All paths are those the CLI itself sees.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    /// The CLI's session id (a UUID), chosen by us.
-    pub cli_session_id: String,
+    /// Which conversation.
+    pub start: Start,
     /// Base URL of the model relay.
     pub model_url: String,
     /// Secret of the model relay. It is good for this process only.
@@ -35,6 +35,33 @@ pub struct Launch {
     /// Text added to the system prompt.
     pub append_system_prompt: Option<String>,
 }
+
+/// Which conversation the CLI begins with. Ids are UUIDs, chosen by us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// A new one.
+    New {
+        /// Its id.
+        id: String,
+    },
+    /// The one whose transcript lies in the config directory.
+    Resume {
+        /// Its id.
+        id: String,
+        /// A turn that its transcript leaves open is run again, before any message.
+        replay: bool,
+    },
+    /// A new one that begins with what another one has.
+    Fork {
+        /// Of which; its transcript lies in the config directory.
+        of: String,
+        /// Its own id.
+        id: String,
+    },
+}
+
+/// Why a turn is run again, as its frames repeat it.
+const RESUME_REASON: &str = "checkpoint_restore";
 
 /// Tools that make no sense in a session that is alone in its sandbox: they reach for other
 /// sessions or for a time when this process is gone.
@@ -65,7 +92,15 @@ impl Launch {
         .map(String::from)
         .to_vec();
         // The form with an equals sign: a value that starts with a dash stays a value.
-        arguments.push(format!("--session-id={}", self.cli_session_id));
+        match &self.start {
+            Start::New { id } => arguments.push(format!("--session-id={id}")),
+            Start::Resume { id, .. } => arguments.push(format!("--resume={id}")),
+            Start::Fork { of, id } => arguments.extend([
+                format!("--resume={of}"),
+                "--fork-session".to_owned(),
+                format!("--session-id={id}"),
+            ]),
+        }
         arguments.push(format!("--settings={}", self.settings_file));
         arguments.push(format!("--disallowedTools={DISALLOWED_TOOLS}"));
         for directory in &self.instruction_directories {
@@ -90,7 +125,7 @@ impl Launch {
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
         let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        vec![
+        let mut environment = vec![
             own("PATH", &self.search_path),
             own("HOME", &self.home),
             own("TMPDIR", &self.temporary_directory),
@@ -114,7 +149,12 @@ impl Launch {
             own("GIT_CONFIG_VALUE_0", "false"),
             own("GIT_CONFIG_KEY_1", "safe.bareRepository"),
             own("GIT_CONFIG_VALUE_1", "explicit"),
-        ]
+        ];
+        if let Start::Resume { replay: true, .. } = self.start {
+            environment.push(own("CLAUDE_CODE_RESUME_INTERRUPTED_TURN", "1"));
+            environment.push(own("CLAUDE_CODE_RESUME_REASON", RESUME_REASON));
+        }
+        environment
     }
 }
 
@@ -124,7 +164,9 @@ mod tests {
 
     fn launch() -> Launch {
         Launch {
-            cli_session_id: "6f1c9a52-8a53-4c5a-9d6e-3d1d6d0d8a11".into(),
+            start: Start::New {
+                id: "6f1c9a52-8a53-4c5a-9d6e-3d1d6d0d8a11".into(),
+            },
             model_url: "http://127.0.0.1:1".into(),
             model_key: "relay-secret".into(),
             home: "/home/session".into(),
@@ -161,12 +203,53 @@ mod tests {
     }
 
     #[test]
+    fn a_conversation_is_new_or_goes_on_or_branches() {
+        let mut launch = launch();
+        let replays = |launch: &Launch| {
+            launch
+                .environment()
+                .iter()
+                .any(|(name, _)| name == "CLAUDE_CODE_RESUME_INTERRUPTED_TURN")
+        };
+        let ids = |launch: &Launch| -> Vec<String> {
+            let arguments = launch.arguments().into_iter();
+            arguments
+                .filter(|argument| {
+                    ["--session-id", "--resume", "--fork"]
+                        .iter()
+                        .any(|name| argument.starts_with(name))
+                })
+                .collect()
+        };
+        launch.start = Start::New { id: "a".into() };
+        assert_eq!(ids(&launch), ["--session-id=a"]);
+        assert!(!replays(&launch));
+        launch.start = Start::Resume {
+            id: "a".into(),
+            replay: true,
+        };
+        assert_eq!(ids(&launch), ["--resume=a"]);
+        assert!(replays(&launch));
+        launch.start = Start::Fork {
+            of: "a".into(),
+            id: "b".into(),
+        };
+        assert_eq!(
+            ids(&launch),
+            ["--resume=a", "--fork-session", "--session-id=b"]
+        );
+        assert!(!replays(&launch));
+    }
+
+    #[test]
     fn names_in_the_environment_are_unique() {
-        let mut names: Vec<_> = launch()
-            .environment()
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
+        let mut launch = launch();
+        launch.start = Start::Resume {
+            id: "a".into(),
+            replay: true,
+        };
+        let environment = launch.environment().into_iter();
+        let mut names: Vec<_> = environment.map(|(name, _)| name).collect();
         let count = names.len();
         names.sort();
         names.dedup();

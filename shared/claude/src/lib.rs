@@ -2,7 +2,8 @@
 //!
 //! Everything the system knows about the `claude` program is in this crate: where it may be
 //! installed ([`locate`]), how it is started ([`launch`]), what it prints ([`lines`],
-//! [`message`]), what it is told ([`control`]), and how it asks before each tool call ([`gate`]).
+//! [`message`]), what it is told ([`control`]), how it asks before each
+//! tool call ([`gate`]), and where its transcript can be cut ([`transcript`]).
 //! Nothing here decides anything; `policy` decides and `session-runner` acts.
 //!
 //! The facts were measured with version [`SUPPORTED_VERSION`]. The CLI is released almost daily,
@@ -14,6 +15,7 @@ pub mod launch;
 pub mod lines;
 pub mod locate;
 pub mod message;
+pub mod transcript;
 
 /// The one CLI version this build was measured against. A deployment may name another one
 /// (`SHANNON_CLAUDE_VERSION`), at its own risk.

@@ -52,6 +52,8 @@ pub enum Message {
     CommandLifecycle(CommandLifecycle),
     /// New transcript entries.
     Transcript(TranscriptMirror),
+    /// What runs beside the conversation, from now on.
+    BackgroundTasks(BackgroundTasks),
     /// Anything else; a sign of life.
     Other {
         /// Type and subtype, joined with a slash.
@@ -276,6 +278,14 @@ pub struct ControlResponse {
     pub response: Option<Value>,
 }
 
+impl TurnResult {
+    /// The turn did not end: the gate deferred a call, with which a resumed process goes on.
+    #[must_use]
+    pub fn is_deferred(&self) -> bool {
+        self.terminal_reason.as_deref() == Some("tool_deferred")
+    }
+}
+
 impl ControlResponse {
     /// The CLI did what was asked.
     #[must_use]
@@ -313,6 +323,28 @@ pub struct TranscriptMirror {
     pub file_path: String,
     /// The entries, byte for byte.
     pub entries: Vec<Box<RawValue>>,
+}
+
+/// `system/background_tasks_changed`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct BackgroundTasks {
+    /// All that run.
+    pub tasks: Vec<BackgroundTask>,
+}
+
+/// Something that runs beside the conversation.
+#[derive(Debug, Clone, Deserialize)]
+pub struct BackgroundTask {
+    /// `local_agent`, `local_bash`, ..
+    pub task_type: String,
+}
+
+impl BackgroundTask {
+    /// It is a subagent, whose work a later process cannot take up.
+    #[must_use]
+    pub fn is_agent(&self) -> bool {
+        self.task_type.ends_with("_agent")
+    }
 }
 
 /// Why a line is not a message.

@@ -6,6 +6,7 @@
 
 pub mod authorization;
 pub mod checkpoint;
+pub mod client_session;
 pub mod command;
 pub mod deployment;
 pub mod event;
@@ -22,8 +23,9 @@ pub mod workspace;
 
 pub use authorization::{Authorized, Principal, Scope};
 pub use checkpoint::{Checkpoint, NewCheckpoint};
+pub use client_session::{ClientKey, ClientSessionId};
 pub use command::{Command, CommandBody, CommandOutcome, CommandState};
-pub use deployment::Deployment;
+pub use deployment::{Deployment, Retention};
 pub use event::{Event, EventBody};
 pub use ids::{
     CheckpointId, CommandId, Cursor, FencingToken, OwnerId, QuestionId, RefName, Sequence,

@@ -31,6 +31,8 @@ pub const EVENTS_PER_BATCH: usize = 500;
 /// Most bytes one `read_file` returns. Own: base64 of it stays under a function's 6 MB and a
 /// DynamoDB item (400 KB) can carry it.
 pub const READ_FILE_BYTES: usize = 128 * 1024;
+/// Sessions and tasks that one subscription follows. Own: each is read about once a second.
+pub const SUBSCRIPTIONS: usize = 20;
 /// Sessions on one page of `list_sessions`.
 pub const LIST_PAGE: usize = 50;
 /// Most live text (not yet an event) kept for readers. Own.
@@ -46,6 +48,8 @@ pub const ANSWER_BYTES: usize = 64 * 1024;
 pub const CHECKPOINT_MESSAGE_BYTES: usize = 4 * 1024;
 /// Checkpoints on one page of `list_checkpoints`.
 pub const CHECKPOINT_PAGE: usize = 100;
+/// Between two sweeps of a tree. Own: garbage waits for the grace time anyway.
+pub const TREE_SWEEP_MILLISECONDS: u64 = 24 * 60 * 60 * 1000;
 /// Named refs of one session. Own.
 pub const REFS: usize = 1000;
 /// Commands that one append takes and finishes. Own: a DynamoDB transaction has at most 100 parts
@@ -57,3 +61,18 @@ pub const START_MILLISECONDS: u64 = 15_000;
 /// How long a session may wait for a runner that was asked for before the start counts as failed. Own: twice the
 /// slowest Fargate start seen in AWS's own figures.
 pub const PROVISIONING_MILLISECONDS: u64 = 300_000;
+/// How long a call waits for a person's answer on its own stream. Own: a function is paid for while
+/// it waits.
+pub const ANSWER_MILLISECONDS: u64 = 120_000;
+/// How long a question can be answered by repeating the request. Own.
+pub const ROUND_MILLISECONDS: u64 = 3_600_000;
+/// Rounds of questions that one request may take: what clients go through by themselves
+/// (`DEFAULT_MRTR_MAX_ROUNDS` of rmcp, and the other official SDKs).
+pub const ROUNDS: u32 = 10;
+/// Most that a client carries of earlier answers. Own: fits every limit of headers and bodies.
+pub const CARRIED_ANSWER_BYTES: usize = 64 * 1024;
+/// How long what was sent to a client of the initialize era is kept, for when its stream breaks. Own.
+pub const STREAM_KEPT_MILLISECONDS: u64 = 3_600_000;
+/// How long a message from a client of 2024-11-05 waits for the instance that holds its stream. Own:
+/// longer than a client needs to connect again.
+pub const POSTED_MILLISECONDS: u64 = 120_000;

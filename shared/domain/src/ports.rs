@@ -5,7 +5,9 @@
 //! refusal. `testkit` has a fake for each and a contract that fake and real store both pass.
 
 mod checkpoints;
+mod clients;
 mod control;
+mod erasure;
 mod objects;
 
 use std::error::Error;
@@ -22,7 +24,12 @@ use crate::{
 };
 
 pub use checkpoints::{CheckpointError, Checkpoints, RefError, RemoveError, SweepError, Tree};
+pub use clients::{
+    Claim, ClientSession, ClientSessions, ClientStream, PostedMessages, ReplyMailbox, Rounds,
+    StreamEvents,
+};
 pub use control::{ControlChange, ControlError, ForkError, NewFork, Rewind, SlotLimits};
+pub use erasure::{ChunkSweep, Chunks, Erasure, ExpireError, Swept};
 pub use objects::{ObjectPage, PutNew, StoredObject, TreeObjects};
 
 /// An outside service did not do it. The same call may succeed later.

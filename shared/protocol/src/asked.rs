@@ -28,7 +28,8 @@ pub struct Asked {
     pub meta: RequestMetaObject,
     /// Where notifications go.
     pub notices: Notices,
-    /// The client itself, where it can be asked while it waits: only in the initialize era.
+    /// The client itself, where it can be asked while it waits: only on a session of the initialize
+    /// era.
     pub peer: Option<Peer<RoleServer>>,
 }
 

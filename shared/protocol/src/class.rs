@@ -14,7 +14,7 @@ pub enum Class {
     Call,
     /// Turns as tasks.
     Tasks,
-    /// Long subscriptions. No function of its own yet: `legacy` refuses it.
+    /// Long subscriptions; `legacy` serves none.
     Listen,
     /// Everything of the initialize era, and whatever reached plain `/mcp`.
     Legacy,

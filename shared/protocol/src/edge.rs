@@ -17,26 +17,30 @@ use crate::answer::{Body, INVALID_REQUEST, error_response};
 use crate::asked::{Asked, Notices};
 use crate::back::{Back, Source};
 use crate::front::{Checked, Era, Front, check};
+use crate::legacy::{Bridge, ClientPorts, ClientSessionSettings, NoSessions, Sessioned};
 use crate::modern::{Shared, Sharing};
 use crate::server::Server;
 use crate::work::Work;
 use crate::{Class, EdgeSettings};
 
 /// Serves one class. Cheap to clone; holds nothing of any request.
-pub struct Edge<W: Work> {
+pub struct Edge<W: Work, E = NoSessions> {
     class: Class,
     settings: Arc<EdgeSettings>,
     shared: Sharing<W>,
-    /// The initialize era.
+    /// The initialize era: requests of clients' sessions.
+    sessioned: E,
+    /// The initialize era: requests that stand alone.
     legacy: StreamableHttpService<Server<W>, NeverSessionManager>,
 }
 
-impl<W: Work> Clone for Edge<W> {
+impl<W: Work, E: Clone> Clone for Edge<W, E> {
     fn clone(&self) -> Self {
         Self {
             class: self.class,
             settings: Arc::clone(&self.settings),
             shared: Sharing::clone(&self.shared),
+            sessioned: self.sessioned.clone(),
             legacy: self.legacy.clone(),
         }
     }
@@ -46,6 +50,26 @@ impl<W: Work> Edge<W> {
     /// Serves `class` with `work` behind it.
     pub fn new(class: Class, settings: EdgeSettings, work: W) -> Self {
         let shared = Sharing::new(Shared::new(work, &settings));
+        Self::over(class, settings, shared, NoSessions)
+    }
+}
+
+impl<W: Work, P: ClientPorts> Edge<W, Bridge<W, P>> {
+    /// Serves [`Class::Legacy`], the sessions of its clients included, which `ports` keep.
+    pub fn bridged(
+        settings: EdgeSettings,
+        sessions: ClientSessionSettings,
+        work: W,
+        ports: P,
+    ) -> Self {
+        let shared = Sharing::new(Shared::new(work, &settings));
+        let bridge = Bridge::new(Sharing::clone(&shared), ports, &settings, sessions);
+        Self::over(Class::Legacy, settings, shared, bridge)
+    }
+}
+
+impl<W: Work, E: Sessioned> Edge<W, E> {
+    fn over(class: Class, settings: EdgeSettings, shared: Sharing<W>, sessioned: E) -> Self {
         let server = Server::new(Sharing::clone(&shared));
         let config = StreamableHttpServerConfig::default()
             .with_legacy_session_mode(false)
@@ -59,6 +83,7 @@ impl<W: Work> Edge<W> {
             class,
             settings: Arc::new(settings),
             shared,
+            sessioned,
             legacy: StreamableHttpService::new(
                 move || Ok(server.clone()),
                 Arc::new(NeverSessionManager::default()),
@@ -157,6 +182,10 @@ impl<W: Work> Edge<W> {
                 .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return refused;
         };
+        let request = match self.sessioned.serve(request, &principal).await {
+            Ok(answered) => return answered,
+            Err(request) => *request,
+        };
         let started = Instant::now();
         let checked = match check(self.class, self.settings.max_request_body_bytes, request) {
             Front::Request(checked) => *checked,
@@ -167,23 +196,8 @@ impl<W: Work> Edge<W> {
             }
             Front::Refused(refused) => return refused,
         };
-        let span = tracing::Span::current();
-        let method = &checked.method;
-        // A method that does not exist may be as long as the body.
-        span.record("mcp_method", &method[..method.floor_char_boundary(64)]);
-        span.record("principal", principal.owner.as_str());
-        if let Some(name) = &checked.name {
-            span.record("mcp_name", name.as_str());
-        }
-        if let Some(trace) = &checked.trace {
-            span.record("trace_id", trace.trace_id.as_str());
-            span.record("parent_id", trace.parent_id.as_str());
-        }
-        let waits = checked.method == "tools/call"
-            && checked
-                .name
-                .as_deref()
-                .is_some_and(|tool| self.shared.work.waits(tool));
+        checked.record(&principal);
+        let waits = self.shared.waits(&checked);
         let Checked {
             id, method, era, ..
         } = checked;

@@ -3,6 +3,7 @@
 //! that rmcp's HTTP layer expects (it refuses with plain text, and knows no classes).
 
 use bytes::Bytes;
+use domain::Principal;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use rmcp::model::JsonObject;
@@ -32,6 +33,24 @@ pub(crate) struct Checked {
     pub(crate) trace: Option<TraceParent>,
     /// The rest, by era.
     pub(crate) era: Era,
+}
+
+impl Checked {
+    /// Names the request in the current span.
+    pub(crate) fn record(&self, principal: &Principal) {
+        let span = tracing::Span::current();
+        // A method that does not exist may be as long as the body.
+        let method = &self.method[..self.method.floor_char_boundary(64)];
+        span.record("mcp_method", method);
+        span.record("principal", principal.owner.as_str());
+        if let Some(name) = &self.name {
+            span.record("mcp_name", name.as_str());
+        }
+        if let Some(trace) = &self.trace {
+            span.record("trace_id", trace.trace_id.as_str());
+            span.record("parent_id", trace.parent_id.as_str());
+        }
+    }
 }
 
 /// By whose rules a request is served.

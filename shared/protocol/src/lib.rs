@@ -7,6 +7,7 @@
 //! ([`Catalog`]), turns as tasks ([`Turns`]), or everything ([`Sessions`]). Nothing is kept between two requests.
 
 mod answer;
+mod ask;
 mod asked;
 mod back;
 mod class;
@@ -14,6 +15,8 @@ mod description;
 mod edge;
 mod front;
 mod headers;
+mod legacy;
+mod listen;
 mod modern;
 mod prompts;
 mod rendered;
@@ -29,10 +32,13 @@ mod trace;
 mod work;
 
 pub use answer::Body;
+pub use ask::{AskPorts, Asking, Asks, Begun, Caller, NO_ANSWER, NotAnswered, Outcome, Round};
 pub use asked::{Asked, Notices, Progress};
 pub use class::{Class, METHODS};
 pub use description::Description;
 pub use edge::Edge;
+pub use legacy::{Bridge, Bridged, ClientPorts, ClientSessionSettings, NoSessions, Sessioned};
+pub use listen::Watched;
 pub use settings::EdgeSettings;
 pub use subscription::{Accepted, Filter, Subscription};
 pub use timestamp::to_rfc3339 as rfc3339;

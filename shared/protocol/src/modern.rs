@@ -24,6 +24,7 @@ use serde_json::Value;
 use crate::EdgeSettings;
 use crate::asked::Asked;
 use crate::description::Description;
+use crate::front::Checked;
 use crate::headers;
 use crate::rendered::{Info, Rendered, error, join, render};
 use crate::subscription::{Filter, Subscription};
@@ -146,8 +147,19 @@ pub(crate) struct Shared<W> {
 }
 
 impl<W: Work> Shared<W> {
+    /// Whether the time of a request goes by waiting for something to happen.
+    pub(crate) fn waits(&self, checked: &Checked) -> bool {
+        let tool = checked.name.as_deref();
+        checked.method == "tools/call" && tool.is_some_and(|tool| self.work.waits(tool))
+    }
+
     pub(crate) fn new(work: W, settings: &EdgeSettings) -> Self {
-        let description = work.describe();
+        let mut description = work.describe();
+        if settings.listen_seconds > 0
+            && let Some(resources) = &mut description.modern.resources
+        {
+            resources.subscribe = Some(true);
+        }
         Self {
             info: Info::new(&description.info),
             description,
@@ -295,6 +307,9 @@ impl<W: Work> Shared<W> {
             notifications: Option<Filter>,
         }
         let Listen { notifications } = read(params)?;
+        if self.listen_for.is_zero() {
+            return Err(not_here("subscriptions/listen"));
+        }
         let wanted = notifications.clone().unwrap_or_default();
         let Some(accepted) = self.work.subscribe(&asked, wanted).await? else {
             return Err(not_here("subscriptions/listen"));

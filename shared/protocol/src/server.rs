@@ -12,6 +12,7 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 
 use crate::asked::{Asked, Notices};
+use crate::legacy::Askable;
 use crate::modern::Sharing;
 use crate::work::{ToolCall, Work};
 
@@ -32,10 +33,12 @@ impl<W> Server<W> {
 
 /// What the request says; its caller is whom [`crate::Edge::handle`] attached to the HTTP request.
 fn asked(context: &RequestContext<RoleServer>) -> Result<Asked, ErrorData> {
-    let principal = context
+    let attached = context
         .extensions
         .get::<http::request::Parts>()
-        .and_then(|parts| parts.extensions.get::<Principal>())
+        .map(|parts| &parts.extensions);
+    let principal = attached
+        .and_then(|attached| attached.get::<Principal>())
         .cloned()
         .ok_or_else(|| ErrorData::internal_error("the request has no caller", None))?;
     Ok(Asked {
@@ -44,7 +47,10 @@ fn asked(context: &RequestContext<RoleServer>) -> Result<Asked, ErrorData> {
         capabilities: context.client_capabilities().unwrap_or_default(),
         meta: context.meta.clone(),
         notices: Notices::peer(context.peer.clone()),
-        peer: Some(context.peer.clone()),
+        // Elsewhere a question would go out and its answer never come in.
+        peer: attached
+            .is_some_and(|attached| attached.get::<Askable>().is_some())
+            .then(|| context.peer.clone()),
     })
 }
 

@@ -2,6 +2,9 @@
 
 use crate::Class;
 
+/// Seconds that a subscription has left to end, once its time is over.
+const FOR_THE_END: u64 = 30;
+
 /// Checked values; the table of settings gives defaults and ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeSettings {
@@ -13,7 +16,7 @@ pub struct EdgeSettings {
     pub catalog_ttl_seconds: u64,
     /// Longest request, in seconds: what is still running then is told to try again.
     pub longest_seconds: u64,
-    /// How long one subscription is served before it ends, in seconds.
+    /// How long one subscription is served before it ends, in seconds; 0 where there are none.
     pub listen_seconds: u64,
     /// Origins from which a browser may call.
     pub allowed_origins: Vec<String>,
@@ -32,9 +35,9 @@ impl EdgeSettings {
         list: impl Fn(&str) -> Result<Vec<String>, E>,
     ) -> Result<Self, E> {
         let longest = match class {
-            Class::Read | Class::Call | Class::Legacy | Class::Listen => {
-                "SHANNON_REQUEST_TIMEOUT_SECONDS"
-            }
+            Class::Read | Class::Call | Class::Legacy => "SHANNON_REQUEST_TIMEOUT_SECONDS",
+            // A subscription ends by itself.
+            Class::Listen => "SHANNON_LISTEN_SECONDS",
             Class::Discover | Class::Catalog | Class::Tasks => {
                 "SHANNON_SHORT_REQUEST_TIMEOUT_SECONDS"
             }
@@ -45,11 +48,59 @@ impl EdgeSettings {
             max_request_body_bytes: usize::try_from(body_bytes).unwrap_or(usize::MAX),
             keep_alive_seconds: number("SHANNON_KEEP_ALIVE_SECONDS")?,
             catalog_ttl_seconds: number("SHANNON_CATALOG_TTL_SECONDS")?,
-            longest_seconds: number(longest)?,
-            // No class of the product serves one yet.
-            listen_seconds: 0,
+            longest_seconds: number(longest)?
+                + if class == Class::Listen {
+                    FOR_THE_END
+                } else {
+                    0
+                },
+            listen_seconds: match class {
+                Class::Listen | Class::Discover => number("SHANNON_LISTEN_SECONDS")?,
+                _ => 0,
+            },
             allowed_origins: list("SHANNON_ALLOWED_ORIGINS")?,
             allowed_hosts: list("SHANNON_ALLOWED_HOSTS")?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_value_comes_from_its_own_setting() {
+        let read = |class| {
+            EdgeSettings::read(
+                class,
+                |name| {
+                    Ok::<_, String>(match name {
+                        "SHANNON_MAX_REQUEST_BODY_BYTES" => 1,
+                        "SHANNON_KEEP_ALIVE_SECONDS" => 2,
+                        "SHANNON_CATALOG_TTL_SECONDS" => 3,
+                        "SHANNON_REQUEST_TIMEOUT_SECONDS" => 4,
+                        "SHANNON_SHORT_REQUEST_TIMEOUT_SECONDS" => 5,
+                        other => return Err(format!("{other} was asked for")),
+                    })
+                },
+                |name| Ok(vec![name.to_owned()]),
+            )
+        };
+        let expected = |longest_seconds| EdgeSettings {
+            max_request_body_bytes: 1,
+            keep_alive_seconds: 2,
+            catalog_ttl_seconds: 3,
+            longest_seconds,
+            allowed_origins: vec!["SHANNON_ALLOWED_ORIGINS".to_owned()],
+        };
+        for (class, longest) in [
+            (Class::Call, 4),
+            (Class::Legacy, 4),
+            (Class::Discover, 5),
+            (Class::Catalog, 5),
+            (Class::Tasks, 5),
+        ] {
+            assert_eq!(read(class), Ok(expected(longest)), "{class:?}");
+        }
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ports::{
-    Clock, Compute, IdSource, Inbox, SessionDirectory, SessionLog, Uploads, WholeBodies,
+    Clock, Compute, IdSource, Inbox, Rounds, SessionDirectory, SessionLog, Uploads, WholeBodies,
 };
+use domain::session_token::SigningKey;
 use domain::{Deployment, Principal};
 use rmcp::ErrorData;
 use rmcp::model::{
@@ -16,9 +17,10 @@ use rmcp::model::{
     ListResourcesResult, PaginatedRequestParams, ReadResourceRequestMethod,
     ReadResourceRequestParams, ReadResourceResponse, Tool,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::ask::{Asking, Asks, Begun, Caller, Round};
 use crate::asked::Asked;
 use crate::description::Description;
 use crate::subscription::{Accepted, Filter, Subscription};
@@ -27,7 +29,16 @@ use crate::{prompts, resources, task, tools};
 
 /// All ports that tools need; whatever has them is one.
 pub trait Ports:
-    SessionDirectory + SessionLog + WholeBodies + Inbox + Uploads + Compute + Clock + IdSource + 'static
+    SessionDirectory
+    + SessionLog
+    + WholeBodies
+    + Inbox
+    + Uploads
+    + Compute
+    + Rounds
+    + Clock
+    + IdSource
+    + 'static
 {
 }
 impl<P> Ports for P where
@@ -37,6 +48,7 @@ impl<P> Ports for P where
         + Inbox
         + Uploads
         + Compute
+        + Rounds
         + Clock
         + IdSource
         + 'static
@@ -321,19 +333,33 @@ pub struct Sessions<P, F> {
     pub(crate) deployment: Arc<Deployment>,
     pub(crate) finder: F,
     pub(crate) found: Kept,
+    signing_key: SigningKey,
     config: Option<Arc<Value>>,
 }
 
 impl<P, F> Sessions<P, F> {
-    /// Tools over these ports. What `finder` finds is kept for `keep_found` in this process.
-    pub fn new(ports: P, deployment: Deployment, finder: F, keep_found: Duration) -> Self {
+    /// Tools over these ports. What `finder` finds is kept for `keep_found` in this process. With
+    /// `signing_key` is sealed what clients carry from a question to its answer.
+    pub fn new(
+        ports: P,
+        deployment: Deployment,
+        finder: F,
+        keep_found: Duration,
+        signing_key: SigningKey,
+    ) -> Self {
         Self {
+            signing_key,
             ports,
             deployment: Arc::new(deployment),
             finder,
             found: Kept::new(keep_found),
             config: None,
         }
+    }
+
+    /// The ports.
+    pub const fn ports(&self) -> &P {
+        &self.ports
     }
 
     /// The same, with what `shannon://config` shows to an administrator.
@@ -350,7 +376,23 @@ impl<P: Ports, F: ClaudeFinder> Work for Sessions<P, F> {
     }
 
     async fn call_tool(&self, call: ToolCall) -> Result<CallToolResponse, ErrorData> {
-        tools::call(self, call).await
+        if !tools::may_ask(&call.name) {
+            let asking = Asking::nothing(call.asked.principal.owner.clone());
+            return tools::call(self, &asking, call).await;
+        }
+        let asks = Asks::new(&self.ports, &self.signing_key);
+        let round = Round {
+            method: "tools/call",
+            subject: json!([call.name, call.arguments]),
+            responses: call.input_responses.clone(),
+            state: call.request_state.clone(),
+        };
+        let asking = match asks.begin(Caller::of(&call.asked), round).await? {
+            Begun::Run(asking) => asking,
+            Begun::Settled(outcome) => return Ok(outcome),
+        };
+        let outcome = tools::call(self, &asking, call).await;
+        asks.finish(asking, outcome).await
     }
 
     async fn list_prompts(

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use domain::{
-    Event, EventBody, FencingToken, Sequence, SessionKey, TreeKey, UnixMillis,
+    Event, EventBody, FencingToken, Sequence, SessionKey, TreeKey,
     event::NewEvent,
     ids::base32,
     ports::{Unavailable, WholeBodies},
@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Store, failure,
-    item::{Row, UnreadableRow, bytes, expiry, number},
-    keys::{EXPIRES_AT, Record},
+    item::{Row, UnreadableRow, bytes, number},
+    keys::Record,
     objects::session_object,
     stored::{
         event::{StoredEvent, WholeBody, body_json, read_body},
@@ -41,7 +41,6 @@ impl Store {
         first: Sequence,
         fence: FencingToken,
         events: &[NewEvent],
-        now: UnixMillis,
     ) -> Result<Write, Unavailable> {
         const ATTEMPTED: &str = "write the events";
         let mut stored = Vec::with_capacity(events.len());
@@ -72,8 +71,7 @@ impl Store {
             Row::at(&Record::Batch(key, last).key())
                 .with(FIRST, number(first))
                 .with(COUNT, number(events.len()))
-                .with(EVENTS, bytes(packed))
-                .with(EXPIRES_AT, expiry(self.row_expiry(now))),
+                .with(EVENTS, bytes(packed)),
         ))
     }
 }

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    CheckpointId, CommandId, OwnerId, RefName, Sequence, SessionId, SessionKey, TreeKey,
-    UnixMillis, UploadId,
+    CheckpointId, ClientKey, CommandId, OwnerId, RefName, Sequence, SessionId, SessionKey, TreeKey,
+    UnixMillis, UploadId, client_session::RoundId,
 };
 
 pub(crate) const PARTITION: &str = "pk";
@@ -24,8 +24,9 @@ pub(crate) const BY_OWNER: &str = "by_owner";
 pub(crate) const OWNER_KEY: &str = "owner_key";
 pub(crate) const OWNER_SORT: &str = "owner_sort";
 
-/// Sparse index of sessions that hold compute: `live_key` = [`live_shard`], `live_until` = when
-/// someone should look at the session. Only heads that have not ended have these attributes.
+/// Sparse index of what somebody has to look at in time: `live_key` = [`live_shard`] of a session,
+/// `live_until` = when (its lease ends, its start may have to be repeated, its time is up); of a
+/// tree [`tree_shard`], and when it is to be swept.
 pub(crate) const LIVE: &str = "live";
 pub(crate) const LIVE_KEY: &str = "live_key";
 pub(crate) const LIVE_UNTIL: &str = "live_until";
@@ -36,11 +37,12 @@ pub(crate) const LIVE_SHARDS: u8 = 8;
 #[derive(Clone, Debug)]
 pub(crate) enum Record<'a> {
     /// A session as it stands. Scope: session. Writer: everybody, each under its own condition.
-    /// Dies `retention_days` after the end (before that it has no expiry). Key: `owner#session`,
+    /// Unreadable `retention_days` after the end; the sweep then erases the whole session, this
+    /// row last. Key: `owner#session`,
     /// `head`. Value: the attributes of `head.rs`; the spec as JSON text.
     Head(&'a SessionKey),
     /// One batch of events. Scope: session. Writer: whoever moves the head, in the same
-    /// transaction; never changed. Dies after its head. Key: `owner#session`,
+    /// transaction; never changed. Dies before its head. Key: `owner#session`,
     /// `log#<sequence of its last event>`: a reader after sequence n asks for keys above n and
     /// gets the batch that contains n + 1 first. Value: `first`, `count`, `events` (zstd of a JSON
     /// array), `request_token` of the append.
@@ -50,7 +52,7 @@ pub(crate) enum Record<'a> {
     /// and `after`, `text`, `time` unless it was cleared.
     Live(&'a SessionKey),
     /// A command. Scope: session. Writer: a function when it is accepted or withdrawn, the runner
-    /// afterwards. Dies after its head. Key: `owner#session`, `command#<ordinal>`. Value: `id`,
+    /// afterwards. Dies before its head. Key: `owner#session`, `command#<ordinal>`. Value: `id`,
     /// `body` (JSON), `text` (of a message), `state`, `taken_by` (fence), `accepted_at`, `outcome`
     /// (JSON), `content` (bytes of a file that was read).
     Command(&'a SessionKey, u64),
@@ -70,8 +72,9 @@ pub(crate) enum Record<'a> {
     /// `set_at`.
     Ref(&'a SessionKey, &'a RefName),
     /// What the sessions of a tree share. Scope: tree; in the partition of its root, which it may
-    /// outlive. Writer: forks, sweeps, and erasures. Absent until the first fork or sweep. Key:
-    /// `owner#root`, `tree`. Value: `generation`, `swept_at`, `members` (a set).
+    /// outlive. Writer: the first checkpoint of a session, forks, sweeps, and erasures; dies with
+    /// the last session. Key: `owner#root`, `tree`. Value: `generation`, `swept_at`, `members` (a
+    /// set); in the live index under [`tree_shard`], until the next sweep.
     Tree(&'a TreeKey),
     /// Tokens of a session. Scope: session. Writer: the model gateway, together with a
     /// [`Record::UsageOfRequest`]. Dies after its head. Key: `owner#session`, `usage`. Value: sums.
@@ -91,6 +94,30 @@ pub(crate) enum Record<'a> {
     OwnerSlots(&'a OwnerId),
     /// The same for the deployment. Key: `deployment`, `slots`.
     DeploymentSlots,
+    /// What a client of the initialize era said about itself. Scope: client session. Writer:
+    /// `initialize`; its expiry moves while it is used. Dies `client_session_days` after its last use.
+    /// Key: `owner#client session`, `client`. Value: `introduction` (JSON).
+    Client(&'a ClientKey),
+    /// An awaited reply to a request that was sent to the client. Scope: client session. Writer:
+    /// the instance that waits, then once the one that the reply reached. Dies minutes after the
+    /// wait. Key: `owner#client session`, `reply#<request id>`. Value: `reply` (zstd of JSON).
+    ClientReply(&'a ClientKey, &'a str),
+    /// Whether a stream to the client is being written. Scope: client session. Writer: the stream's
+    /// one writer. Dies an hour after its last change. Key: `owner#client session`,
+    /// `stream#<stream>`. Value: `request`, `written_until`, `complete` (0 or 1).
+    ClientStream(&'a ClientKey, &'a str),
+    /// A message that was sent on a stream. Writer: the stream's, once. Dies with the stream. Key:
+    /// `owner#client session`, `message#<stream>#<position>`. Value: `position`, `message` (zstd of
+    /// JSON).
+    ClientMessage(&'a ClientKey, &'a str, u64),
+    /// A message from a client of 2024-11-05. Writer: the instance it reached; the one that holds
+    /// the client's stream deletes it. Key: `owner#client session`, `posted#<name>`. Value:
+    /// `message` (zstd of JSON).
+    PostedMessage(&'a ClientKey, &'a str),
+    /// The answers to a round of questions. Scope: owner. Writer: whoever brings them first, then
+    /// once whoever finishes what they were for. Dies with the round's state. Key: `owner`,
+    /// `round#<id>`. Value: `answers_digest`, `outcome` (zstd of JSON).
+    Round(&'a OwnerId, &'a RoundId),
     /// What the newest runner found on its machine. Writer: any runner; the newest wins. Never
     /// dies. Key: `deployment`, `runner`. Value: `claude_version`, `claude_path`, `noted_at`.
     Runner,
@@ -149,10 +176,38 @@ impl Record<'_> {
             Self::Upload(owner, id) => (owner.to_string(), format!("upload#{id}")),
             Self::OwnerSlots(owner) => (owner.to_string(), "slots".to_owned()),
             Self::DeploymentSlots => ("deployment".to_owned(), "slots".to_owned()),
+            Self::Client(key) => (client_partition(key), "client".to_owned()),
+            Self::ClientReply(key, request) => (client_partition(key), format!("reply#{request}")),
+            Self::ClientStream(key, stream) => (client_partition(key), format!("stream#{stream}")),
+            Self::ClientMessage(key, stream, position) => (
+                client_partition(key),
+                // 20 digits hold every position.
+                format!("message#{stream}#{position:020}"),
+            ),
+            Self::PostedMessage(key, name) => {
+                (client_partition(key), format!("{POSTED_PREFIX}{name}"))
+            }
+            Self::Round(owner, round) => (owner.to_string(), format!("round#{}", round.as_str())),
             Self::Runner => ("deployment".to_owned(), "runner".to_owned()),
         };
         Key { partition, sort }
     }
+}
+
+const POSTED_PREFIX: &str = "posted#";
+
+/// Partition of everything that is kept for one client.
+fn client_partition(key: &ClientKey) -> String {
+    format!("{}#{}", key.owner, key.session.as_str())
+}
+
+/// Partition and range of the messages that a client posted; names are ASCII.
+pub(crate) fn posted_range(key: &ClientKey) -> (String, String, String) {
+    (
+        client_partition(key),
+        POSTED_PREFIX.to_owned(),
+        format!("{POSTED_PREFIX}~"),
+    )
 }
 
 /// Partition of everything that belongs to one session.
@@ -195,6 +250,17 @@ pub(crate) fn live_shard(session: &SessionId) -> String {
     live_key(last % LIVE_SHARDS)
 }
 
+/// The partition of the live index in which a tree is found.
+pub(crate) fn tree_shard(tree: &TreeKey) -> String {
+    let last = tree.tree.as_str().bytes().last().unwrap_or_default();
+    tree_key(last % LIVE_SHARDS)
+}
+
+/// A partition of the live index for trees.
+pub(crate) fn tree_key(shard: u8) -> String {
+    format!("tree#{shard}")
+}
+
 /// A partition of the live index.
 pub(crate) fn live_key(shard: u8) -> String {
     format!("live#{shard}")
@@ -213,6 +279,11 @@ mod tests {
         };
         let command = CommandId::parse("m-1").expect("valid");
         let upload = UploadId::from_random([0; 17]);
+        let client = ClientKey {
+            owner: owner.clone(),
+            session: domain::ClientSessionId::from_random([0; 17]),
+        };
+        let round = RoundId::from_random([0; 17]);
         let spelled: Vec<String> = [
             Record::Head(&key),
             Record::Batch(&key, Sequence(42)),
@@ -233,6 +304,12 @@ mod tests {
             Record::OwnerSlots(&owner),
             Record::DeploymentSlots,
             Record::Runner,
+            Record::Client(&client),
+            Record::ClientReply(&client, "ask_1"),
+            Record::ClientStream(&client, "st"),
+            Record::ClientMessage(&client, "st", 7),
+            Record::PostedMessage(&client, "n"),
+            Record::Round(&owner, &round),
         ]
         .iter()
         .map(|record| {
@@ -259,6 +336,12 @@ mod tests {
                 "OWNER slots",
                 "deployment slots",
                 "deployment runner",
+                "OWNER#mcp_aaaaaaaaaaaaaaaaaaaaaaaaaa client",
+                "OWNER#mcp_aaaaaaaaaaaaaaaaaaaaaaaaaa reply#ask_1",
+                "OWNER#mcp_aaaaaaaaaaaaaaaaaaaaaaaaaa stream#st",
+                "OWNER#mcp_aaaaaaaaaaaaaaaaaaaaaaaaaa message#st#00000000000000000007",
+                "OWNER#mcp_aaaaaaaaaaaaaaaaaaaaaaaaaa posted#n",
+                "OWNER round#rnd_aaaaaaaaaaaaaaaaaaaaaaaaaa",
             ]
         );
         assert_eq!(
@@ -266,6 +349,11 @@ mod tests {
             "001700000000000#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa"
         );
         assert_eq!(live_shard(&key.session), "live#1");
+        let tree = TreeKey {
+            owner,
+            tree: domain::TreeId::of(key.session),
+        };
+        assert_eq!(tree_shard(&tree), "tree#1");
         assert_eq!(
             [OWNER_KEY, OWNER_SORT, LIVE_KEY, LIVE_UNTIL, EXPIRES_AT],
             [

@@ -7,10 +7,12 @@
 mod append;
 mod batch;
 mod checkpoints;
+mod clients;
 mod compute;
 mod control;
 mod create;
 mod directory;
+mod erasure;
 mod failure;
 mod fork;
 mod head;

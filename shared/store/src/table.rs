@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
     operation::transact_write_items::TransactWriteItemsError,
+    types::ReturnValue,
 };
 use domain::ports::Unavailable;
 
@@ -190,6 +191,25 @@ impl Table {
                 "a check is no write of its own",
             ))),
         }
+    }
+
+    /// Deletes a row and gives what it was; of several who do so at once, one gets it.
+    pub(crate) async fn take(
+        &self,
+        attempted: &'static str,
+        key: &Key,
+    ) -> Result<Option<Row>, Unavailable> {
+        let answer = Box::pin(
+            self.client
+                .delete_item()
+                .table_name(&self.name)
+                .set_key(Some(key.attributes()))
+                .return_values(ReturnValue::AllOld)
+                .send(),
+        )
+        .await
+        .map_err(|error| failure::aws(attempted, Kind::Write, error))?;
+        Ok(answer.attributes.map(Row))
     }
 
     /// Writes all or nothing. `token` (at most 36 characters) names this very content: sending it

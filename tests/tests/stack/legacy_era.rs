@@ -1,7 +1,9 @@
-//! Clients of the initialize era: every request on plain `/mcp`, nothing kept between them.
+//! Clients of the initialize era, with and without a session of the transport.
 
+use e2e::loopback::Server;
 use e2e::mcp::LEGACY;
 use e2e::script;
+use e2e::session::Session;
 use e2e::stack;
 use serde_json::json;
 
@@ -59,7 +61,7 @@ async fn every_tool_works_without_a_session_of_the_transport() {
             json!({"prompt": script::prompt(&["TEXT:old and fine"])}),
         )
         .await;
-    let mut session = e2e::session::Session::follow(
+    let mut session = Session::follow(
         &client,
         created["session_id"].as_str().expect("a session id"),
     );
@@ -69,10 +71,10 @@ async fn every_tool_works_without_a_session_of_the_transport() {
 }
 
 #[tokio::test]
-async fn there_is_no_stream_and_no_session_to_end() {
+async fn there_is_no_standing_stream_and_an_unknown_session_is_not_found() {
     let stack = stack::shared();
     let client = stack.client();
-    for method in [reqwest::Method::GET, reqwest::Method::DELETE] {
+    for (method, status) in [(reqwest::Method::GET, 405), (reqwest::Method::DELETE, 404)] {
         let answer = client
             .http()
             .request(method.clone(), client.url())
@@ -82,14 +84,82 @@ async fn there_is_no_stream_and_no_session_to_end() {
             .send()
             .await
             .expect("an answer");
-        assert_eq!(answer.status(), 405, "{method}");
+        assert_eq!(answer.status(), status, "{method}");
     }
-    // A session id of an older deployment is ignored: nobody has to initialize again.
+    // Clients of this era initialize again when they read 404.
     let client = client.legacy();
     let (mut headers, body) = client.prepare("tools/list", json!({}));
-    headers.push((
-        "mcp-session-id".to_owned(),
-        "from-before-the-deploy".to_owned(),
-    ));
-    client.post(headers, body.to_string()).await.result();
+    headers.push(("mcp-session-id".to_owned(), "gone".to_owned()));
+    let answer = client.post(headers, body.to_string()).await;
+    assert_eq!(answer.status, 404, "{}", answer.body);
+}
+
+/// The stream holds one instance of the function, so the reply is bound to reach another.
+#[tokio::test]
+async fn a_person_is_asked_on_the_stream_and_answers_elsewhere() {
+    let stack = stack::shared();
+    let client = stack.client().legacy();
+    // While its clone hangs, the runner takes no message: one waits.
+    let silence = Server::of_silence();
+    let session = Session::create(
+        &client,
+        json!({
+            "prompt": "never read",
+            "workspace": {"git_url": format!("{}/repository.git", silence.url())},
+        }),
+    )
+    .await;
+    let mut introduction = initialize(LEGACY);
+    introduction["capabilities"] = json!({"elicitation": {}});
+    let opened = client.request("initialize", introduction).await;
+    opened.result();
+    let mcp_session = opened.headers["mcp-session-id"].clone();
+    let post = |body: serde_json::Value| {
+        client
+            .http()
+            .post(client.url())
+            .bearer_auth(&stack.token)
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", LEGACY)
+            .header("mcp-session-id", mcp_session.clone())
+            .body(body.to_string())
+            .send()
+    };
+    let call = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call",
+        "params": {"name": "cancel_session", "arguments": {"session_id": session.id}}});
+    let mut stream = post(call).await.expect("an answer");
+    let mut text = String::new();
+    let mut seen = 0;
+    let result = loop {
+        let bytes = stream.chunk().await.expect("the stream goes on");
+        let bytes = bytes.unwrap_or_else(|| panic!("no result in {text}"));
+        text.push_str(std::str::from_utf8(&bytes).expect("UTF-8"));
+        let messages: Vec<serde_json::Value> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: {"))
+            .filter_map(|rest| serde_json::from_str(&format!("{{{rest}")).ok())
+            .collect();
+        let mut result = None;
+        for message in messages.iter().skip(seen) {
+            if message["method"] == "elicitation/create" {
+                let reply = json!({"jsonrpc": "2.0", "id": message["id"],
+                    "result": {"action": "accept", "content": {"confirm": true}}});
+                let taken = post(reply).await.expect("an answer");
+                assert_eq!(taken.status(), 202);
+            } else if message["id"] == 2 {
+                result = Some(message.clone());
+            }
+        }
+        seen = messages.len();
+        if let Some(result) = result {
+            break result;
+        }
+    };
+    assert!(text.contains("elicitation/create"), "{text}");
+    assert_eq!(result["result"]["isError"], false, "{result}");
+    assert_eq!(
+        result["result"]["structuredContent"]["state"], "cancelled",
+        "{result}"
+    );
 }

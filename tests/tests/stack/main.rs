@@ -19,6 +19,8 @@ mod model_failures;
 mod model_requests;
 mod permissions;
 mod sessions;
+mod settings;
+mod suspending;
 mod tasks_extension;
 mod uploads;
 mod waiting;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::names::{template, template_functions};
 
 /// The classes of the map and the methods they serve; what is not here goes to `legacy`.
-const CLASSES: [(&str, &[&str]); 5] = [
+const CLASSES: [(&str, &[&str]); 6] = [
     ("discover", &["server/discover"]),
     (
         "catalog",
@@ -29,6 +29,7 @@ const CLASSES: [(&str, &[&str]); 5] = [
     ),
     ("call", &["tools/call"]),
     ("tasks", &["tasks/get", "tasks/update", "tasks/cancel"]),
+    ("listen", &["subscriptions/listen"]),
 ];
 const MODERN: &str = "2026-07-28";
 
@@ -116,7 +117,6 @@ fn the_edge_leaves_everything_else_where_it_is() {
     for method in [
         "initialize",
         "ping",
-        "subscriptions/listen",
         "tools/unknown",
         "",
         "__proto__",
@@ -140,7 +140,14 @@ fn the_edge_leaves_everything_else_where_it_is() {
         );
     }
     let modern = [call, ("mcp-protocol-version", MODERN)];
-    for uri in ["/health", "/model/v1/messages", "/mcp/call", "/other"] {
+    for uri in [
+        "/health",
+        "/model/v1/messages",
+        "/mcp/call",
+        "/sse",
+        "/messages",
+        "/other",
+    ] {
         assert_eq!(edge.handle("POST", uri, &modern)["uri"], uri);
     }
     assert_eq!(edge.handle("GET", "/mcp", &modern)["uri"], "/mcp");
@@ -175,7 +182,7 @@ fn the_template_has_a_streaming_route_for_each_class() {
             let Some(path) = properties["Path"].as_str() else {
                 continue;
             };
-            if path.starts_with("/mcp") {
+            if path.starts_with("/mcp") || path == "/sse" {
                 assert_eq!(
                     properties["ResponseTransferMode"], "RESPONSE_STREAM",
                     "{path}"
@@ -187,11 +194,12 @@ fn the_template_has_a_streaming_route_for_each_class() {
     let expected: BTreeSet<(String, String)> = CLASSES
         .iter()
         .map(|(class, _)| (format!("/mcp/{class}"), (*class).to_owned()))
-        .chain([("/mcp".to_owned(), "legacy".to_owned())])
+        .chain(["/mcp", "/sse", "/messages"].map(|path| (path.to_owned(), "legacy".to_owned())))
         .collect();
+    let of_clients = |path: &str| path.starts_with("/mcp") || ["/sse", "/messages"].contains(&path);
     let deployed: BTreeSet<(String, String)> = routes
         .into_iter()
-        .filter(|(path, _)| path.starts_with("/mcp"))
+        .filter(|(path, _)| of_clients(path))
         .collect();
     assert_eq!(deployed, expected);
 }

@@ -9,7 +9,8 @@
 use std::collections::HashSet;
 
 use claude::message::{
-    Block, CanUseTool, ControlResponse, Message, Spoken, TranscriptMirror, TurnResult,
+    BackgroundTasks, Block, CanUseTool, ControlResponse, Message, Spoken, TranscriptMirror,
+    TurnResult,
 };
 use domain::event::{EventBody, NewEvent, TokenUsage, TurnEnd};
 use domain::{Command, CommandOutcome, State, UnixMillis, limits};
@@ -30,6 +31,8 @@ pub enum Effect {
     Note(Entry),
     /// A turn ended: look at the files, then write this with what changed.
     TurnEnded(Entry),
+    /// The turn stopped at a call that the gate deferred.
+    TurnDeferred,
     /// Show (or take away) text that is not finished.
     Show(Option<String>),
     /// The CLI asks for permission.
@@ -43,6 +46,10 @@ pub enum Effect {
     },
     /// Keep these transcript entries.
     Keep(TranscriptMirror),
+    /// This runs beside the conversation from now on.
+    Background(BackgroundTasks),
+    /// The CLI has nothing left to do.
+    WentIdle,
     /// An answer to a request of ours.
     Answered(Box<ControlResponse>),
     /// The CLI could not start, and says why.
@@ -58,6 +65,12 @@ pub struct Conversation {
     pub turn: u32,
     turn_open: bool,
     outstanding: Vec<(String, Command)>,
+    /// Messages that the CLI has queued or begun.
+    begun: HashSet<String>,
+    /// Messages that it has begun with.
+    started: HashSet<String>,
+    /// Messages that its restored transcript has: they belong to the turn that is run again.
+    known: HashSet<String>,
     refused: HashSet<String>,
     live: String,
     live_block: Option<(Option<String>, u64)>,
@@ -74,6 +87,9 @@ impl Conversation {
             turn,
             turn_open: false,
             outstanding: Vec::new(),
+            begun: HashSet::new(),
+            started: HashSet::new(),
+            known: HashSet::new(),
             refused: HashSet::new(),
             live: String::new(),
             live_block: None,
@@ -104,6 +120,14 @@ impl Conversation {
         self.outstanding.iter().map(|(_, command)| command)
     }
 
+    /// The CLI holds a message that it has not begun with.
+    #[must_use]
+    pub fn has_queued(&self) -> bool {
+        self.outstanding
+            .iter()
+            .any(|(uuid, _)| !self.started.contains(uuid) && !self.known.contains(uuid))
+    }
+
     /// The change to `state`, as an entry; empty if it is that already.
     #[must_use]
     pub fn change_to(&mut self, state: State, now: UnixMillis) -> Entry {
@@ -129,6 +153,7 @@ impl Conversation {
         &self,
         command: &Command,
         text: &str,
+        again: bool,
         now: UnixMillis,
     ) -> (Entry, State, u32) {
         let starts = !self.turn_open && self.outstanding.is_empty();
@@ -140,22 +165,29 @@ impl Conversation {
             body,
         };
         let mut events = Vec::new();
-        if self.state != State::Running {
+        // A question that waits goes on waiting.
+        let state = match self.state {
+            State::Waiting => State::Waiting,
+            _ => State::Running,
+        };
+        if self.state != state {
             events.push(event(EventBody::StateChanged {
                 from: self.state,
-                to: State::Running,
+                to: state,
             }));
         }
-        events.push(event(EventBody::MessageTaken {
-            text: self.clean(text),
-        }));
+        if !again {
+            events.push(event(EventBody::MessageTaken {
+                text: self.clean(text),
+            }));
+        }
         let entry = Entry {
             events,
-            state: Some(State::Running),
+            state: Some(state),
             turn: Some(turn),
             ..Entry::default()
         };
-        (entry, State::Running, turn)
+        (entry, state, turn)
     }
 
     /// The message was taken for good and goes to the CLI as `uuid`.
@@ -277,6 +309,21 @@ impl Conversation {
                 }]
             }
             Message::ControlResponse(answer) => vec![Effect::Answered(answer)],
+            Message::CommandLifecycle(command)
+                if matches!(command.state.as_str(), "queued" | "started") =>
+            {
+                if command.state == "started" {
+                    self.started.insert(command.command_uuid.clone());
+                }
+                self.begun.insert(command.command_uuid);
+                Vec::new()
+            }
+            Message::CommandLifecycle(command) if command.state == "completed" => {
+                if !self.begun.remove(&command.command_uuid) {
+                    self.known.insert(command.command_uuid);
+                }
+                Vec::new()
+            }
             Message::CommandLifecycle(command) if command.state == "cancelled" => {
                 let dropped = self.settle(std::slice::from_ref(&command.command_uuid));
                 let outcome = CommandOutcome::Refused(
@@ -295,6 +342,7 @@ impl Conversation {
                 })]
             }
             Message::Transcript(mirror) => vec![Effect::Keep(mirror)],
+            Message::BackgroundTasks(tasks) => vec![Effect::Background(tasks)],
             Message::Other {
                 kind,
                 problem: Some(problem),
@@ -319,16 +367,35 @@ impl Conversation {
     }
 
     fn idle(&mut self, now: UnixMillis) -> Vec<Effect> {
-        // A message that was written a moment ago has not been read yet; the CLI will say running.
-        if self.state != State::Running || !self.outstanding.is_empty() {
+        if self.state != State::Running {
             return Vec::new();
+        }
+        // No turn of theirs is left to wait for.
+        let known: Vec<String> = self.known.drain().collect();
+        let over = self.settle(&known);
+        let words = "its turn had ended when the session went on; the log says how";
+        let mut effects = Vec::new();
+        if !over.is_empty() {
+            effects.push(Effect::Note(Entry {
+                finish: over
+                    .into_iter()
+                    .map(|command| (command, CommandOutcome::Refused(words.to_owned())))
+                    .collect(),
+                ..Entry::default()
+            }));
+        }
+        // A message that was written a moment ago has not been read yet; the CLI will say running.
+        if !self.outstanding.is_empty() {
+            return effects;
         }
         self.turn_open = false;
         self.live.clear();
-        vec![
+        effects.extend([
             Effect::Show(None),
+            Effect::WentIdle,
             Effect::Note(self.change_to(State::Idle, now)),
-        ]
+        ]);
+        effects
     }
 
     fn note(&self, now: UnixMillis, body: EventBody) -> Effect {
@@ -407,7 +474,13 @@ impl Conversation {
             let text = result.result.as_deref().unwrap_or_default();
             return vec![Effect::CannotStart(self.clean(&format!("{reason} {text}")))];
         }
-        let done = self.settle(&result.user_message_uuids);
+        if result.is_deferred() {
+            return vec![Effect::TurnDeferred];
+        }
+        // Those that the transcript knew are not named where the turn began at a deferred call.
+        let mut answered = result.user_message_uuids.clone();
+        answered.extend(self.known.drain());
+        let done = self.settle(&answered);
         let end = TurnEnd {
             is_error: result.is_error || result.subtype != "success",
             text: self.clean(&what_it_says(&result)),

@@ -61,10 +61,14 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 ..Entry::default()
             });
         }
-        self.transcript.flush().await;
+        started.transcript.flush().await;
     }
 
-    async fn hear_until(&mut self, started: &mut Started, deadline: tokio::time::Instant) {
+    pub(crate) async fn hear_until(
+        &mut self,
+        started: &mut Started,
+        deadline: tokio::time::Instant,
+    ) {
         while let Ok(Some(heard)) =
             tokio::time::timeout_at(deadline, started.cli.heard.recv()).await
         {
@@ -86,15 +90,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let Stop::End(end) = stop else {
             return Ok(Outcome::LeaseLost);
         };
-        let clean = self.ends_cleanly(stop);
-        if clean && !self.pending.is_empty() {
-            return Err(CommandCame);
-        }
-        if clean {
-            self.transcript.flush().await;
-        } else {
-            self.read_rest().await;
-        }
+        self.read_rest().await;
         let from = self.conversation.state;
         let Ok(state) = after(from, end.transition) else {
             tracing::error!(%from, transition = ?end.transition, "the session cannot end like this");
@@ -168,7 +164,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 self.look_at_pending().await;
                 Err(CommandCame)
             }
-            Err(Refused::CommandCame) => Err(CommandCame),
+            Err(Refused::CommandCame | Refused::SweepBegan) => Err(CommandCame),
         }
     }
 
@@ -217,12 +213,9 @@ fn last_outcomes(commands: &[Command]) -> Vec<(Command, CommandOutcome)> {
     let outcome = |command: &Command| match &command.body {
         _ if command.state == CommandState::Withdrawn => None,
         CommandBody::Message { .. } | CommandBody::Answer { .. } => None,
-        CommandBody::Suspend | CommandBody::Checkpoint { .. } => {
-            Some(CommandOutcome::Refused("the session has ended".to_owned()))
-        }
         CommandBody::Interrupt => Some(CommandOutcome::Interrupted(false)),
         CommandBody::Cancel { .. } => Some(CommandOutcome::Cancelled),
-        CommandBody::ReadFile { .. } => {
+        CommandBody::ReadFile { .. } | CommandBody::Suspend | CommandBody::Checkpoint { .. } => {
             Some(CommandOutcome::Refused("the session has ended".to_owned()))
         }
     };

@@ -1,24 +1,33 @@
 //! Runs one session from the lease to its end.
 //!
 //! ```text
-//! acquire ─ prepare the workspace ─ start the CLI ─ ready ─┬─ idle ⇄ running ─┬─ end
-//!                       └──────────────── any failure, cancel, signal ────────┘
+//! acquire ─┬─ prepare the workspace ─┬─ start the CLI ─ ready ─ idle ⇄ running ⇄ waiting ─┬─ suspend
+//!          └─ restore a checkpoint ──┘                  └── failure, cancel ── end        └─ leave
 //! ```
+//! A runner that must stop leaves the session to the next one: suspended when nothing runs, else with
+//! a checkpoint of what runs.
 //! A command is taken durably before the CLI sees it, and the CLI knows it by a UUID made from
 //! session and command, so that handing it over twice runs it once. Without the lease nothing is
 //! written and everything dies at once.
 
+mod calls;
 pub mod conversation;
+mod cutting;
 mod ending;
+mod gate;
 mod inbox;
+mod questions;
+mod resuming;
 mod running;
 mod starting;
+mod suspending;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use domain::ports::{AcquireError, Clock, IdSource, Inbox, SessionLog};
-use domain::{SessionKey, State, Transition};
+use domain::checkpoint::PendingQuestion;
+use domain::ports::{AcquireError, Checkpoints, Clock, IdSource, Inbox, SessionLog, TreeObjects};
+use domain::{Command, CommandId, Head, SessionKey, State, Transition};
 use tokio::sync::{mpsc, watch};
 
 use crate::journal::{Journal, LIVE_INTERVAL, Pace};
@@ -29,10 +38,15 @@ use crate::sandbox::launch::Sandbox;
 use crate::sandbox::plan::Isolation;
 use crate::settings::RunnerSettings;
 use conversation::Conversation;
+use starting::Started;
+use suspending::Suspension;
 
 /// Everything a session needs of the store.
-pub trait Ports: SessionLog + Inbox + Clock + IdSource + 'static {}
-impl<P: SessionLog + Inbox + Clock + IdSource + 'static> Ports for P {}
+pub trait Ports:
+    SessionLog + Inbox + Checkpoints + TreeObjects + Clock + IdSource + 'static
+{
+}
+impl<P: SessionLog + Inbox + Checkpoints + TreeObjects + Clock + IdSource + 'static> Ports for P {}
 
 /// Which session, and where it runs.
 #[derive(Debug, Clone)]
@@ -51,6 +65,8 @@ pub struct Assignment {
     pub base: PathBuf,
     /// This program.
     pub runner_program: PathBuf,
+    /// Told the CLI's version once it is ready.
+    pub claude_version: watch::Sender<Option<String>>,
 }
 
 /// How a run ended.
@@ -60,6 +76,10 @@ pub enum Outcome {
     NotOurs(String),
     /// The session ended, and the log says so.
     Ended(State),
+    /// The session is suspended; a message or an answer wakes it.
+    Suspended,
+    /// The runner stopped; the next one goes on from the newest checkpoint.
+    Left,
     /// The lease was lost; everything was killed and nothing more written.
     LeaseLost,
 }
@@ -85,6 +105,10 @@ impl End {
 pub(crate) enum Stop {
     /// For a reason that goes into the log.
     End(End),
+    /// Nothing is to do, or it is asked for: the machine is given back.
+    Suspend(suspending::Suspend),
+    /// The task must stop while something runs.
+    Leave,
     /// The lease is gone.
     LeaseLost,
 }
@@ -99,7 +123,6 @@ pub(crate) struct Supervision<P, O: SessionObjects> {
     pub(crate) spec: domain::SessionSpec,
     pub(crate) journal: Journal,
     pub(crate) conversation: Conversation,
-    pub(crate) transcript: crate::transcript::Transcript<O>,
     pub(crate) commands: mpsc::Receiver<domain::Command>,
     /// Commands that were read and not taken.
     pub(crate) pending: std::collections::VecDeque<domain::Command>,
@@ -107,6 +130,23 @@ pub(crate) struct Supervision<P, O: SessionObjects> {
     pub(crate) unfinished: Vec<domain::CommandId>,
     /// The last command read.
     pub(crate) last_ordinal: u64,
+    /// The head as it was taken over.
+    pub(crate) head: Head,
+    pub(crate) cuts: cutting::Cuts,
+    /// Commands up to this ordinal were taken.
+    pub(crate) taken: u64,
+    /// Messages and answers that are handed over once more.
+    pub(crate) redone: Vec<CommandId>,
+    /// Those of them that the log within the cut names already.
+    pub(crate) within_the_cut: Vec<CommandId>,
+    /// Questions that may be asked once more.
+    pub(crate) known_questions: Vec<PendingQuestion>,
+    /// Answers to them that came before the question.
+    pub(crate) early_answers: Vec<Command>,
+    /// The head names a question that waits.
+    pub(crate) question_on_head: bool,
+    /// The CLI's session of which this one is a fork.
+    pub(crate) forked_from: Option<String>,
     pub(crate) running: watch::Sender<bool>,
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -147,6 +187,7 @@ pub async fn run<P: Ports, O: SessionObjects>(
         live: LIVE_INTERVAL,
     };
     let fence = lease.fence;
+    let tree = lease.tree_key();
     let journal = Journal::start(ports.clone(), lease, &head, lease_until, pace);
     let (running, is_running) = watch::channel(false);
     let commands = inbox::follow(
@@ -166,10 +207,18 @@ pub async fn run<P: Ports, O: SessionObjects>(
     secrets.push(assignment.session_token.clone());
     secrets.extend(relay.as_ref().ok().map(|relay| relay.secret().to_owned()));
     let supervision = Supervision {
-        transcript: crate::transcript::Transcript::new(objects.clone(), fence),
         conversation: Conversation::new(head.turn, Redactor::new(secrets)),
         last_ordinal: head.commands_taken,
-        spec: head.spec,
+        spec: head.spec.clone(),
+        cuts: cutting::Cuts::new(tree, head.checkpoint.clone(), head.checkpoints),
+        taken: head.commands_taken,
+        redone: Vec::new(),
+        within_the_cut: Vec::new(),
+        known_questions: Vec::new(),
+        early_answers: Vec::new(),
+        question_on_head: head.question.is_some(),
+        forked_from: None,
+        head,
         pending: std::collections::VecDeque::new(),
         unfinished: Vec::new(),
         ports,
@@ -200,27 +249,15 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             Err(error) => End::broke_down(error.to_string()),
             Ok(relay) => match self.start(&relay).await {
                 Err(stop) => stop,
-                Ok(mut started) => {
-                    let stop = loop {
-                        let stop = self.work(&mut started).await;
-                        if !self.ends_cleanly(&stop) {
-                            break stop;
-                        }
-                        // An idle session ends in the log first: a command that came meanwhile
-                        // must still find a CLI.
-                        match self.finish(&stop).await {
-                            Ok(outcome) => {
-                                started.shut_down(self.settings.kill_grace).await;
-                                return outcome;
-                            }
-                            Err(ending::CommandCame) => started.stay_idle(),
-                        }
-                    };
-                    self.stop_cli(&mut started, &stop).await;
-                    stop
-                }
+                Ok(started) => match self.live(started, &relay).await {
+                    Ok(outcome) => return outcome,
+                    Err(stop) => stop,
+                },
             },
         };
+        if matches!(stop, Stop::Leave | Stop::Suspend(_)) {
+            return Outcome::Left;
+        }
         loop {
             if let Ok(outcome) = self.finish(&stop).await {
                 return outcome;
@@ -228,14 +265,29 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         }
     }
 
-    fn ends_cleanly(&self, stop: &Stop) -> bool {
-        matches!(
-            stop,
-            Stop::End(End {
-                transition: Transition::IdleTimeElapsed,
-                ..
-            })
-        )
+    /// From a CLI that is ready to an outcome, or a reason to end the session.
+    async fn live(&mut self, mut started: Started, relay: &Relay) -> Result<Outcome, Stop> {
+        loop {
+            let stop = self.work(&mut started).await;
+            let done = match &stop {
+                Stop::Suspend(why) => self.suspend(why, &mut started).await,
+                Stop::Leave => self.leave(&mut started).await.map(Suspension::Done),
+                Stop::End(_) | Stop::LeaseLost => Err(stop),
+            };
+            match done {
+                Ok(Suspension::Done(outcome)) => {
+                    started.transcript.flush().await;
+                    started.shut_down(self.settings.kill_grace).await;
+                    return Ok(outcome);
+                }
+                Ok(Suspension::GoOn) => {}
+                Ok(Suspension::Relaunch) => started = self.relaunch(started, relay).await?,
+                Err(stop) => {
+                    self.stop_cli(&mut started, &stop).await;
+                    return Err(stop);
+                }
+            }
+        }
     }
 
     pub(crate) fn sandbox(&self) -> Result<Sandbox, crate::sandbox::launch::SandboxError> {

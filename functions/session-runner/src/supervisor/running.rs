@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use claude::control;
 use claude::lines::Piece;
-use claude::message::{CanUseTool, parse};
+use claude::message::parse;
+use domain::checkpoint::CheckpointTrigger;
 use domain::event::EventBody;
 use domain::{Command, CommandBody, CommandOutcome, CommandState, State, Transition};
-use policy::{Call, Decision};
 use tokio::time::Instant;
 
 use super::conversation::Effect;
+use super::questions::HeldQuestion;
 use super::starting::{Started, message_uuid};
+use super::suspending::Suspend;
 use super::{End, Ports, Stop, Supervision};
 use crate::cli::Heard;
-use crate::gate_server::Refusal;
 use crate::journal::{Entry, Refused};
 use crate::objects::SessionObjects;
 use crate::workspace::{prepare, read};
@@ -45,6 +46,16 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         };
         loop {
             self.keep_time(started, &mut watch);
+            while let Some(line) = started.early.pop_front() {
+                let heard = Heard::Output(Piece::Line(line));
+                if let Err(stop) = self.hear(Some(heard), started).await {
+                    return stop;
+                }
+            }
+            if let Err(stop) = self.cut_if_due(started).await {
+                return stop;
+            }
+            self.let_calls_go(started);
             while let Some(command) = self.pending.pop_front() {
                 if let Err(stop) = self.obey(command, started).await {
                     return stop;
@@ -54,17 +65,13 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             let (wake, at_wake) = self.next_deadline(started, &watch);
             let done = tokio::select! {
                 () = self.journal.lost() => return Stop::LeaseLost,
-                () = Self::stopped(&mut self.stop) => return self.asked_to_stop(),
+                () = Self::stopped(&mut self.stop) => return self.asked_to_stop(started),
                 heard = started.cli.heard.recv() => {
                     watch.last_line = Instant::now();
                     watch.interrupted = None;
                     self.hear(heard, started).await
                 }
-                Some(refusal) = started.refusals.recv() => {
-                    let entry = self.conversation.refusal(refusal, self.ports.now());
-                    self.journal.note(entry);
-                    Ok(())
-                }
+                Some(asked) = started.gate.recv() => self.gate_asked(asked, started).await,
                 Some(command) = self.commands.recv() => {
                     self.remember(command);
                     Ok(())
@@ -94,30 +101,32 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         self.running.send_replace(running);
     }
 
-    fn asked_to_stop(&self) -> Stop {
-        let (transition, reason) = if self.conversation.state == State::Idle {
-            (
-                Transition::IdleTimeElapsed,
-                "its runner was asked to stop while the session was idle",
-            )
+    fn asked_to_stop(&self, started: &Started) -> Stop {
+        let waits = self.conversation.state == State::Waiting && !self.must_stay(started);
+        if self.conversation.state == State::Idle || waits {
+            Stop::Suspend(Suspend {
+                trigger: CheckpointTrigger::Stop,
+                command: None,
+            })
         } else {
-            (
-                Transition::BrokeDown,
-                "its runner was asked to stop while a turn was running",
-            )
-        };
-        Stop::End(End {
-            transition,
-            reason: reason.to_owned(),
-        })
+            Stop::Leave
+        }
+    }
+
+    /// A subagent waits or works, whose calls cannot be deferred, or a message waits behind a
+    /// question, with which the CLI would go on as soon as the question is deferred.
+    fn must_stay(&self, started: &Started) -> bool {
+        let asks = started.question.as_ref();
+        let behind = asks.is_some() && self.conversation.has_queued();
+        asks.is_some_and(HeldQuestion::is_of_agent) || behind || !started.calls.is_quiet()
     }
 
     fn next_deadline(&self, started: &Started, watch: &Watch) -> (Instant, Wake) {
+        let cut = self.next_cut(started).map(|at| (at, Wake::Cut));
         let Some(since) = watch.running_since else {
-            return (
-                started.idle_since + self.settings.idle_time,
-                Wake::IdleTimeElapsed,
-            );
+            let idle = started.idle_since + self.settings.idle_time;
+            let next = (idle, Wake::IdleTimeElapsed);
+            return cut.filter(|cut| cut.0 < idle).unwrap_or(next);
         };
         let left = self.settings.session_timeout.saturating_sub(watch.ran);
         let mut next = (since + left, Wake::RanOutOfTime);
@@ -131,17 +140,19 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         if silence.0 < next.0 {
             next = silence;
         }
-        next
+        cut.filter(|cut| cut.0 < next.0).unwrap_or(next)
     }
 
     fn wake(&mut self, wake: Wake, started: &mut Started, watch: &mut Watch) -> Result<(), Stop> {
         match wake {
-            Wake::IdleTimeElapsed => Err(Stop::End(End {
-                transition: Transition::IdleTimeElapsed,
-                reason: format!(
-                    "idle for {} s (SHANNON_IDLE_SUSPEND_SECONDS)",
-                    self.settings.idle_time.as_secs()
-                ),
+            Wake::Cut => Ok(()),
+            Wake::IdleTimeElapsed if self.must_stay(started) => {
+                started.stay_idle();
+                Ok(())
+            }
+            Wake::IdleTimeElapsed => Err(Stop::Suspend(Suspend {
+                trigger: CheckpointTrigger::Suspend,
+                command: None,
             })),
             Wake::RanOutOfTime => Err(Stop::End(End {
                 transition: Transition::RanOutOfTime,
@@ -168,7 +179,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         }
     }
 
-    async fn hear(&mut self, heard: Option<Heard>, started: &mut Started) -> Result<(), Stop> {
+    pub(crate) async fn hear(
+        &mut self,
+        heard: Option<Heard>,
+        started: &mut Started,
+    ) -> Result<(), Stop> {
         let now = self.ports.now();
         let line = match heard {
             None | Some(Heard::Closed) => return Err(self.cli_ended(started).await),
@@ -218,14 +233,24 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     ) -> Result<(), Stop> {
         match effect {
             Effect::Note(entry) => self.note(entry),
-            Effect::TurnEnded(mut entry) => {
-                if let Some(changed) = self.files_changed(started).await {
-                    entry
-                        .events
-                        .push(self.conversation.event(self.ports.now(), None, changed));
+            Effect::TurnEnded(entry) => {
+                if !started
+                    .question
+                    .as_ref()
+                    .is_some_and(HeldQuestion::is_of_agent)
+                {
+                    self.question_is_gone(started);
                 }
-                self.note(entry);
-                self.transcript.flush().await;
+                self.end_turn(entry, started).await?;
+            }
+            Effect::TurnDeferred => {
+                started.calls.turn_over();
+                started.turn_deferred = true;
+            }
+            Effect::Background(tasks) => started.calls.background(&tasks),
+            Effect::WentIdle => {
+                started.calls.idle();
+                self.question_is_gone(started);
             }
             Effect::Show(text) => self.journal.show(text),
             Effect::Asked(asked) => self.answer(&asked, started),
@@ -236,12 +261,14 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 let words = format!("requests of kind {subtype} are not answered here");
                 started.cli.tell(control::unsupported(&request_id, &words));
             }
-            Effect::Keep(mirror) => {
-                self.transcript.add(&mirror);
-                if self.transcript.is_full() {
-                    self.transcript.flush().await;
+            Effect::Keep(mirror) => match started.transcript.add(&mirror) {
+                Ok(entries) => started.calls.mirrored(&entries),
+                Err(error) => {
+                    return Err(End::broke_down(format!(
+                        "the session's transcript cannot be kept: {error}"
+                    )));
                 }
-            }
+            },
             Effect::Answered(answer) => {
                 if !answer.succeeded() {
                     tracing::warn!(
@@ -260,8 +287,15 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         Ok(())
     }
 
-    pub(crate) fn note(&self, mut entry: Entry) {
-        // One transaction finishes so many commands; the rest follows.
+    pub(crate) fn note(&self, entry: Entry) {
+        let entry = self.note_rest(entry);
+        if !entry.events.is_empty() || !entry.finish.is_empty() || entry.state.is_some() {
+            self.journal.note(entry);
+        }
+    }
+
+    /// One transaction finishes so many commands: writes the rest, and gives what is left.
+    pub(crate) fn note_rest(&self, mut entry: Entry) -> Entry {
         while entry.finish.len() > FINISHED_AT_ONCE {
             let rest = entry
                 .finish
@@ -271,9 +305,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 ..Entry::default()
             });
         }
-        if !entry.events.is_empty() || !entry.finish.is_empty() || entry.state.is_some() {
-            self.journal.note(entry);
-        }
+        entry
     }
 
     pub(crate) async fn files_changed(&self, started: &mut Started) -> Option<EventBody> {
@@ -289,36 +321,6 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 tracing::error!(%error, "the workspace could not be looked at");
                 None
             }
-        }
-    }
-
-    fn answer(&mut self, asked: &CanUseTool, started: &Started) {
-        // The CLI asks only what its default mode does not know to be harmless.
-        let call = Call {
-            tool: &asked.tool_name,
-            input: &asked.input,
-            cli_mode: Some("default"),
-        };
-        match started.rules.decide_prompt(&call) {
-            Decision::Allow => started
-                .cli
-                .tell(control::permit(&asked.request_id, &asked.input)),
-            Decision::Deny { reason } => {
-                let refusal = Refusal {
-                    tool_use_id: asked.tool_use_id.clone().unwrap_or_default(),
-                    tool: asked.tool_name.clone(),
-                    reason: reason.clone(),
-                };
-                let entry = self.conversation.refusal(refusal, self.ports.now());
-                self.journal.note(entry);
-                started
-                    .cli
-                    .tell(control::refuse(&asked.request_id, &reason));
-            }
-            Decision::Judge => started.cli.tell(control::unsupported(
-                &asked.request_id,
-                "nobody can judge this",
-            )),
         }
     }
 
@@ -338,13 +340,16 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     /// Carries a command out. Taken durably first, in order.
     async fn obey(&mut self, command: Command, started: &mut Started) -> Result<(), Stop> {
         let mut command = command;
+        let ordinal = command.ordinal;
         loop {
             if !command.to_take(self.fence) {
                 let entry = Entry {
                     take: vec![command],
                     ..Entry::default()
                 };
-                return self.write(entry).await.map(|_| ());
+                self.write(entry).await?;
+                self.taken = self.taken.max(ordinal);
+                return Ok(());
             }
             let taken = match &command.body {
                 CommandBody::Cancel { reason } => {
@@ -361,7 +366,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 }
                 CommandBody::Message { .. } => self.take_message(&command, started).await?,
                 CommandBody::Interrupt => {
-                    let running = self.conversation.state == State::Running;
+                    let running =
+                        matches!(self.conversation.state, State::Running | State::Waiting);
                     let taken = self
                         .take_and_finish(&command, CommandOutcome::Interrupted(running))
                         .await?;
@@ -370,11 +376,35 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     }
                     taken
                 }
-                CommandBody::Answer { .. }
-                | CommandBody::Suspend
-                | CommandBody::Checkpoint { .. } => {
-                    let outcome = CommandOutcome::Refused("not for this runner".to_owned());
-                    self.take_and_finish(&command, outcome).await?
+                CommandBody::Answer { .. } => self.answer_question(&command, true, started).await?,
+                CommandBody::Suspend if self.conversation.state == State::Running => {
+                    let words = "a turn is running: wait for its end, or interrupt it, and suspend \
+                                 the session then";
+                    self.take_and_finish(&command, CommandOutcome::Refused(words.to_owned()))
+                        .await?
+                }
+                CommandBody::Suspend if self.must_stay(started) => {
+                    let words = "a subagent is at work or asks something; the session cannot be \
+                                 suspended without losing that";
+                    self.take_and_finish(&command, CommandOutcome::Refused(words.to_owned()))
+                        .await?
+                }
+                CommandBody::Suspend => {
+                    return Err(Stop::Suspend(Suspend {
+                        trigger: CheckpointTrigger::Suspend,
+                        command: Some(command),
+                    }));
+                }
+                CommandBody::Checkpoint { .. } => {
+                    let entry = Entry {
+                        take: vec![command.clone()],
+                        ..Entry::default()
+                    };
+                    let taken = self.write(entry).await?;
+                    if taken {
+                        self.cuts.request(command.clone());
+                    }
+                    taken
                 }
                 CommandBody::ReadFile {
                     path,
@@ -393,6 +423,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 }
             };
             if taken {
+                self.taken = self.taken.max(ordinal);
                 return Ok(());
             }
             command = self.look_again(command).await?;
@@ -400,17 +431,17 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     }
 
     /// Writes; `false` when a command was withdrawn meanwhile.
-    async fn write(&mut self, entry: Entry) -> Result<bool, Stop> {
+    pub(crate) async fn write(&mut self, entry: Entry) -> Result<bool, Stop> {
         match self.journal.write(entry).await {
             Ok(_) => Ok(true),
             Err(Refused::LeaseLost) => Err(Stop::LeaseLost),
             Err(Refused::CommandWithdrawn) => Ok(false),
-            // Only ends require an empty inbox.
-            Err(Refused::CommandCame) => Ok(false),
+            // Only ends and suspensions require an empty inbox, and only checkpoints meet sweeps.
+            Err(Refused::CommandCame | Refused::SweepBegan) => Ok(false),
         }
     }
 
-    async fn take_and_finish(
+    pub(crate) async fn take_and_finish(
         &mut self,
         command: &Command,
         outcome: CommandOutcome,
@@ -478,9 +509,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 return Ok(taken);
             }
         }
+        let again = self.within_the_cut.contains(&command.id);
         let (mut entry, state, turn) =
             self.conversation
-                .take_message(command, text, self.ports.now());
+                .take_message(command, text, again, self.ports.now());
         entry.take = vec![command.clone()];
         if !self.write(entry).await? {
             return Ok(false);
@@ -496,6 +528,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 /// What a deadline means.
 #[derive(Clone, Copy)]
 enum Wake {
+    Cut,
     IdleTimeElapsed,
     RanOutOfTime,
     Silent,

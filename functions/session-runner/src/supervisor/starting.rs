@@ -1,27 +1,32 @@
 //! From the lease to a CLI that is ready: workspace, gate, launch, `initialize`.
 
+use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use claude::launch::Launch;
+use claude::launch::{Launch, Start};
 use claude::lines::Piece;
 use claude::message::{Message, parse};
 use claude::{control, gate, locate};
+use domain::checkpoint::PendingQuestion;
 use domain::event::EventBody;
 use domain::{CommandBody, State, Transition};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
+use super::calls::Calls;
+use super::questions::HeldQuestion;
 use super::{End, Ports, Stop, Supervision};
 use crate::cli::{self, Cli, Heard, Reading};
 use crate::files_changed::Baseline;
-use crate::gate_server::{self, Refusal, Rules};
+use crate::gate_server::{self, Asked, Rules, WaitingCall};
 use crate::journal::Entry;
 use crate::objects::SessionObjects;
 use crate::relay::Relay;
 use crate::sandbox::launch::{Sandbox, write_file};
 use crate::sandbox::plan::STAGE_FAILED;
+use crate::transcript::Transcript;
 use crate::workspace::git::SEARCH_PATH;
 use crate::workspace::prepare::{self, Limits, working_directory};
 
@@ -29,22 +34,41 @@ use crate::workspace::prepare::{self, Limits, working_directory};
 const NAMES: uuid::Uuid = uuid::Uuid::from_u128(0x7f2e_6d0a_1c53_4b8e_9a41_5d5f_3c1b_8e77);
 
 const INITIALIZE: &str = "initialize";
+/// A CLI that is ready takes 0.3 to 0.5 s (measured). After this its version is asked for: one that
+/// is not supported may not know the protocol and never answer.
+const DOUBT_AFTER: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// A session whose CLI is ready.
 pub(crate) struct Started {
     pub(crate) cli: Cli,
     pub(crate) sandbox: Sandbox,
     pub(crate) rules: Arc<Rules>,
-    pub(crate) refusals: mpsc::UnboundedReceiver<Refusal>,
+    pub(crate) gate: mpsc::UnboundedReceiver<Asked>,
+    pub(crate) calls: Calls,
+    pub(crate) transcript: Transcript,
     pub(crate) baseline: Option<Baseline>,
     pub(crate) last_words: Vec<String>,
     pub(crate) idle_since: tokio::time::Instant,
-    gate: tokio::task::JoinHandle<()>,
+    /// Lines that came before the CLI was ready.
+    pub(crate) early: VecDeque<Vec<u8>>,
+    /// Calls that the supervisor has not let go yet, and since when.
+    pub(crate) waiting: Vec<WaitingCall>,
+    pub(crate) held_since: Option<tokio::time::Instant>,
+    /// The question that is open, and those behind it.
+    pub(crate) question: Option<HeldQuestion>,
+    pub(crate) later: VecDeque<WaitingCall>,
+    /// No call is let go any more: the question is being deferred.
+    pub(crate) deferring: bool,
+    /// The CLI has ended its turn at a deferred call.
+    pub(crate) turn_deferred: bool,
+    /// That call.
+    pub(crate) deferred: Option<PendingQuestion>,
+    gate_server: tokio::task::JoinHandle<()>,
 }
 
 impl Drop for Started {
     fn drop(&mut self) {
-        self.gate.abort();
+        self.gate_server.abort();
     }
 }
 
@@ -67,12 +91,29 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let sandbox = self
             .sandbox()
             .map_err(|error| End::broke_down(describe(&error)))?;
-        // Asking a binary for its version takes a moment, and so does a workspace.
-        let program = self.settings.claude_path.clone();
-        let version = tokio::spawn(async move { locate::version_of(&program).await });
-        let git_is_trusted = self.prepare_workspace(&sandbox).await?;
-        self.check_version(version.await.unwrap_or(Err(locate::VersionError::Silent)))?;
-        let mut started = self.launch(sandbox, relay, git_is_trusted)?;
+        let tail = self.look_behind_the_cut().await?;
+        let (git_is_trusted, start) = match self.restore(&sandbox).await? {
+            Some(restored) => (restored.git_is_trusted, restored.start),
+            None => {
+                let id = self.claude_session_id();
+                (self.prepare_workspace(&sandbox).await?, Start::New { id })
+            }
+        };
+        self.note_resumed(&tail);
+        let mut transcript = Transcript::start(
+            self.objects.clone(),
+            self.fence,
+            sandbox.directories().private.join("transcript"),
+            self.settings.transcript_flush,
+        )
+        .map_err(|error| End::broke_down(format!("cannot keep the transcript: {error}")))?;
+        transcript.is_sound(&self.claude_session_id());
+        let replays = matches!(start, Start::Resume { replay: true, .. });
+        let launched = self.launch(sandbox, relay, git_is_trusted, start, transcript);
+        let mut started = match launched {
+            Ok(started) => started,
+            Err(stop) => return Err(self.or_wrong_version(stop).await),
+        };
         let looked = started.sandbox.directories().workspace.outside.clone();
         let baseline = tokio::task::spawn_blocking(move || Baseline::take(&looked));
         let version = self.until_ready(&mut started).await;
@@ -86,6 +127,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 return Err(stop);
             }
         };
+        self.assignment
+            .claude_version
+            .send_replace(Some(version.clone()));
         started.baseline = baseline.await.ok();
         let now = self.ports.now();
         let claude_session_id = self.claude_session_id();
@@ -98,15 +142,18 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             claude_session_id: Some(claude_session_id),
             ..Entry::default()
         };
-        let change = self.conversation.change_to(State::Idle, now);
+        // A turn that is run again runs already.
+        let state = if replays { State::Running } else { State::Idle };
+        let change = self.conversation.change_to(state, now);
         entry.events.extend(change.events);
         entry.state = change.state;
         self.journal.note(entry);
         Ok(started)
     }
 
-    fn claude_session_id(&self) -> String {
-        let own = format!("{}\n{}", self.assignment.key.session, self.assignment.task);
+    /// The CLI's id of this session, the same for each runner.
+    pub(crate) fn claude_session_id(&self) -> String {
+        let own = self.assignment.key.session.as_str();
         uuid::Uuid::new_v5(&NAMES, own.as_bytes()).to_string()
     }
 
@@ -150,13 +197,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     }
 
     /// Returns when something outside wants the start to end.
-    async fn interrupted(&mut self) -> Stop {
+    pub(crate) async fn interrupted(&mut self) -> Stop {
         loop {
             tokio::select! {
                 () = self.journal.lost() => return Stop::LeaseLost,
-                () = Self::stopped(&mut self.stop) => {
-                    return End::broke_down("the runner was asked to stop before the session was ready");
-                }
+                () = Self::stopped(&mut self.stop) => return Stop::Leave,
                 Some(command) = self.commands.recv() => {
                     let cancel = match &command.body {
                         CommandBody::Cancel { reason } => Some(reason.clone()),
@@ -176,27 +221,36 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         self.pending.push_back(command);
     }
 
-    fn check_version(&self, found: Result<String, locate::VersionError>) -> Result<(), Stop> {
+    /// What is wrong with the version that was `found`, if anything.
+    fn version_problem(&self, found: Result<String, locate::VersionError>) -> Option<Stop> {
         let wanted = &self.settings.claude_version;
         let shown = self.settings.claude_path.display();
         match found {
-            Ok(version) if version == *wanted => Ok(()),
-            Ok(version) => Err(End::broke_down(format!(
+            Ok(version) if version == *wanted => None,
+            Ok(version) => Some(End::broke_down(format!(
                 "the claude binary {shown} has version {version}, and this deployment supports {wanted}. Install \
                  @anthropic-ai/claude-code@{wanted}, or set SHANNON_CLAUDE_PATH to a binary of that version"
             ))),
-            Err(error) => Err(End::broke_down(format!(
+            Err(error) => Some(End::broke_down(format!(
                 "the claude binary {shown} cannot be used: {error}. Install @anthropic-ai/claude-code@{wanted}, or \
                  set SHANNON_CLAUDE_PATH"
             ))),
         }
     }
 
-    fn launch(
+    /// Why a CLI that was started does not work: that it is no CLI of ours explains more than `stop`.
+    async fn or_wrong_version(&self, stop: Stop) -> Stop {
+        let found = locate::version_of(&self.settings.claude_path).await;
+        self.version_problem(found).unwrap_or(stop)
+    }
+
+    pub(crate) fn launch(
         &mut self,
         sandbox: Sandbox,
         relay: &Relay,
         git_is_trusted: bool,
+        conversation: Start,
+        transcript: Transcript,
     ) -> Result<Started, Stop> {
         let failed = |what: &str| {
             let what = what.to_owned();
@@ -227,14 +281,14 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let start = working_directory(&sandbox, &self.spec.workspace);
         let workspace = directories.workspace.inside.clone();
         let rules = Arc::new(self.rules(&sandbox, &start, git_is_trusted));
-        let (sender, refusals) = mpsc::unbounded_channel();
-        let gate = tokio::spawn(gate_server::serve(listener, rules.clone(), sender));
+        let (sender, gate) = mpsc::unbounded_channel();
+        let gate_server = tokio::spawn(gate_server::serve(listener, rules.clone(), sender));
         let mut instruction_directories = vec![path_text(&workspace)];
         if start != workspace {
             instruction_directories.push(path_text(&start));
         }
         let launch = Launch {
-            cli_session_id: self.claude_session_id(),
+            start: conversation,
             model_url: relay.url().to_owned(),
             model_key: relay.secret().to_owned(),
             home: path_text(&directories.home.inside),
@@ -258,7 +312,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let cli = match cli {
             Ok(cli) => cli,
             Err(error) => {
-                gate.abort();
+                gate_server.abort();
                 return Err(End::broke_down(describe(&error)));
             }
         };
@@ -266,11 +320,21 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             cli,
             sandbox,
             rules,
-            refusals,
+            gate,
+            calls: Calls::default(),
+            transcript,
             baseline: None,
             last_words: Vec::new(),
             idle_since: tokio::time::Instant::now(),
-            gate,
+            early: VecDeque::new(),
+            waiting: Vec::new(),
+            held_since: None,
+            question: None,
+            later: VecDeque::new(),
+            deferring: false,
+            turn_deferred: false,
+            deferred: None,
+            gate_server,
         })
     }
 
@@ -290,14 +354,32 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         }
     }
 
-    /// Waits for the answer to `initialize`; gives the CLI's version.
-    async fn until_ready(&mut self, started: &mut Started) -> Result<String, Stop> {
+    /// Waits for the answer to `initialize`; gives the CLI's version, which is the supported one.
+    ///
+    /// The answer names it. The binary itself is asked with `--version` only when the answer does not
+    /// come, or comes without: running it a second time beside every start would make each later.
+    pub(crate) async fn until_ready(&mut self, started: &mut Started) -> Result<String, Stop> {
         started.cli.tell(control::initialize(INITIALIZE));
-        let deadline = tokio::time::Instant::now() + self.settings.startup_timeout;
+        let begun = tokio::time::Instant::now();
+        let deadline = begun + self.settings.startup_timeout;
+        let program = self.settings.claude_path.clone();
+        let doubt = async move {
+            tokio::time::sleep_until(begun + DOUBT_AFTER).await;
+            locate::version_of(&program).await
+        };
+        tokio::pin!(doubt);
+        let mut doubted = false;
         loop {
             let heard = tokio::select! {
                 heard = started.cli.heard.recv() => heard,
                 stop = self.interrupted() => return Err(stop),
+                found = &mut doubt, if !doubted => {
+                    doubted = true;
+                    match self.version_problem(found) {
+                        Some(stop) => return Err(stop),
+                        None => continue,
+                    }
+                }
                 () = tokio::time::sleep_until(deadline) => {
                     return Err(End::broke_down(format!(
                         "the claude CLI was started and did not become ready within {} s{}",
@@ -307,7 +389,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 }
             };
             match heard {
-                None | Some(Heard::Closed) => return Err(self.died_at_start(started).await),
+                None | Some(Heard::Closed) => {
+                    let stop = self.died_at_start(started).await;
+                    return Err(self.or_wrong_version(stop).await);
+                }
                 Some(Heard::Warning(line)) => {
                     started.remember_words(&self.conversation.clean(&line))
                 }
@@ -315,26 +400,33 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 Some(Heard::Output(Piece::Line(line))) => match parse(&line) {
                     Ok(Message::ControlResponse(answer)) if answer.request_id == INITIALIZE => {
                         if answer.succeeded() {
-                            let version = answer
-                                .claude_code_version()
-                                .unwrap_or(&self.settings.claude_version);
-                            return Ok(version.to_owned());
+                            let found = match answer.claude_code_version() {
+                                Some(version) => Ok(version.to_owned()),
+                                None => locate::version_of(&self.settings.claude_path).await,
+                            };
+                            return match self.version_problem(found) {
+                                Some(stop) => Err(stop),
+                                None => Ok(self.settings.claude_version.clone()),
+                            };
                         }
                         let why = answer.error.unwrap_or_default();
-                        return Err(End::broke_down(format!(
+                        let stop = End::broke_down(format!(
                             "the claude CLI refused to start a session: {why}"
-                        )));
+                        ));
+                        return Err(self.or_wrong_version(stop).await);
                     }
                     Ok(Message::Result(result)) if result.is_error => {
                         let why = result.startup_failure_reason.clone().unwrap_or_default();
                         let text = self
                             .conversation
                             .clean(result.result.as_deref().unwrap_or_default());
-                        return Err(End::broke_down(format!(
+                        let stop = End::broke_down(format!(
                             "the claude CLI could not start: {why} {text}"
-                        )));
+                        ));
+                        return Err(self.or_wrong_version(stop).await);
                     }
-                    Ok(_) => {}
+                    // A resumed turn may run already.
+                    Ok(_) => started.early.push_back(line),
                     Err(_) => started
                         .remember_words(&self.conversation.clean(&String::from_utf8_lossy(&line))),
                 },
@@ -402,7 +494,7 @@ fn path_text(path: impl Into<PathBuf>) -> String {
     path.into().display().to_string()
 }
 
-fn describe(error: &dyn std::error::Error) -> String {
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

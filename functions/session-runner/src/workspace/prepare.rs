@@ -97,6 +97,17 @@ pub async fn prepare(
     Ok(prepared)
 }
 
+/// Looks at a workspace that was restored. Gives whether git may be run on its files; what a clone
+/// of ours has become since is the session's own work.
+///
+/// # Errors
+/// [`WorkspaceError`]: the session cannot work there.
+pub fn check_restored(sandbox: &Sandbox, workspace: &Workspace) -> Result<bool, WorkspaceError> {
+    check_subdirectory(sandbox, workspace)?;
+    let is_clone = matches!(workspace.source, WorkspaceSource::Git { .. });
+    Ok(is_clone || git_trust::is_trusted(&sandbox.directories().workspace.outside))
+}
+
 /// Where the session starts, in its own paths.
 #[must_use]
 pub fn working_directory(sandbox: &Sandbox, workspace: &Workspace) -> PathBuf {

@@ -142,7 +142,7 @@ async fn answer(request: Request) -> Response {
             "end_turn",
         ),
         (None, Some(tool)) => (
-            json!({"type": "tool_use", "id": format!("toolu_{}_{step}", std::process::id()), "name": tool, "input": {}}),
+            json!({"type": "tool_use", "id": format!("toolu_{}_{}", std::process::id(), body["messages"].as_array().map_or(0, Vec::len)), "name": tool, "input": {}}),
             json!({"type": "input_json_delta", "partial_json": block["input"].to_string()}),
             "tool_use",
         ),
@@ -176,8 +176,8 @@ pub(crate) struct World {
     pub(crate) base: tempfile::TempDir,
     pub(crate) settings: RunnerSettings,
     pub(crate) assignment: Assignment,
-    stop: watch::Sender<bool>,
-    stopped: watch::Receiver<bool>,
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) stopped: watch::Receiver<bool>,
     pub(crate) running: Option<tokio::task::JoinHandle<Outcome>>,
 }
 
@@ -206,6 +206,9 @@ pub(crate) fn settings(gateway_url: String, claude: PathBuf) -> RunnerSettings {
         max_line_bytes: 64 * 1024 * 1024,
         append_batch: Duration::from_millis(10),
         append_batch_bytes: 32 * 1024,
+        checkpoint_strategy: session_runner::settings::Strategy::Smart,
+        checkpoint_interval: seconds(240),
+        transcript_flush: Duration::from_millis(200),
         startup_timeout: seconds(30),
     }
 }
@@ -252,6 +255,7 @@ impl World {
                 },
                 base: base.path().to_owned(),
                 runner_program: PathBuf::from(env!("CARGO_BIN_EXE_session-runner")),
+                claude_version: tokio::sync::watch::channel(None).0,
             },
             base,
             ports,

@@ -38,6 +38,7 @@ pub fn parse(line: &[u8]) -> Result<Message, LineError> {
             })
         }
         ("command_lifecycle", _) => typed(line).map(Message::CommandLifecycle),
+        ("system", "background_tasks_changed") => typed(line).map(Message::BackgroundTasks),
         ("transcript_mirror", _) => typed(line).map(Message::Transcript),
         _ => {
             return Ok(Message::Other {

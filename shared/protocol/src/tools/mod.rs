@@ -28,6 +28,7 @@ use rmcp::model::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::ask::Asking;
 use crate::task;
 use crate::work::{Ports, Sessions, ToolCall};
 use find_claude_binary::ClaudeFinder;
@@ -225,9 +226,15 @@ use refused;
 
 const ASK_AGAIN: &str = "Call the tool again in a moment.";
 
+/// Whether a tool may ask a person.
+pub(crate) fn may_ask(tool: &str) -> bool {
+    tool == cancel_session::DEFINITION.name
+}
+
 /// Calls a tool.
 pub(crate) async fn call<P: Ports, F: ClaudeFinder>(
     work: &Sessions<P, F>,
+    asking: &Asking,
     call: ToolCall,
 ) -> Result<CallToolResponse, ErrorData> {
     let Some(entry) = ENTRIES
@@ -245,7 +252,7 @@ pub(crate) async fn call<P: Ports, F: ClaudeFinder>(
         .get_or_init(|| arguments::Arguments::compile(&entry.tool.input_schema));
     let done = match compiled.check(Value::Object(call.arguments.clone())) {
         Err(problems) => Err(Refused(format!("invalid arguments: {problems}"))),
-        Ok(arguments) => run(work, entry.definition.name, &call, arguments).await,
+        Ok(arguments) => run(work, entry.definition.name, asking, &call, arguments).await,
     };
     Ok(match done {
         Ok(Done {
@@ -272,6 +279,7 @@ pub(crate) async fn call<P: Ports, F: ClaudeFinder>(
 async fn run<P: Ports, F: ClaudeFinder>(
     work: &Sessions<P, F>,
     name: &str,
+    asking: &Asking,
     call: &ToolCall,
     arguments: Value,
 ) -> Result<Done, Refused> {
@@ -286,7 +294,7 @@ async fn run<P: Ports, F: ClaudeFinder>(
         "get_session" => get_session::run(work, caller, read(arguments)?).await,
         "list_sessions" => list_sessions::run(work, caller, read(arguments)?).await,
         "interrupt_session" => interrupt_session::run(work, caller, read(arguments)?).await,
-        "cancel_session" => cancel_session::run(work, caller, read(arguments)?).await,
+        "cancel_session" => cancel_session::run(work, caller, asking, read(arguments)?).await,
         "read_file" => read_file::run(work, caller, read(arguments)?).await,
         "create_upload" => create_upload::run(work, caller, read(arguments)?).await,
         "find_claude_binary" => find_claude_binary::run(work, caller).await,

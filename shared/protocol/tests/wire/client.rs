@@ -83,6 +83,7 @@ pub(crate) struct Client {
     edge: Edge<Sessions<Fake, FoundHere>>,
     pub(crate) version: &'static str,
     pub(crate) extensions: Value,
+    pub(crate) asks: bool,
     pub(crate) principal: Option<Principal>,
 }
 
@@ -119,6 +120,7 @@ impl Client {
             testkit::deployment(),
             FoundHere,
             Duration::from_secs(60),
+            domain::session_token::SigningKey::new(&[7; 32]).expect("long enough"),
         )
         .with_config(json!({"settings": [{"name": "SHANNON_STAGE"}]}));
         Self {
@@ -126,12 +128,19 @@ impl Client {
             edge: Edge::new(class, settings(), work),
             version: MODERN,
             extensions: json!({}),
+            asks: false,
             principal: Some(principal("me")),
         }
     }
 
     pub(crate) fn with_tasks(mut self) -> Self {
         self.extensions = json!({TASKS: {}});
+        self
+    }
+
+    /// The client can ask its person.
+    pub(crate) fn asking(mut self) -> Self {
+        self.asks = true;
         self
     }
 
@@ -164,6 +173,9 @@ impl Client {
             meta["io.modelcontextprotocol/protocolVersion"] = self.version.into();
             meta["io.modelcontextprotocol/clientCapabilities"] =
                 json!({"extensions": self.extensions});
+            if self.asks {
+                meta["io.modelcontextprotocol/clientCapabilities"]["elicitation"] = json!({});
+            }
             meta["io.modelcontextprotocol/clientInfo"] = json!({"name": "test", "version": "1"});
         }
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});

@@ -1,7 +1,11 @@
 //! MCP on the wire: requests as clients send them, answers as they come back, over fakes.
 
+mod asking;
+mod bridge;
 mod client;
+mod fuzz;
 mod legacy;
+mod listen;
 mod modern;
 mod prompts;
 mod refusals;

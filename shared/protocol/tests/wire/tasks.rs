@@ -87,7 +87,7 @@ async fn a_turn_is_a_task_until_it_is_done() {
 }
 
 #[tokio::test]
-async fn a_failed_turn_is_a_result_and_a_lost_one_a_failure() {
+async fn a_failed_turn_is_a_result_and_a_lost_runner_is_replaced() {
     let client = Client::new(Class::Call).with_tasks();
     let created = client
         .tool(
@@ -118,7 +118,7 @@ async fn a_failed_turn_is_a_result_and_a_lost_one_a_failure() {
     let lost = other
         .request("tasks/get", json!({"taskId": sent.result()["taskId"]}))
         .await;
-    assert_json_snapshot!("task_failed", lost.response());
+    assert_json_snapshot!("task_resuming", lost.response());
 }
 
 #[tokio::test]

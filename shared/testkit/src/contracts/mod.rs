@@ -4,9 +4,11 @@
 //! the store's clock, because rows expire by it.
 
 mod checkpoints;
+mod clients;
 mod control;
 mod creation;
 mod durability;
+mod erasure;
 mod inbox;
 mod listing;
 mod log;
@@ -25,9 +27,14 @@ use domain::{
 use crate::{builders, owner};
 
 pub use checkpoints::{checkpoints_contract, fork_contract, rewind_contract};
+pub use clients::{
+    ClientPorts, client_contract, client_sessions_contract, posted_messages_contract,
+    reply_mailbox_contract, rounds_contract, stream_events_contract,
+};
 pub use control::{control_contract, overdue_contract};
 pub use creation::creation_contract;
 pub use durability::{retaking_contract, suspension_contract};
+pub use erasure::erasure_contract;
 pub use inbox::{inbox_contract, taking_contract};
 pub use listing::listing_contract;
 pub use log::{append_contract, every_body, lease_contract, live_text_contract, reading_contract};

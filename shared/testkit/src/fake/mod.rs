@@ -1,7 +1,9 @@
 //! Every port in memory.
 
 mod checkpoints;
+mod clients;
 mod directory;
+mod erasure;
 mod inbox;
 mod log;
 mod objects;

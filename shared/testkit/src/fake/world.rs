@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::clients::Clients;
 use domain::{
     Checkpoint, Command, Event, FencingToken, Head, OwnerId, RefName, Sequence, SessionId,
     SessionKey, TreeKey, UploadId, checkpoint::CheckpointRef, event::NewEvent, ports::LiveText,
@@ -24,6 +25,7 @@ pub(super) struct World {
     pub(super) objects: BTreeMap<(TreeKey, String), Vec<Version>>,
     /// Versions so far.
     pub(super) versions: u64,
+    pub(super) clients: Clients,
 }
 
 #[derive(Debug)]

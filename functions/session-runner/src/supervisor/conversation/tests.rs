@@ -30,7 +30,7 @@ fn ready() -> Conversation {
 
 fn take(conversation: &mut Conversation, id: &str, ordinal: u64) -> Vec<String> {
     let command = command(id, ordinal);
-    let (entry, state, turn) = conversation.take_message(&command, id, NOW);
+    let (entry, state, turn) = conversation.take_message(&command, id, false, NOW);
     conversation.handed_over(format!("uuid-{id}"), command, state, turn);
     told(&[Effect::Note(entry)])
 }
@@ -97,7 +97,7 @@ fn a_turn_from_message_to_idle() {
     );
     assert_eq!(
         hear(&mut conversation, IDLE),
-        ["Show(None)", "now idle turn 1"]
+        ["Show(None)", "WentIdle", "now idle turn 1"]
     );
     assert_eq!(
         take(&mut conversation, "m2", 2),
@@ -131,7 +131,7 @@ fn idle_is_not_believed_while_a_message_waits_to_be_read() {
     hear(&mut conversation, &result(&["uuid-m2"]));
     assert_eq!(
         hear(&mut conversation, IDLE),
-        ["Show(None)", "now idle turn 2"]
+        ["Show(None)", "WentIdle", "now idle turn 2"]
     );
 }
 
@@ -146,7 +146,7 @@ fn work_that_nobody_asked_for_is_a_turn_too() {
     );
     assert_eq!(
         hear(&mut conversation, IDLE),
-        ["Show(None)", "now idle turn 1"]
+        ["Show(None)", "WentIdle", "now idle turn 1"]
     );
 }
 
@@ -234,4 +234,48 @@ fn notices_end_before_they_fill_the_log() {
 fn long_text_is_cut_at_a_character() {
     assert_eq!(shorten("aéb", 2), "a… [3 more bytes]");
     assert_eq!(shorten("ab", 2), "ab");
+}
+
+fn lifecycle(uuid: &str, state: &str) -> String {
+    format!(r#"{{"type":"command_lifecycle","command_uuid":"{uuid}","state":"{state}"}}"#)
+}
+
+#[test]
+fn a_message_that_the_transcript_knows_is_answered_by_the_turn_that_is_run_again() {
+    let mut conversation = ready();
+    take(&mut conversation, "m1", 1);
+    hear(&mut conversation, RUNNING);
+    // Dropped: it was neither queued nor begun.
+    hear(&mut conversation, &lifecycle("uuid-m1", "completed"));
+    assert!(!conversation.has_queued());
+    hear(&mut conversation, INIT);
+    assert_eq!(
+        hear(&mut conversation, &result(&[])),
+        ["end turn_ended turn 1", "m1 answered"]
+    );
+}
+
+#[test]
+fn a_message_whose_turn_had_ended_already_is_not_waited_for() {
+    let mut conversation = ready();
+    take(&mut conversation, "m1", 1);
+    hear(&mut conversation, &lifecycle("uuid-m1", "completed"));
+    assert_eq!(
+        hear(&mut conversation, IDLE),
+        ["m1 refused", "Show(None)", "WentIdle", "now idle turn 1"]
+    );
+}
+
+#[test]
+fn a_deferred_call_ends_no_turn() {
+    let mut conversation = ready();
+    take(&mut conversation, "m1", 1);
+    hear(&mut conversation, &lifecycle("uuid-m1", "queued"));
+    assert!(conversation.has_queued());
+    hear(&mut conversation, &lifecycle("uuid-m1", "started"));
+    assert!(!conversation.has_queued());
+    hear(&mut conversation, INIT);
+    let deferred = r#"{"type":"result","subtype":"success","result":"","terminal_reason":"tool_deferred","user_message_uuids":["uuid-m1"]}"#;
+    assert_eq!(hear(&mut conversation, deferred), ["TurnDeferred"]);
+    assert_eq!(conversation.outstanding().count(), 1);
 }

@@ -1,0 +1,36 @@
+//! `listen`: tells a client what happens to its sessions and turns, for at most
+//! `SHANNON_LISTEN_SECONDS`; where that is 0 there are no subscriptions.
+
+use std::process::ExitCode;
+
+use protocol::{Class, Edge, EdgeSettings, Watched};
+use store::{Store, StoreSettings};
+
+fn main() -> ExitCode {
+    boot::run("listen", async |boot| {
+        let class = Class::Listen;
+        let settings = EdgeSettings::read(
+            class,
+            |name| boot.settings.integer(name),
+            |name| boot.settings.list(name),
+        )?;
+        let store = Store::connect(StoreSettings {
+            table: boot.settings.text("SHANNON_TABLE")?.to_owned(),
+            bucket: boot.settings.text("SHANNON_BUCKET")?.to_owned(),
+            retention_days: boot.deployment.retention_days,
+            keep_deltas_hours: boot.settings.integer("SHANNON_KEEP_DELTAS_HOURS")?,
+            compute: None,
+        })
+        .await;
+        let edge = Edge::new(
+            class,
+            settings,
+            Watched::new(store, boot.deployment.clone()),
+        );
+        boot.serve_http(move |incoming| {
+            let edge = edge.clone();
+            async move { edge.handle(incoming.request, incoming.principal).await }
+        })
+        .await
+    })
+}

@@ -1,0 +1,268 @@
+//! Questions to a person: held at the gate until the answer comes.
+//!
+//! ```text
+//! the gate asks ─→ waiting ─ answer ───────────────→ the call goes on with the answers in it
+//!                    └─ too long, or a stop ─→ deferred: the next runner is asked again
+//! ```
+//! A question is known by its id. A runner that goes on from an earlier cut is asked once more, by a
+//! call with another id but the same words: that is the same question, and an answer that was given
+//! meanwhile answers it.
+
+use claude::gate::{Answer, answered_input};
+use domain::checkpoint::PendingQuestion;
+use domain::event::EventBody;
+use domain::{Command, CommandBody, CommandOutcome, QuestionId, State, limits};
+use serde_json::Value;
+
+use super::starting::Started;
+use super::{Ports, Stop, Supervision};
+use crate::gate_server::WaitingCall;
+use crate::journal::Entry;
+use crate::objects::SessionObjects;
+
+/// Told to other calls of a message whose question is deferred: only one call survives that.
+pub(crate) const PROPOSE_AGAIN: &str =
+    "The session is being suspended until a person has answered. Propose this call again then.";
+
+/// The question that holds the turn up.
+pub(crate) struct HeldQuestion {
+    pub(crate) pending: PendingQuestion,
+    input: Value,
+    pub(crate) call: WaitingCall,
+}
+
+impl HeldQuestion {
+    /// A subagent asks: its call cannot be deferred.
+    pub(crate) fn is_of_agent(&self) -> bool {
+        self.call.agent.is_some()
+    }
+}
+
+impl<P: Ports, O: SessionObjects> Supervision<P, O> {
+    /// The gate holds a question. One is open at a time; others wait behind it.
+    pub(crate) async fn ask(
+        &mut self,
+        mut call: WaitingCall,
+        started: &mut Started,
+    ) -> Result<(), Stop> {
+        if started.question.is_some() {
+            started.later.push_back(call);
+            return Ok(());
+        }
+        let input = call.question.take().unwrap_or_default();
+        let text = input.to_string();
+        if text.len() > limits::QUESTION_BYTES {
+            let reason = format!(
+                "The question is too long ({} bytes of {}). Ask shorter.",
+                text.len(),
+                limits::QUESTION_BYTES
+            );
+            call.answer(Answer::Deny { reason });
+            return Ok(());
+        }
+        let text = self.conversation.clean(&text);
+        let now = self.ports.now();
+        let known = self
+            .known_questions
+            .iter()
+            .position(|known| known.tool_use_id == call.tool_use_id || known.input == text);
+        let id = match known {
+            Some(at) => self.known_questions.remove(at).id,
+            None => self.new_question_id(),
+        };
+        let pending = PendingQuestion {
+            id: id.clone(),
+            tool_use_id: call.tool_use_id.clone(),
+            input: text,
+            asked_at: now,
+        };
+        let entry = self.conversation.asked(&pending, now);
+        self.journal.note(entry);
+        self.question_on_head = true;
+        started.question = Some(HeldQuestion {
+            pending,
+            input,
+            call,
+        });
+        let early = self.early_answers.iter().position(
+            |command| matches!(&command.body, CommandBody::Answer { question, .. } if *question == id),
+        );
+        if let Some(at) = early {
+            let command = self.early_answers.remove(at);
+            self.answer_question(&command, false, started).await?;
+        }
+        Ok(())
+    }
+
+    fn new_question_id(&self) -> QuestionId {
+        let id = format!("que_{}", &domain::ids::base32(&self.ports.random())[..26]);
+        // Its rule allows exactly these characters.
+        QuestionId::parse(&id).expect("a question id")
+    }
+
+    /// Carries an answer out; `false` when it was withdrawn meanwhile. `take` unless this runner has
+    /// taken it already.
+    pub(crate) async fn answer_question(
+        &mut self,
+        command: &Command,
+        take: bool,
+        started: &mut Started,
+    ) -> Result<bool, Stop> {
+        let CommandBody::Answer { question, answers } = &command.body else {
+            return Ok(true);
+        };
+        let held = started
+            .question
+            .as_ref()
+            .filter(|held| held.pending.id == *question);
+        let Some(held) = held else {
+            let awaited = self
+                .known_questions
+                .iter()
+                .any(|known| known.id == *question);
+            if awaited && take {
+                // The turn that asks it is being run again.
+                let taken = self
+                    .write(Entry {
+                        take: vec![command.clone()],
+                        ..Entry::default()
+                    })
+                    .await?;
+                if taken {
+                    self.early_answers.push(command.clone());
+                }
+                return Ok(taken);
+            }
+            let words = "that question is not open (any more)".to_owned();
+            return self
+                .finish_answer(command, take, CommandOutcome::Refused(words))
+                .await;
+        };
+        let input = match answered_input(&held.input, answers) {
+            Ok(input) => input,
+            Err(error) => {
+                let words = format!(
+                    "the answers must be an object from each question's text to its answer: {error}"
+                );
+                return self
+                    .finish_answer(command, take, CommandOutcome::Refused(words))
+                    .await;
+            }
+        };
+        let now = self.ports.now();
+        let mut entry = self.conversation.answered(command, question, answers, now);
+        entry.take = take.then(|| command.clone()).into_iter().collect();
+        entry.finish = vec![(command.clone(), CommandOutcome::Answered)];
+        if !self.write(entry).await? {
+            return Ok(false);
+        }
+        self.conversation.state = State::Running;
+        self.question_on_head = false;
+        if let Some(held) = started.question.take() {
+            let call = held.call;
+            started.calls.let_go(&call);
+            call.answer(Answer::AllowWith { input });
+        }
+        if let Some(next) = started.later.pop_front() {
+            Box::pin(self.ask(next, started)).await?;
+        }
+        Ok(true)
+    }
+
+    async fn finish_answer(
+        &mut self,
+        command: &Command,
+        take: bool,
+        outcome: CommandOutcome,
+    ) -> Result<bool, Stop> {
+        let entry = Entry {
+            take: take.then(|| command.clone()).into_iter().collect(),
+            finish: vec![(command.clone(), outcome)],
+            ..Entry::default()
+        };
+        self.write(entry).await
+    }
+
+    /// The turn is over without an answer: it was interrupted, or asked otherwise this time.
+    pub(crate) fn question_is_gone(&mut self, started: &mut Started) {
+        started.later.clear();
+        if started.question.take().is_some() {
+            let entry = self
+                .conversation
+                .change_to(State::Running, self.ports.now());
+            self.journal.note(entry);
+        }
+        self.known_questions.clear();
+        if std::mem::take(&mut self.question_on_head) {
+            self.journal.note(Entry {
+                question: Some(None),
+                ..Entry::default()
+            });
+        }
+        let words = "the turn ended without that question".to_owned();
+        let early = std::mem::take(&mut self.early_answers);
+        self.note(Entry {
+            finish: early
+                .into_iter()
+                .map(|command| (command, CommandOutcome::Refused(words.clone())))
+                .collect(),
+            ..Entry::default()
+        });
+    }
+
+    /// The question that a later runner will be asked about again.
+    pub(crate) fn deferred_question(&self, started: &Started) -> Option<PendingQuestion> {
+        started.deferred.clone()
+    }
+}
+
+impl super::conversation::Conversation {
+    /// The entry with which a question begins to wait.
+    #[must_use]
+    pub fn asked(&mut self, pending: &PendingQuestion, now: domain::UnixMillis) -> Entry {
+        let mut entry = Entry::default();
+        if self.state != State::Provisioning {
+            let running = self.change_to(State::Running, now);
+            entry.events.extend(running.events);
+        }
+        let body = EventBody::QuestionAsked {
+            question: pending.id.clone(),
+            tool_use_id: pending.tool_use_id.clone(),
+            input: pending.input.clone(),
+        };
+        entry.events.push(self.event(now, None, body));
+        let waiting = self.change_to(State::Waiting, now);
+        entry.events.extend(waiting.events);
+        entry.state = Some(State::Waiting);
+        entry.question = Some(Some(pending.clone()));
+        entry
+    }
+
+    /// The entry with which the turn goes on; write it before the call goes.
+    #[must_use]
+    pub fn answered(
+        &self,
+        command: &Command,
+        question: &QuestionId,
+        answers: &str,
+        now: domain::UnixMillis,
+    ) -> Entry {
+        let body = EventBody::QuestionAnswered {
+            question: question.clone(),
+            answers: self.clean(answers),
+        };
+        let change = EventBody::StateChanged {
+            from: self.state,
+            to: State::Running,
+        };
+        Entry {
+            events: vec![
+                self.event(now, Some(command), body),
+                self.event(now, Some(command), change),
+            ],
+            state: Some(State::Running),
+            question: Some(None),
+            ..Entry::default()
+        }
+    }
+}

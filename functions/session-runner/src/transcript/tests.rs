@@ -1,0 +1,150 @@
+use super::*;
+use crate::objects::{DownloadError, PutError};
+
+#[derive(Clone, Default)]
+struct Memory {
+    objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    broken: Arc<Mutex<bool>>,
+    written: Arc<Notify>,
+}
+
+impl SessionObjects for Memory {
+    async fn download(&self, _: &domain::UploadId, _: &Path, _: u64) -> Result<u64, DownloadError> {
+        Err(DownloadError::Missing)
+    }
+    async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), PutError> {
+        if *self.broken.lock().unwrap() {
+            return Err(PutError("broken".to_owned()));
+        }
+        self.objects.lock().unwrap().insert(name.to_owned(), bytes);
+        self.written.notify_one();
+        Ok(())
+    }
+}
+
+const LONG: Duration = Duration::from_secs(3600);
+
+fn mirror_of(path: &str, entry: &str) -> TranscriptMirror {
+    let line = format!(r#"{{"type":"transcript_mirror","filePath":"{path}","entries":[{entry}]}}"#);
+    match claude::message::parse(line.as_bytes()).unwrap() {
+        claude::message::Message::Transcript(mirror) => mirror,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn mirror(entry: &str) -> TranscriptMirror {
+    mirror_of("/claude/projects/-workspace/s.jsonl", entry)
+}
+
+fn start(memory: &Memory, directory: &Path, flush: Duration) -> Transcript {
+    Transcript::start(memory.clone(), FencingToken(1), directory.to_owned(), flush).unwrap()
+}
+
+#[tokio::test]
+async fn segments_and_files_are_the_entries_byte_for_byte() {
+    let (memory, directory) = (Memory::default(), tempfile::tempdir().unwrap());
+    let mut transcript = start(&memory, directory.path(), LONG);
+    transcript.add(&mirror(r#"{"a": 1.0}"#)).unwrap();
+    transcript.flush().await;
+    transcript.add(&mirror(r#"{"b":"\u00e9"}"#)).unwrap();
+    *memory.broken.lock().unwrap() = true;
+    transcript.flush().await;
+    *memory.broken.lock().unwrap() = false;
+    transcript.add(&mirror(r#"{"c":2}"#)).unwrap();
+    transcript.flush().await;
+    let objects = memory.objects.lock().unwrap();
+    assert_eq!(
+        objects.keys().collect::<Vec<_>>(),
+        [
+            "transcript/000001/000000/s.jsonl.zst",
+            "transcript/000001/000001/s.jsonl.zst"
+        ]
+    );
+    let whole: Vec<u8> = objects
+        .values()
+        .flat_map(|bytes| zstd::decode_all(&bytes[..]).unwrap())
+        .collect();
+    assert_eq!(whole, b"{\"a\": 1.0}\n{\"b\":\"\\u00e9\"}\n{\"c\":2}\n");
+    let file = std::fs::read(directory.path().join("-workspace/s.jsonl")).unwrap();
+    assert_eq!(file, whole);
+    assert!(transcript.has("s") && !transcript.has("t"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_is_stored_within_the_time_also_when_the_bucket_failed_meanwhile() {
+    let (memory, directory) = (Memory::default(), tempfile::tempdir().unwrap());
+    let mut transcript = start(&memory, directory.path(), Duration::from_secs(1));
+    let began = tokio::time::Instant::now();
+    transcript.add(&mirror("{}")).unwrap();
+    memory.written.notified().await;
+    assert!(began.elapsed() < Duration::from_secs(1));
+    *memory.broken.lock().unwrap() = true;
+    transcript.add(&mirror("{}")).unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    *memory.broken.lock().unwrap() = false;
+    memory.written.notified().await;
+    assert_eq!(memory.objects.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_was_restored_goes_on_and_is_not_stored_again() {
+    let (memory, directory) = (Memory::default(), tempfile::tempdir().unwrap());
+    std::fs::create_dir(directory.path().join("-workspace")).unwrap();
+    std::fs::write(directory.path().join("-workspace/s.jsonl"), "{\"old\":1}\n").unwrap();
+    let mut transcript = start(&memory, directory.path(), LONG);
+    transcript.flush().await;
+    assert!(memory.objects.lock().unwrap().is_empty());
+    transcript.add(&mirror("{\"new\":1}")).unwrap();
+    transcript.flush().await;
+    let objects = memory.objects.lock().unwrap();
+    let stored = objects.values().next().unwrap();
+    assert_eq!(zstd::decode_all(&stored[..]).unwrap(), b"{\"new\":1}\n");
+}
+
+#[tokio::test]
+async fn a_text_at_the_end_of_an_open_turn_is_left_out_for_a_while() {
+    let (memory, directory) = (Memory::default(), tempfile::tempdir().unwrap());
+    let mut transcript = start(&memory, directory.path(), LONG);
+    transcript
+        .add(&mirror(r#"{"type":"user","message":{"content":"do"}}"#))
+        .unwrap();
+    assert!(transcript.goes_on());
+    let text = r#"{"type":"assistant","message":{"content":[{"type":"text","text":"I"}]}}"#;
+    transcript.add(&mirror(text)).unwrap();
+    transcript
+        .add(&mirror_of(
+            "/claude/projects/-workspace/s/subagents/a.jsonl",
+            text,
+        ))
+        .unwrap();
+    assert!(!transcript.goes_on());
+    let file = directory.path().join("-workspace/s.jsonl");
+    let whole = std::fs::read(&file).unwrap();
+    let end = transcript.leave_out_open_end("s").unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
+    end.put_back().unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), whole);
+    transcript
+        .leave_out_open_end("none")
+        .unwrap()
+        .put_back()
+        .unwrap();
+    // The text with which a turn has ended stays.
+    transcript.is_sound("s");
+    assert!(transcript.goes_on());
+    transcript.add(&mirror(text)).unwrap();
+    let end = transcript.leave_out_open_end("s").unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), whole);
+    end.put_back().unwrap();
+}
+
+#[test]
+fn names_stay_below_the_directory() {
+    assert_eq!(
+        name("/claude/projects/-workspace/s/subagents/agent-1.jsonl"),
+        "-workspace/s/subagents/agent-1.jsonl"
+    );
+    assert_eq!(name("/claude/projects/x/../../../a b"), "x/a_b");
+    assert_eq!(name("/claude/projects/.."), "unnamed/unnamed");
+    assert_eq!(name("/etc/passwd"), "unnamed/passwd");
+}

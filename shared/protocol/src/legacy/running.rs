@@ -1,0 +1,133 @@
+//! One request being worked on: its answer as JSON when it is there soon, as a stream otherwise.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::Principal;
+use domain::client_session::ClientKey;
+use http::{Request, Response, StatusCode};
+use rmcp::RoleServer;
+use rmcp::model::{ClientJsonRpcMessage, GetExtensions, InitializeRequestParams, JsonRpcMessage};
+use rmcp::service::{RunningServiceCancellationToken, serve_directly};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::exchange::{Exchange, is_answer};
+use super::recorded::Recorded;
+use super::{Askable, Bridge, BridgeSettings, ClientPorts, lost};
+use crate::answer::{Body, json_response};
+use crate::back::JSON_WITHIN;
+use crate::modern::Sharing;
+use crate::server::Server;
+use crate::work::Work;
+
+/// A request that is being worked on. Dropping it stops the work.
+pub(super) struct Running<P> {
+    pub(super) ports: P,
+    pub(super) settings: BridgeSettings,
+    /// The client's version knows events that only carry an id.
+    pub(super) primes: bool,
+    pub(super) messages: mpsc::Receiver<Value>,
+    /// For when it is dropped.
+    _work: Stopping,
+    pub(super) deadline: Instant,
+}
+
+/// Stops the work when it is dropped.
+struct Stopping(Option<RunningServiceCancellationToken>);
+
+impl Drop for Stopping {
+    fn drop(&mut self) {
+        if let Some(token) = self.0.take() {
+            token.cancel();
+        }
+    }
+}
+
+impl<W, P> Bridge<W, P>
+where
+    W: Work,
+    P: ClientPorts,
+{
+    /// Begins the work on a request, of a client that introduced itself unless this is how it
+    /// does.
+    ///
+    /// # Errors
+    /// The body is no request that rmcp can read.
+    pub(super) fn run(
+        &self,
+        client: Option<(ClientKey, InitializeRequestParams)>,
+        request: Request<Bytes>,
+        principal: &Principal,
+    ) -> Result<Running<P>, ()> {
+        let (mut parts, body) = request.into_parts();
+        let mut message: ClientJsonRpcMessage = serde_json::from_slice(&body).map_err(drop)?;
+        let JsonRpcMessage::Request(call) = &mut message else {
+            return Err(());
+        };
+        parts.extensions.insert(principal.clone());
+        let (key, introduction) = client.unzip();
+        if key.is_some() {
+            parts.extensions.insert(Askable);
+        }
+        call.request.extensions_mut().insert(parts);
+        let primes = introduction
+            .as_ref()
+            .is_some_and(|client| client.protocol_version.as_str() >= "2025-11-25");
+        let (exchange, messages) = Exchange::new(self.ports.clone(), key.clone(), message);
+        let service = serve_directly::<RoleServer, _, _, _, _>(
+            Server::new(Sharing::clone(&self.shared)),
+            exchange,
+            introduction,
+        );
+        let work = Stopping(Some(service.cancellation_token()));
+        tokio::spawn(async move {
+            if let Err(error) = service.waiting().await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a request broke off"
+                );
+            }
+        });
+        let longest = self.settings.longest_seconds.saturating_sub(1).max(1);
+        Ok(Running {
+            ports: self.ports.clone(),
+            settings: self.settings.clone(),
+            primes,
+            messages,
+            _work: work,
+            // A second is left to say so before the platform ends the function.
+            deadline: Instant::now() + Duration::from_secs(longest),
+        })
+    }
+}
+
+impl<P: ClientPorts> Running<P> {
+    /// The answer alone; `None` when there is none in time.
+    pub(super) async fn answer(mut self) -> Option<Value> {
+        let answer = async {
+            while let Some(message) = self.messages.recv().await {
+                if is_answer(&message) {
+                    return Some(message);
+                }
+            }
+            None
+        };
+        let answer = tokio::time::timeout_at(self.deadline, answer).await;
+        answer.unwrap_or_default()
+    }
+
+    /// JSON, or a stream that can be taken up again.
+    pub(super) async fn response(mut self, key: ClientKey, id: Value) -> Response<Body> {
+        let key = Arc::new(key);
+        let patience = (Instant::now() + JSON_WITHIN).min(self.deadline);
+        match tokio::time::timeout_at(patience, self.messages.recv()).await {
+            Ok(Some(answer)) if is_answer(&answer) => json_response(StatusCode::OK, &answer),
+            Ok(Some(first)) => Recorded::begin(self, key, &id, Some(first)).await,
+            Ok(None) => lost(&id),
+            Err(_) => Recorded::begin(self, key, &id, None).await,
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The pair of 2024-11-05.
+
+use super::*;
+
+struct Stream {
+    answer: Answer,
+    messages: String,
+}
+
+async fn open(client: &Client, last: Option<&str>) -> Stream {
+    let mut request = client.request(Method::GET, "/sse", String::new());
+    if let Some(last) = last {
+        request
+            .headers_mut()
+            .insert(LAST_EVENT, HeaderValue::from_str(last).expect("a header"));
+    }
+    let mut answer = client.send(request).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let frame = answer
+        .body
+        .frame()
+        .await
+        .expect("an event")
+        .expect("cannot fail");
+    let text = String::from_utf8(frame.into_data().expect("data").to_vec()).expect("UTF-8");
+    assert!(text.starts_with("event: endpoint\n"), "{text}");
+    let data = text
+        .lines()
+        .find_map(|line| line.strip_prefix("data: "))
+        .expect("a place");
+    Stream {
+        messages: format!("/{data}"),
+        answer,
+    }
+}
+
+fn message(id: i32, method: &str, params: Value) -> String {
+    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
+}
+
+async fn post(client: &Client, stream: &Stream, body: String) -> StatusCode {
+    client
+        .send(client.request(Method::POST, &stream.messages, body))
+        .await
+        .status
+}
+
+async fn introduce(client: &Client, stream: &mut Stream) {
+    let introduction = json!({"protocolVersion": "2024-11-05", "capabilities": {"elicitation": {}}, "clientInfo": {"name": "old", "version": "1"}});
+    assert_eq!(
+        post(client, stream, message(1, "initialize", introduction)).await,
+        StatusCode::ACCEPTED
+    );
+    let (_, answer) = stream.answer.next().await.expect("an answer");
+    assert_eq!(answer["result"]["protocolVersion"], "2024-11-05");
+}
+
+fn tool(id: i32, name: &str) -> String {
+    message(id, "tools/call", json!({"name": name, "arguments": {}}))
+}
+
+#[tokio::test(start_paused = true)]
+async fn posts_to_any_instance_are_answered_on_the_stream() {
+    let client = Client::new();
+    let mut stream = open(&client, None).await;
+    introduce(&client, &mut stream).await;
+    let notice = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
+    assert_eq!(post(&client, &stream, notice).await, StatusCode::ACCEPTED);
+    assert_eq!(
+        post(&client, &stream, tool(2, "x")).await,
+        StatusCode::ACCEPTED
+    );
+    let (text, answer) = stream.answer.next().await.expect("an answer");
+    assert!(text.contains("event: message\n"), "{text}");
+    assert_eq!((&answer["id"], said(&answer)), (&json!(2), "at once"));
+}
+
+#[tokio::test]
+async fn a_question_goes_out_on_the_stream_and_its_answer_comes_as_a_post() {
+    let client = Client::new();
+    let mut stream = open(&client, None).await;
+    introduce(&client, &mut stream).await;
+    let clock = client.clock().clone();
+    clock.hold();
+    // Virtual time goes by as real time does, or somebody who looks often would be done at once.
+    let ticking = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            clock.advance(100);
+        }
+    });
+    post(&client, &stream, tool(3, "greet")).await;
+    let (_, question) = stream.answer.next().await.expect("a question");
+    assert_eq!(question["method"], "elicitation/create");
+    let reply = json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "accept", "content": {"name": "Ann"}}});
+    assert_eq!(
+        post(&client, &stream, reply.to_string()).await,
+        StatusCode::ACCEPTED
+    );
+    let (_, answer) = stream.answer.next().await.expect("an answer");
+    assert_eq!(said(&answer), "hello \"Ann\"");
+    ticking.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_connects_again_goes_on_with_its_session() {
+    let client = Client::new();
+    let mut stream = open(&client, None).await;
+    introduce(&client, &mut stream).await;
+    // The stream ends by itself, between events, before its function has to.
+    let begun = tokio::time::Instant::now();
+    let mut last = String::new();
+    while let Some(frame) = stream.answer.body.frame().await {
+        let bytes = frame.expect("cannot fail").into_data().expect("data");
+        last = String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    }
+    assert!(begun.elapsed() <= std::time::Duration::from_secs(100));
+    assert!(last.ends_with("\n\n"));
+    assert_eq!(
+        post(&client, &stream, tool(2, "x")).await,
+        StatusCode::ACCEPTED,
+        "posts wait"
+    );
+    let session = stream
+        .messages
+        .rsplit_once('=')
+        .expect("a session")
+        .1
+        .to_owned();
+    let mut again = open(&client, Some(&format!("{session}.sse.7"))).await;
+    assert_eq!(again.messages, stream.messages);
+    let (_, answer) = again
+        .answer
+        .next()
+        .await
+        .expect("the answer to the post that waited");
+    assert_eq!(said(&answer), "at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_stream_of_a_client_is_the_one() {
+    let client = Client::new();
+    let mut old = open(&client, None).await;
+    introduce(&client, &mut old).await;
+    let session = old
+        .messages
+        .rsplit_once('=')
+        .expect("a session")
+        .1
+        .to_owned();
+    let mut new = open(&client, Some(&format!("{session}.sse.1"))).await;
+    assert_eq!(
+        post(&client, &new, tool(2, "x")).await,
+        StatusCode::ACCEPTED
+    );
+    assert!(
+        old.answer.next().await.is_none(),
+        "it took nothing, and ended"
+    );
+    assert_eq!(
+        said(&new.answer.next().await.expect("an answer").1),
+        "at once"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_belong_is_refused() {
+    let client = Client::new();
+    let mut stream = open(&client, None).await;
+    let early = post(&client, &stream, tool(2, "x")).await;
+    assert_eq!(early, StatusCode::ACCEPTED);
+    let (_, refused) = stream.answer.next().await.expect("a refusal");
+    assert_eq!(refused["error"]["code"], -32600);
+    introduce(&client, &mut stream).await;
+    let stranger = client.other("you");
+    assert_eq!(
+        post(&stranger, &stream, tool(3, "x")).await,
+        StatusCode::NOT_FOUND
+    );
+    for (path, body, status) in [
+        ("/messages", tool(4, "x"), StatusCode::NOT_FOUND),
+        (
+            "/messages?session_id=x",
+            tool(4, "x"),
+            StatusCode::NOT_FOUND,
+        ),
+        (
+            stream.messages.as_str(),
+            "{".to_owned(),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            stream.messages.as_str(),
+            "[]".to_owned(),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            stream.messages.as_str(),
+            r#"{"id":1}"#.to_owned(),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            stream.messages.as_str(),
+            r#"{"id":1,"result":{}}"#.to_owned(),
+            StatusCode::ACCEPTED,
+        ),
+        (
+            stream.messages.as_str(),
+            "x".repeat(100_001),
+            StatusCode::PAYLOAD_TOO_LARGE,
+        ),
+    ] {
+        let answer = client.send(client.request(Method::POST, path, body)).await;
+        assert_eq!(answer.status, status, "{path}");
+    }
+    for (method, path) in [
+        (Method::POST, "/sse"),
+        (Method::GET, "/messages"),
+        (Method::DELETE, "/sse"),
+    ] {
+        let answer = client
+            .send(client.request(method, path, String::new()))
+            .await;
+        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+    }
+    // Parameters of the wrong kind are an answer on the stream.
+    post(
+        &client,
+        &stream,
+        message(9, "tools/call", json!({"name": 7})),
+    )
+    .await;
+    assert!(stream.answer.next().await.expect("an answer").1["error"].is_object());
+}
+
+#[tokio::test]
+async fn where_it_is_off_it_says_so() {
+    let client = Client::new();
+    let sessions = ClientSessionSettings {
+        days: 30,
+        pair: false,
+        pair_stream_seconds: 100,
+    };
+    let fake = client.tools.fake.clone();
+    let instance: Instance = Edge::bridged(settings(), sessions, client.tools.clone(), fake);
+    for (method, path) in [
+        (Method::GET, "/sse"),
+        (Method::POST, "/messages?session_id=x"),
+    ] {
+        let request = client.request(method, path, String::new());
+        let answer = instance.handle(request, Some(principal("me"))).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+}
