@@ -7,8 +7,9 @@
 //!                                    Outcome
 //! ```
 //!
-//! The Runtime API and the control API share one loopback listener. What an invocation's caller
-//! does after asking has no influence on it: the function runs on, as on AWS.
+//! The Runtime API has a loopback listener of its own. The control API is only served where callers
+//! are authenticated: whoever invokes a function says in the event who is calling. What an
+//! invocation's caller does after asking has no influence on it: the function runs on, as on AWS.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -162,8 +163,8 @@ impl Function {
 }
 
 impl Lambda {
-    /// Starts serving the Runtime API and the control API on a loopback port. No function process
-    /// is started before it is needed.
+    /// Starts serving the Runtime API on a loopback port. No function process is started before it
+    /// is needed.
     ///
     /// # Errors
     /// When no loopback port can be had.
@@ -189,7 +190,7 @@ impl Lambda {
             supervisors: TaskTracker::new(),
             stop: CancellationToken::new(),
         }));
-        let router = runtime_api::router(lambda.clone()).merge(lambda.control());
+        let router = runtime_api::router(lambda.clone());
         let listener = connection::Prompt(listener);
         let stop = lambda.0.stop.clone();
         tokio::spawn(async move {
@@ -205,14 +206,14 @@ impl Lambda {
         Ok(lambda)
     }
 
-    /// Where boto3 and `cargo lambda invoke` reach the control API.
+    /// Where instances reach the Runtime API, each below its own id.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.0.address)
     }
 
-    /// The control API, to be served at further addresses too (`/2015-03-31/functions/..` and
-    /// `/2021-11-15/functions/..`).
+    /// The control API (`/2015-03-31/functions/..` and `/2021-11-15/functions/..`), for whoever
+    /// authenticates its callers.
     pub fn control(&self) -> axum::Router {
         control::router(self.clone())
     }

@@ -2,7 +2,7 @@
 //! effective settings, and wires gateway, Lambda, the AWS services and the model.
 //!
 //! ```text
-//! start:     port -> state -> template -> binaries -> claude -> model -> Lambda -> AWS -> gateway -> emulator.json
+//! start:     port -> state -> binaries -> claude -> template -> Lambda -> AWS -> gateway -> emulator.json
 //! shutdown:  emulator.json -> tasks -> AWS -> Lambda -> gateway -> model
 //! ```
 //!
@@ -32,9 +32,9 @@ use crate::{
     edge::{EdgeError, EdgeFunction},
     gateway::{self, GatewayOptions},
     lambda::{Lambda, LambdaOptions},
-    process::Logs,
+    process::{LogLimits, Logs},
     settings::{Settings, SettingsError},
-    template::{self, TemplateError},
+    template::{Template, TemplateError},
     token::{self, TokenError},
 };
 
@@ -43,7 +43,7 @@ pub mod isolation;
 pub mod model;
 pub mod state;
 
-use model::{Model, ModelOptions};
+use model::{Model, ModelError, ModelOptions};
 use state::{Description, StateDirectory, StateError};
 
 /// Name of the stack, as a deployment would have one; prefix of the names of its resources.
@@ -110,9 +110,9 @@ pub enum StackError {
     /// The edge function.
     #[error(transparent)]
     Edge(#[from] EdgeError),
-    /// The offline model cannot listen.
-    #[error("cannot start the offline model")]
-    Model(#[source] io::Error),
+    /// The model, or the key for it.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// The directory of the logs.
     #[error("cannot make the logs in {}", path.display())]
     Logs {
@@ -131,6 +131,9 @@ pub enum StackError {
     /// Watching the sources.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// A part of the start panicked, or the process is ending.
+    #[error("the start was cut short")]
+    Cut(#[source] tokio::task::JoinError),
 }
 
 fn in_use(error: &io::Error) -> String {
@@ -167,6 +170,19 @@ pub struct RunningStack {
 pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
     let settings = &options.settings;
     let say = &*options.say;
+    // what needs nothing else goes on beside the rest
+    let probe = {
+        let emulator = options.emulator.clone();
+        tokio::spawn(async move { isolation::problem(&emulator).await })
+    };
+    let edge = {
+        let path = options.workspace.join(EDGE_FUNCTION);
+        tokio::task::spawn_blocking(move || EdgeFunction::load(&path))
+    };
+    let template = {
+        let path = options.workspace.join("template.yaml");
+        tokio::task::spawn_blocking(move || Template::read(&path))
+    };
     // first what is cheap to find out and would make the rest pointless
     let (listener, public_url) = listen(settings).await?;
     let loopback = listener
@@ -185,15 +201,7 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
         None => token::kept(&state.path().join("token"))?,
     };
     let signing_key = token::kept(&state.path().join("signing-key"))?;
-    let model = Model::start(&options.model)
-        .await
-        .map_err(StackError::Model)?;
-    let isolation_problem = isolation::problem(&options.emulator).await;
-    let isolation = if isolation_problem.is_none() {
-        "namespaces"
-    } else {
-        "none"
-    };
+    let model = Model::start(&options.model).await?;
     let mut parameters = settings.parameters()?;
     for (name, value) in [
         ("AccessTokenSha256", token::sha256_hex(&token)),
@@ -201,13 +209,11 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
         ("AnthropicApiKey", model.key()),
         ("ModelUrl", model.url()),
         ("PublicUrl", public_url.clone()),
-        ("SessionIsolation", isolation.to_owned()),
     ] {
         parameters.insert(name.to_owned(), value);
     }
-    let template_path = options.workspace.join("template.yaml");
-    let draft = template::load(&template_path, &parameters, NAME)?;
-    let edge = EdgeFunction::load(&options.workspace.join(EDGE_FUNCTION))?;
+    let template = template.await.map_err(StackError::Cut)??;
+    let draft = template.resolve(&parameters, NAME)?;
     let task_names = task_names(&draft.task_definitions);
     let function_names: Vec<String> = draft
         .functions
@@ -231,13 +237,23 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
         None => return Err(no_runner(&options.workspace)),
     };
     parameters.insert(CLAUDE_PATH.to_owned(), claude.path.display().to_string());
-    let stack = template::load(&template_path, &parameters, NAME)?;
+    let isolation_problem = probe.await.map_err(StackError::Cut)?;
+    let isolation = if isolation_problem.is_none() {
+        "namespaces"
+    } else {
+        "none"
+    };
+    parameters.insert("SessionIsolation".to_owned(), isolation.to_owned());
+    let stack = template.resolve(&parameters, NAME)?;
 
     let log_directory = state.path().join("logs");
-    let logs = Logs::new(Some(log_directory.clone())).map_err(|source| StackError::Logs {
-        path: log_directory.clone(),
-        source,
-    })?;
+    let logs =
+        Logs::with_limits(Some(log_directory.clone()), log_limits(settings)).map_err(|source| {
+            StackError::Logs {
+                path: log_directory.clone(),
+                source,
+            }
+        })?;
     let credentials = Credentials::default();
     let of = |names: &[String]| -> BTreeMap<String, PathBuf> {
         let chosen = binaries.iter().filter(|(name, _)| names.contains(name));
@@ -264,6 +280,7 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
             lambda: Some(lambda.control()),
             task_programs: of(&task_names),
             logs: logs.clone(),
+            reader_token: token.clone(),
             test_hooks: options.test_hooks,
         })
         .await?;
@@ -278,6 +295,7 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
     } else {
         None
     };
+    let edge = edge.await.map_err(StackError::Cut)??;
     let edge = GatewayOptions {
         edge: Some(edge),
         ..GatewayOptions::default()
@@ -341,6 +359,15 @@ async fn listen(settings: &Settings) -> Result<(TcpListener, String), StackError
     };
     let url = format!("http://{}", SocketAddr::new(host, bound.port()));
     Ok((listener, url))
+}
+
+fn log_limits(settings: &Settings) -> LogLimits {
+    let default = LogLimits::default();
+    let number = |name: &str, default| settings.integer(name).unwrap_or(default);
+    LogLimits {
+        file_max_bytes: number("SHANNON_LOG_FILE_MAX_BYTES", default.file_max_bytes),
+        file_count: number("SHANNON_LOG_FILE_COUNT", default.file_count),
+    }
 }
 
 /// Container names: each is the name of the program that runs as the task.

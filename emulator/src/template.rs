@@ -16,7 +16,7 @@ mod stored;
 mod tasks;
 mod yaml;
 
-pub use load::{load, parse};
+pub use load::{Template, load, parse};
 
 /// Account of every ARN here.
 pub const ACCOUNT: &str = "000000000000";

@@ -433,3 +433,48 @@ fn workspace_roots_become_absolute() {
     assert_eq!(roots.len(), 2);
     assert!(roots.iter().all(|root| Path::new(root).is_absolute()));
 }
+
+/// A value that the setting allows and that is not its default.
+fn another(setting: &Setting) -> String {
+    let default = setting.default.as_deref().unwrap_or_default();
+    let candidates = setting.choices.iter().cloned().chain(
+        [setting.minimum, setting.maximum]
+            .into_iter()
+            .flatten()
+            .map(|bound| bound.to_string()),
+    );
+    let of_kind = match setting.kind {
+        Kind::Boolean => ["true", "false"].map(str::to_owned).to_vec(),
+        Kind::Version => vec!["9.8.7".to_owned()],
+        _ => vec!["debug".to_owned()],
+    };
+    candidates
+        .chain(of_kind)
+        .find(|value| value != default)
+        .unwrap()
+}
+
+/// What a person sets reaches the functions and the tasks: each parameter changes the stack, or at
+/// least a resource that the emulator has nothing for.
+#[test]
+fn every_parameter_changes_the_stack() {
+    let default = format!("{:?}", stack(&[]).unwrap());
+    for setting in settable() {
+        let Some(parameter) = setting.parameter.as_deref() else {
+            continue;
+        };
+        let value = another(setting);
+        let changed = format!("{:?}", stack(&[(parameter, &value)]).unwrap());
+        if parameter == "LogRetentionDays" {
+            assert!(TEMPLATE.contains("RetentionInDays: !Ref LogRetentionDays"));
+            continue;
+        }
+        assert_ne!(changed, default, "{parameter}={value}");
+        let in_environment = format!("{:?}: {value:?}", setting.name);
+        let for_programs = setting.handlers.iter().any(|handler| handler != "template");
+        assert!(
+            !for_programs || changed.contains(&in_environment) || changed.contains(&value),
+            "{parameter}={value}"
+        );
+    }
+}

@@ -1,5 +1,6 @@
-//! Routes of the endpoint that AWS does not have: the counted calls, and hooks for tests. Only for
-//! callers that mean this machine: a web page that reaches us through a name of its own is refused.
+//! Routes of the endpoint that AWS does not have: the counted calls, for whoever has the development
+//! token, and hooks for tests. Only for callers that mean this machine: a web page that reaches us
+//! through a name of its own is refused.
 
 use axum::{
     Json,
@@ -15,6 +16,7 @@ use super::{
     events::EventBus,
     faults::{Faults, PlannedFault},
 };
+use crate::token;
 
 /// Bodies of these routes are small.
 const BODY_BYTES: usize = 64 * 1024;
@@ -25,6 +27,8 @@ pub(super) struct Control {
     pub(super) calls: Calls,
     pub(super) faults: Faults,
     pub(super) bus: EventBus,
+    /// SHA-256 of the token that may read the calls.
+    pub(super) reader: String,
 }
 
 fn refuse(status: StatusCode, message: &str) -> Response {
@@ -41,6 +45,10 @@ impl Control {
             );
         }
         match (request.method(), path) {
+            (_, "calls") if !self.may_read(&request) => refuse(
+                StatusCode::UNAUTHORIZED,
+                "the counted calls need the development token: Authorization: Bearer <token>",
+            ),
             (&Method::GET, "calls") => Json(json!({ "calls": self.calls.all() })).into_response(),
             (_, "calls") => refuse(StatusCode::METHOD_NOT_ALLOWED, "calls can only be read"),
             _ if !self.faults.enabled() => refuse(
@@ -57,6 +65,16 @@ impl Control {
             },
             _ => refuse(StatusCode::NOT_FOUND, "no such route"),
         }
+    }
+
+    /// Hashes are compared, so that the time it takes says nothing about the token.
+    fn may_read(&self, request: &Request) -> bool {
+        request
+            .headers()
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .is_some_and(|token| token::sha256_hex(token.trim()) == self.reader)
     }
 
     async fn plan(&self, body: Body) -> Response {

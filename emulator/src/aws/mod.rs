@@ -45,7 +45,7 @@ use self::{
     faults::Faults,
     s3::{ObjectService, WantedBucket},
 };
-use crate::{credentials::Credentials, invoker::Invoker, process::Logs, template::Stack};
+use crate::{credentials::Credentials, invoker::Invoker, process::Logs, template::Stack, token};
 
 /// How often expired items are looked for in DynamoDB; AWS promises only "within a few days".
 const SWEEP: Duration = Duration::from_secs(60);
@@ -73,6 +73,9 @@ pub struct AwsOptions<'a> {
     pub task_programs: BTreeMap<String, PathBuf>,
     /// Where tasks print.
     pub logs: Logs,
+    /// Whoever shows it as a bearer token may read the counted calls: what a session calls is not for
+    /// other sessions to know.
+    pub reader_token: String,
     /// For tests: `/_emulator/faults` and `/_emulator/schedules/<function>` exist, and expired items
     /// go within a second instead of a minute.
     pub test_hooks: bool,
@@ -203,6 +206,7 @@ impl AwsEndpoint {
                 calls: calls.clone(),
                 faults,
                 bus: bus.clone(),
+                reader: token::sha256_hex(&options.reader_token),
             },
         };
         let router =

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use serde::Deserialize;
 
 use super::{FAILED, NO_STACK, SUCCESS, in_one_line, out, say, say_error};
-use crate::{loopback_client, settings::Settings, stack::state};
+use crate::{loopback_client, settings::Settings, stack::state, token};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -41,7 +41,18 @@ pub(super) async fn run(settings: &Settings, json: bool) -> u8 {
             return NO_STACK;
         }
     };
-    match ask(&running.aws_url).await {
+    let token = match settings.text("SHANNON_DEV_TOKEN") {
+        Some(token) => Ok(token.to_owned()),
+        None => token::kept(&directory.join("token")),
+    };
+    let token = match token {
+        Ok(token) => token,
+        Err(error) => {
+            say_error(&error);
+            return FAILED;
+        }
+    };
+    match ask(&running.aws_url, &token).await {
         Ok(text) if json => {
             out(&format!("{text}\n"));
             SUCCESS
@@ -65,8 +76,9 @@ pub(super) async fn run(settings: &Settings, json: bool) -> u8 {
     }
 }
 
-async fn ask(aws_url: &str) -> Result<String, String> {
+async fn ask(aws_url: &str, token: &str) -> Result<String, String> {
     let request = http::Request::get(format!("{aws_url}/_emulator/calls"))
+        .header(http::header::AUTHORIZATION, format!("Bearer {token}"))
         .body(http_body_util::Full::default())
         .map_err(|error| error.to_string())?;
     match loopback_client::send(request, DEADLINE).await {

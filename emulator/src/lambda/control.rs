@@ -1,5 +1,5 @@
 //! The control API: Invoke and InvokeWithResponseStream, for boto3, the AWS CLI and
-//! `cargo lambda invoke`. Requests are not authenticated: the port is on loopback only.
+//! `cargo lambda invoke`. It authenticates nobody; who serves it does.
 
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};

@@ -1,9 +1,7 @@
 //! What functions and tasks print, kept apart: one file per name, and a live feed of all lines.
 
 use std::{
-    collections::HashMap,
-    fs::{File, OpenOptions},
-    io::{self, Write},
+    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -15,11 +13,13 @@ use tokio::{
     sync::broadcast,
 };
 
+mod files;
+
+use files::LogFiles;
+pub use files::LogLimits;
+
 /// A longer line is cut into several: a process that prints no line end costs no more memory.
 const MAX_LINE_BYTES: usize = 256 * 1024;
-/// A file that is larger when it is opened makes way: it becomes `<name>.log.old`, of which there is
-/// one.
-const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
 /// Lines a slow reader of the feed may be behind before it loses some (the files lose none).
 const FEED_LINES: usize = 1024;
 
@@ -56,22 +56,31 @@ pub struct Logs(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     directory: Option<PathBuf>,
-    files: Mutex<HashMap<String, File>>,
+    files: Option<Mutex<LogFiles>>,
     feed: broadcast::Sender<LogLine>,
 }
 
 impl Logs {
-    /// Logs under `directory`, one `<name>.log` each, appended to; `None` keeps nothing.
+    /// Logs under `directory`, one `<name>.log` each, appended to; `None` keeps nothing. As much as
+    /// [`LogLimits::default`] says is kept.
     ///
     /// # Errors
     /// When the directory cannot be made.
     pub fn new(directory: Option<PathBuf>) -> io::Result<Self> {
-        if let Some(directory) = &directory {
-            std::fs::create_dir_all(directory)?;
-        }
+        Self::with_limits(directory, LogLimits::default())
+    }
+
+    /// The same with other limits.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn with_limits(directory: Option<PathBuf>, limits: LogLimits) -> io::Result<Self> {
+        let files = directory
+            .clone()
+            .map(|directory| LogFiles::new(directory, limits));
         Ok(Self(Arc::new(Inner {
             directory,
-            files: Mutex::default(),
+            files: files.transpose()?.map(Mutex::new),
             feed: broadcast::channel(FEED_LINES).0,
         })))
     }
@@ -99,12 +108,10 @@ impl Logs {
     }
 
     fn write(&self, line: LogLine) {
-        if let Some(directory) = &self.0.directory {
-            let mut files = self.0.files.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(error) = append(directory, &mut files, &line) {
+        if let Some(files) = &self.0.files {
+            let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = append(&mut files, &line) {
                 tracing::warn!(name = line.name, %error, "cannot write a log file");
-                // Opened again with the next line: the disk may have room then.
-                files.remove(&line.name);
             }
         }
         // An error means that nobody listens.
@@ -112,27 +119,12 @@ impl Logs {
     }
 }
 
-fn append(
-    directory: &std::path::Path,
-    files: &mut HashMap<String, File>,
-    line: &LogLine,
-) -> io::Result<()> {
-    if !files.contains_key(&line.name) {
-        let path = directory.join(format!("{}.log", line.name.replace('/', "_")));
-        if std::fs::metadata(&path).is_ok_and(|file| file.len() > MAX_FILE_BYTES) {
-            std::fs::rename(&path, path.with_extension("log.old"))?;
-        }
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
-        files.insert(line.name.clone(), file);
-    }
-    let Some(file) = files.get_mut(&line.name) else {
-        return Ok(());
-    };
+fn append(files: &mut LogFiles, line: &LogLine) -> io::Result<()> {
     let at = DateTime::from(line.at)
         .fmt(Format::DateTime)
         .map_err(io::Error::other)?;
-    // One write per line: lines of several instances never interleave.
-    file.write_all(format!("{at} {} {}\n", line.instance, line.line).as_bytes())
+    let text = format!("{at} {} {}\n", line.instance, line.line);
+    files.append(&line.name, text.as_bytes())
 }
 
 /// Where one process's lines go. Cheap to clone.

@@ -47,6 +47,36 @@ impl Resource {
     }
 }
 
+/// A template that was read and not resolved yet. Reading takes longer than resolving.
+#[derive(Debug)]
+pub struct Template(Value);
+
+impl Template {
+    /// Reads a template file.
+    ///
+    /// # Errors
+    /// [`TemplateError::Read`], or that it is no YAML.
+    pub fn read(path: &Path) -> Result<Self, TemplateError> {
+        let text = std::fs::read_to_string(path).map_err(|source| TemplateError::Read {
+            path: path.display().to_string(),
+            source,
+        })?;
+        Ok(Self(yaml::parse(&text)?))
+    }
+
+    /// Resolves it with these parameters; may be done again with others.
+    ///
+    /// # Errors
+    /// See [`TemplateError`]; nothing was changed anywhere.
+    pub fn resolve(
+        &self,
+        parameters: &BTreeMap<String, String>,
+        stack_name: &str,
+    ) -> Result<Stack, TemplateError> {
+        resolve(&self.0, parameters, stack_name)
+    }
+}
+
 /// Reads and resolves a template file.
 ///
 /// # Errors
@@ -56,11 +86,7 @@ pub fn load(
     parameters: &BTreeMap<String, String>,
     stack_name: &str,
 ) -> Result<Stack, TemplateError> {
-    let text = std::fs::read_to_string(path).map_err(|source| TemplateError::Read {
-        path: path.display().to_string(),
-        source,
-    })?;
-    parse(&text, parameters, stack_name)
+    Template::read(path)?.resolve(parameters, stack_name)
 }
 
 /// Resolves the text of a template.
@@ -72,7 +98,14 @@ pub fn parse(
     parameters: &BTreeMap<String, String>,
     stack_name: &str,
 ) -> Result<Stack, TemplateError> {
-    let template = yaml::parse(text)?;
+    resolve(&yaml::parse(text)?, parameters, stack_name)
+}
+
+fn resolve(
+    template: &Value,
+    parameters: &BTreeMap<String, String>,
+    stack_name: &str,
+) -> Result<Stack, TemplateError> {
     let sections = template
         .as_object()
         .ok_or_else(|| invalid("template", "has to be a mapping"))?;
@@ -82,9 +115,9 @@ pub fn parse(
     {
         return Err(invalid(unknown, "the emulator does not know this section"));
     }
-    let values = parameters::check(&template, parameters)?;
-    let resolver = Resolver::new(&template, stack_name, values);
-    let resources = resolve_resources(&template, &resolver)?;
+    let values = parameters::check(template, parameters)?;
+    let resolver = Resolver::new(template, stack_name, values);
+    let resources = resolve_resources(template, &resolver)?;
     let mut stack = Stack {
         name: stack_name.to_owned(),
         stage: String::new(),
@@ -97,7 +130,7 @@ pub fn parse(
         task_definitions: Vec::new(),
         rules: Vec::new(),
         schedules: Vec::new(),
-        outputs: outputs(&template, &resolver)?,
+        outputs: outputs(template, &resolver)?,
     };
     for resource in &resources {
         match resource.kind {

@@ -10,7 +10,7 @@ use emulator::{
 };
 
 use crate::{
-    harness::{Aws, TABLE, Wanted, code, configuration},
+    harness::{Aws, READER_TOKEN, TABLE, Wanted, code, configuration},
     plain_http,
 };
 
@@ -71,7 +71,21 @@ async fn calls_are_counted_for_whoever_makes_them() {
             .unwrap();
     }
     aws.dynamodb().list_tables().send().await.unwrap();
-    let answer = plain_http::get(&format!("{}/_emulator/calls", aws.running.url())).await;
+    let counted = format!("{}/_emulator/calls", aws.running.url());
+    for refused in [
+        "",
+        "Bearer ",
+        "Bearer another-token",
+        READER_TOKEN,
+        "Basic reader-token-of-the-tests",
+    ] {
+        let answer = plain_http::send("GET", &counted, &[("authorization", refused)], "").await;
+        assert_eq!(answer.status, 401, "{refused:?}");
+        assert!(!answer.text.contains("PutItem"), "{}", answer.text);
+    }
+    assert_eq!(plain_http::send("GET", &counted, &[], "").await.status, 401);
+    let bearer = format!("Bearer {READER_TOKEN}");
+    let answer = plain_http::send("GET", &counted, &[("authorization", &bearer)], "").await;
     let answer: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
     assert_eq!(
         answer["calls"],
@@ -180,6 +194,7 @@ async fn the_product_template_starts_and_starts_again() {
                 lambda: None,
                 task_programs: BTreeMap::new(),
                 logs: Logs::new(None).unwrap(),
+                reader_token: READER_TOKEN.to_owned(),
                 test_hooks: false,
             })
             .await

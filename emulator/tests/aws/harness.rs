@@ -103,6 +103,9 @@ Resources:
             - {Name: CHANGED, Value: before}
 "#;
 
+/// May read the counted calls.
+pub(crate) const READER_TOKEN: &str = "reader-token-of-the-tests";
+
 /// Table, bucket and cluster of the stack.
 pub(crate) const TABLE: &str = "test-table";
 pub(crate) const BUCKET: &str = "test-bucket";
@@ -226,6 +229,7 @@ impl Aws {
                 lambda: Some(functions_router()),
                 task_programs: BTreeMap::from([("runner".to_owned(), program)]),
                 logs: Logs::new(None).unwrap(),
+                reader_token: READER_TOKEN.to_owned(),
                 test_hooks: !wanted.without_hooks,
             })
             .await?;

@@ -10,7 +10,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{FUNCTIONS, Place, Running, said};
+use super::{FUNCTIONS, Place, Running, ask, said};
 
 #[test]
 fn a_missing_claude_is_installed() {
@@ -174,4 +174,122 @@ fn a_changed_function_is_swapped() {
         .map_while(Result::ok)
         .find(|line| line.contains("swapped"));
     assert_eq!(swapped.as_deref(), Some("emulator: catalog was swapped"));
+}
+
+/// Every function and the runner of a small checkout, without dependencies: answers each request
+/// with one word, as a streaming function does; as the runner it names itself as the claude binary.
+const FUNCTION: &str = r##"
+use std::{io::{Read, Write}, net::TcpStream};
+
+fn exchange(address: &str, request: &str) -> String {
+    let mut connection = TcpStream::connect(address).unwrap();
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn main() {
+    if std::env::args().nth(1).as_deref() == Some("find-claude") {
+        let path = std::env::current_exe().unwrap().display().to_string();
+        println!(r#"{{"selected":{{"path":"{path}","version":"2.1.328","source":"path","supported":true}},"candidates":[],"supported_version":"2.1.328"}}"#);
+        return;
+    }
+    let api = std::env::var("AWS_LAMBDA_RUNTIME_API").unwrap();
+    let (address, instance) = api.trim_start_matches("http://").split_once('/').unwrap();
+    let rest = format!("HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    loop {
+        let path = format!("/{instance}/2018-06-01/runtime/invocation");
+        let next = exchange(address, &format!("GET {path}/next {rest}\r\n"));
+        let id = next.lines().find_map(|line| line.strip_prefix("lambda-runtime-aws-request-id: ")).unwrap();
+        let body = format!("{{\"statusCode\":200,\"headers\":{{}}}}\0\0\0\0\0\0\0\0{}", "WORD");
+        let length = body.len();
+        let mode = "lambda-runtime-function-response-mode: streaming";
+        exchange(address, &format!("POST {path}/{id}/response {rest}{mode}\r\ncontent-length: {length}\r\n\r\n{body}"));
+    }
+}
+"##;
+
+/// A checkout with our template and these small functions.
+fn checkout(place: &Place) {
+    let ours = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap();
+    let write = |path: &str, text: &str| {
+        let path = place.path("checkout").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    for file in ["template.yaml", "infra/edge/viewer-request.js"] {
+        write(file, &fs::read_to_string(ours.join(file)).unwrap());
+    }
+    write(
+        "Cargo.toml",
+        "[workspace]\nresolver = \"3\"\nmembers = [\"functions/*\"]\n",
+    );
+    write("shared/README", "");
+    for name in FUNCTIONS.iter().chain(&["session-runner"]) {
+        let manifest = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n");
+        write(&format!("functions/{name}/Cargo.toml"), &manifest);
+        write(
+            &format!("functions/{name}/src/main.rs"),
+            &FUNCTION.replace("WORD", "one"),
+        );
+    }
+}
+
+/// The answer to `GET /health`, which the function `discover` gives.
+fn health(banner: &str) -> String {
+    let answer = ask(banner, "GET /health HTTP/1.1\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer
+}
+
+/// From an edited source over cargo to an answer of the new function, the emulator running on.
+#[test]
+fn an_edited_source_is_what_answers() {
+    let place = Place::new();
+    checkout(&place);
+    let cargo = std::path::Path::new(env!("CARGO"));
+    let toolchain = cargo.parent().unwrap().display();
+    let mut command = place.building(&["--watch"]);
+    command
+        .current_dir(place.path("checkout"))
+        .env("CARGO", cargo)
+        .env("PATH", format!("{toolchain}:/usr/local/bin:/usr/bin:/bin"));
+    let mut running = Running::of(&mut command);
+    assert!(health(&running.banner).contains("one"));
+
+    let mut lines = BufReader::new(running.process.stderr.take().unwrap()).lines();
+    let mut until = |words: &str| {
+        let mut said = Vec::new();
+        for line in lines.by_ref() {
+            let line = line.unwrap();
+            if line.contains(words) {
+                return said;
+            }
+            said.push(line);
+        }
+        panic!("never said {words:?}: {said:#?}");
+    };
+    let source = place.path("checkout/functions/discover/src/main.rs");
+    fs::write(&source, FUNCTION.replace("WORD", "two")).unwrap();
+    let said = until("discover was swapped");
+    assert!(
+        !said.iter().any(|line| line.contains("was swapped")),
+        "nothing else changed: {said:#?}"
+    );
+    assert!(health(&running.banner).contains("two"));
+
+    fs::write(&source, FUNCTION.replace("\"WORD\"", "no_such_word")).unwrap();
+    let said = until("the functions stay as they are");
+    assert!(
+        said.iter().any(|line| line.contains("no_such_word")),
+        "{said:#?}"
+    );
+    assert!(health(&running.banner).contains("two"));
+
+    fs::write(&source, FUNCTION.replace("WORD", "three")).unwrap();
+    until("discover was swapped");
+    assert!(health(&running.banner).contains("three"));
 }

@@ -359,7 +359,7 @@ fn the_token_can_be_given() {
 #[test]
 fn a_key_decides_the_model_and_is_not_shown() {
     let place = Place::new();
-    let key = "sk-ant-not-a-real-key";
+    let key = "sk-ant-not-a-real-key-of-32-bytes-or-more";
     let with_key = |arguments: &[&str]| {
         let mut command = place.command(arguments);
         command.env("ANTHROPIC_API_KEY", key);
@@ -380,6 +380,81 @@ fn a_key_decides_the_model_and_is_not_shown() {
         "{}",
         offline.banner
     );
+    drop(offline);
+    let refused = place
+        .command(&[])
+        .env("ANTHROPIC_API_KEY", "sk-ant-short")
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let text = said(&refused);
+    assert!(
+        text.contains("ANTHROPIC_API_KEY has 12 bytes") && !text.contains("sk-ant"),
+        "{text}"
+    );
+}
+
+#[test]
+fn log_files_are_as_large_and_as_many_as_the_settings_say() {
+    let place = Place::new();
+    let noise = "#!/bin/sh\nhead -c 3500000 /dev/zero | tr '\\0' x | fold -w 1000\nexit 1\n";
+    place.program("functions/authorizer", noise);
+    let files = |settings: &[(&str, &str)]| {
+        let mut command = place.command(&[]);
+        let running = Running::of(command.envs(settings.iter().copied()));
+        let answer = ask(
+            &running.banner,
+            "POST /mcp HTTP/1.1\r\nauthorization: Bearer x\r\n",
+        );
+        assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
+        assert_eq!(running.stop().0, Some(0));
+        let mut sizes = std::collections::BTreeMap::new();
+        for entry in fs::read_dir(place.state().join("logs")).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if name.starts_with("authorizer.log") {
+                sizes.insert(name, fs::metadata(&path).unwrap().len());
+            }
+            fs::remove_file(path).unwrap();
+        }
+        sizes
+    };
+    let usual = files(&[]);
+    assert_eq!(usual.len(), 1, "{usual:?}");
+    assert!(usual["authorizer.log"] > 3_500_000, "{usual:?}");
+    let small = files(&[
+        ("SHANNON_LOG_FILE_MAX_BYTES", "1048576"),
+        ("SHANNON_LOG_FILE_COUNT", "3"),
+    ]);
+    let names: Vec<&str> = small.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        ["authorizer.log", "authorizer.log.1", "authorizer.log.2"]
+    );
+    assert!(small.values().all(|bytes| *bytes <= 1_048_576), "{small:?}");
+    let fewer = files(&[
+        ("SHANNON_LOG_FILE_MAX_BYTES", "1048576"),
+        ("SHANNON_LOG_FILE_COUNT", "2"),
+    ]);
+    assert_eq!(fewer.len(), 2, "{fewer:?}");
+}
+
+/// The answer of the gateway that the start message names. The request has no body.
+fn ask(banner: &str, request: &str) -> String {
+    use std::io::Write as _;
+    let address = banner
+        .split_once("http://")
+        .and_then(|(_, rest)| rest.split_once("/mcp"))
+        .map(|(address, _)| address.to_owned())
+        .unwrap_or_else(|| panic!("no endpoint in {banner}"));
+    let mut connection = std::net::TcpStream::connect(&address).unwrap();
+    let rest = format!("host: {address}\r\nconnection: close\r\n\r\n");
+    connection
+        .write_all(format!("{request}{rest}").as_bytes())
+        .unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 #[test]

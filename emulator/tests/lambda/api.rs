@@ -10,8 +10,20 @@ use emulator::lambda::{Lambda, Outcome, StreamError};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
+/// The control API at an address of its own.
+async fn control(lambda: &Lambda) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = lambda.control();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
 async fn call(lambda: &Lambda, name: &str, kind: &str, body: &str) -> Response {
-    let url = format!("{}/2015-03-31/functions/{name}/invocations", lambda.url());
+    let url = format!(
+        "{}/2015-03-31/functions/{name}/invocations",
+        control(lambda).await
+    );
     let request = client().post(url).header("x-amz-invocation-type", kind);
     request.body(body.to_owned()).send().await.unwrap()
 }
@@ -114,7 +126,7 @@ async fn a_response_stream_comes_in_frames_while_the_function_writes() {
     let lambda = start(vec![function("f", "streaming")]).await;
     let url = format!(
         "{}/2021-11-15/functions/f/response-streaming-invocations",
-        lambda.url()
+        control(&lambda).await
     );
     let gate = Gate::new().await;
     let event = http_event(json!({"x-gate": gate.address()}));
@@ -263,6 +275,14 @@ async fn the_runtime_api_refuses_what_makes_no_sense() {
         .post(path)
         .header("lambda-runtime-function-response-mode", "odd");
     assert_eq!(odd.send().await.unwrap().status(), StatusCode::BAD_REQUEST);
+    // Nobody invokes a function here: callers are not authenticated, and an event says who calls.
+    for path in [
+        "2015-03-31/functions/f/invocations",
+        "2021-11-15/functions/f/response-streaming-invocations",
+    ] {
+        let answer = post(format!("{}/{path}", lambda.url())).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+    }
     // None of it has hurt the instance.
     let again: Value = call(&lambda, "f", "RequestResponse", "{}")
         .await

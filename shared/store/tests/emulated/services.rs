@@ -71,6 +71,7 @@ impl Services {
                     PathBuf::from("/bin/true"),
                 )]),
                 logs: Logs::new(None).expect("no log directory"),
+                reader_token: "nobody reads".to_owned(),
                 test_hooks: true,
             })
             .await
