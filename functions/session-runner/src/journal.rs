@@ -1,7 +1,8 @@
 //! The one writer of the session's log: batches events, keeps the lease, and knows when it is lost.
 //!
-//! Entries are written in the order they were given. An append starts at once when none is under
-//! way, otherwise at least the batch interval after the last one began. An append whose outcome is
+//! Entries are written in the order they were given. An append starts at least the batch interval
+//! after the last one began; but when somebody waits for an entry, as soon as none is under way: such
+//! entries come one at a time, and a message waits for its own. An append whose outcome is
 //! unknown is repeated with its request token, which the store recognises. When only the sequence
 //! moved on, the batch is numbered again. When the lease is lost, or cannot be renewed before it
 //! runs out on our clock, nothing is written any more and everybody waiting is told.
@@ -181,7 +182,9 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
         let mut renewed = Instant::now();
         let mut open = true;
         while open || !self.queue.is_empty() {
-            let done = if !self.queue.is_empty() && Instant::now() >= next_append {
+            let awaited = self.queue.iter().any(|(_, reply)| reply.is_some());
+            let due = awaited || Instant::now() >= next_append;
+            let done = if !self.queue.is_empty() && due {
                 next_append = Instant::now() + self.pace.batch;
                 renewed = Instant::now();
                 self.append().await

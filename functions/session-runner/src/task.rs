@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boot::{Boot, Settings, SettingsError, StartError};
-use claude::locate;
 use domain::ports::{Clock, SessionDirectory};
 use domain::{OwnerId, SessionId, SessionKey};
 use nix::fcntl::{Flock, FlockArg};
@@ -45,17 +44,19 @@ pub async fn run(boot: Boot) -> Result<(), StartError> {
         problem: format!("{isolation:?} is not a kind of isolation"),
         allowed: "namespaces, uid or none".to_owned(),
     })?;
-    let store = Store::connect(StoreSettings {
+    let connecting = Store::connect(StoreSettings {
         table: settings.text("SHANNON_TABLE")?.to_owned(),
         bucket: settings.text("SHANNON_BUCKET")?.to_owned(),
         retention_days: boot.deployment.retention_days,
         keep_deltas_hours: settings.integer("SHANNON_KEEP_DELTAS_HOURS")?,
         compute: None,
-    })
-    .await;
+    });
+    let (store, task) = tokio::join!(connecting, task_name());
     let place = SessionPlace::make(isolation).map_err(|error| StartError::Part(error.into()))?;
+    let (version_sender, version) = watch::channel(None);
     let assignment = Assignment {
-        task: task_name().await,
+        task,
+        claude_version: version_sender,
         session_token: settings
             .secret("SHANNON_SESSION_TOKEN")?
             .expose()
@@ -73,7 +74,9 @@ pub async fn run(boot: Boot) -> Result<(), StartError> {
     tokio::spawn(note_claude(
         store.clone(),
         runner_settings.claude_path.clone(),
+        version,
     ));
+    tokio::task::spawn_blocking(|| remove_abandoned(&std::env::temp_dir()));
     let (stop_sender, stop) = watch::channel(false);
     listen_for_signals(stop_sender).map_err(StartError::Serve)?;
     let objects = StoreObjects {
@@ -187,7 +190,7 @@ async fn task_arn(url: &str) -> Result<String, String> {
         arn: String,
     }
     let client =
-        boot::outbound::client(Duration::from_secs(2)).map_err(|error| error.to_string())?;
+        boot::outbound::client(url, Duration::from_secs(2)).map_err(|error| error.to_string())?;
     let request = client
         .get(format!("{url}/task"))
         .timeout(Duration::from_secs(5));
@@ -203,13 +206,18 @@ async fn task_arn(url: &str) -> Result<String, String> {
     Ok(task.arn)
 }
 
-/// Tells `find_claude_binary` of this deployment what runners have.
-async fn note_claude(store: Store, path: PathBuf) {
-    let Ok(version) = locate::version_of(&path).await else {
+/// Tells `find_claude_binary` of this deployment what runners have, once the CLI has said so.
+async fn note_claude(store: Store, path: PathBuf, mut version: watch::Receiver<Option<String>>) {
+    let Ok(version) = version
+        .wait_for(Option::is_some)
+        .await
+        .map(|version| version.clone())
+    else {
+        // It never became ready.
         return;
     };
     let facts = RunnerFacts {
-        claude_version: version,
+        claude_version: version.unwrap_or_default(),
         claude_path: path.display().to_string(),
         noted_at: store.now(),
     };
@@ -260,7 +268,6 @@ impl SessionPlace {
             });
         }
         let parent = std::env::temp_dir();
-        remove_abandoned(&parent);
         let path = tempfile::Builder::new()
             .prefix(PREFIX)
             .tempdir_in(&parent)?
@@ -414,5 +421,66 @@ mod tests {
         remove_abandoned(parent.path());
         let exist = [abandoned, living, beginning, other].map(|path| path.exists());
         assert_eq!(exist, [false, true, true, true]);
+    }
+
+    #[tokio::test]
+    async fn a_runner_that_is_stopped_has_its_time_and_no_more() {
+        let (sender, stop) = watch::channel(false);
+        let timeout = LAST_MOMENT + Duration::from_millis(200);
+        let end = tokio::spawn(too_late(stop, timeout));
+        tokio::task::yield_now().await;
+        assert!(!end.is_finished(), "nobody has asked it to stop");
+        let asked = std::time::Instant::now();
+        sender.send_replace(true);
+        let waited = tokio::time::timeout(Duration::from_secs(60), end).await;
+        assert!(matches!(waited, Ok(Ok(()))));
+        assert!(asked.elapsed() >= Duration::from_millis(200));
+    }
+
+    /// Each variable reaches the place where it is used.
+    #[test]
+    fn every_setting_arrives() {
+        let wiring = [
+            ("SHANNON_GATEWAY_URL", "http://gateway/"),
+            ("SHANNON_CLAUDE_PATH", "/opt/claude"),
+        ];
+        let read = |name: &str, value: &str| {
+            let given = wiring.into_iter().chain([(name, value)]);
+            let settings = Settings::read(given.map(|(name, value)| (name.into(), value.into())));
+            runner_settings(&settings.expect("allowed values")).expect("all there is")
+        };
+        let usual = read("SHANNON_GATEWAY_URL", "http://gateway/");
+        assert_eq!(usual.gateway_url, "http://gateway");
+        let shown = |settings: &RunnerSettings| format!("{settings:?}");
+        for (name, value, expected) in [
+            ("CLAUDE_VERSION", "9.8.7", "claude_version: \"9.8.7\""),
+            (
+                "WORKSPACE_ROOTS",
+                "/a:/b",
+                "workspace_roots: [\"/a\", \"/b\"]",
+            ),
+            ("ALLOW_BYPASS_PERMISSIONS", "true", "bypass_permitted: true"),
+            ("MAX_UPLOAD_BYTES", "1048577", "max_upload_bytes: 1048577"),
+            ("MAX_TURNS", "77", "max_turns: 77"),
+            ("MAX_BUDGET_USD", "0.75", "max_budget_usd: 0.75"),
+            ("SESSION_TIMEOUT_SECONDS", "61", "session_timeout: 61s"),
+            ("SILENCE_TIMEOUT_SECONDS", "401", "silence_timeout: 401s"),
+            ("IDLE_SUSPEND_SECONDS", "11", "idle_time: 11s"),
+            ("HEARTBEAT_SECONDS", "2", "heartbeat: 2s"),
+            ("LEASE_SECONDS", "59", "lease: 59s"),
+            ("STOP_TIMEOUT_SECONDS", "12", "stop_timeout: 12s"),
+            ("KILL_GRACE_SECONDS", "29", "kill_grace: 29s"),
+            ("CLONE_TIMEOUT_SECONDS", "13", "clone_timeout: 13s"),
+            ("CONNECT_TIMEOUT_SECONDS", "14", "connect_timeout: 14s"),
+            ("MODEL_TIMEOUT_SECONDS", "31", "model_timeout: 31s"),
+            ("STREAM_CHUNK_BYTES", "4097", "stream_chunk_bytes: 4097"),
+            ("MAX_LINE_BYTES", "1048578", "max_line_bytes: 1048578"),
+            ("APPEND_BATCH_MILLISECONDS", "99", "append_batch: 99ms"),
+            ("APPEND_BATCH_BYTES", "1025", "append_batch_bytes: 1025"),
+        ] {
+            let changed = shown(&read(&format!("SHANNON_{name}"), value));
+            assert!(changed.contains(expected), "{name}: {changed}");
+            assert!(!shown(&usual).contains(expected), "{name} is so by default");
+        }
     }
 }

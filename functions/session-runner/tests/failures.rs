@@ -238,13 +238,19 @@ async fn an_idle_session_completes_and_a_long_one_times_out() {
 async fn a_stopped_runner_ends_its_session() {
     let script = Script::new(&polite("trap '' TERM; tail -f /dev/null"));
     let mut world = world(&script).await;
-    world.settings.kill_grace = Duration::from_millis(200);
+    world.settings.kill_grace = Duration::from_millis(2_500);
     world.start();
     world
         .until("turn", |body| matches!(body, EventBody::TurnStarted { .. }))
         .await;
+    let asked = std::time::Instant::now();
     world.stop();
     assert_eq!(world.outcome().await, Outcome::Ended(State::Failed));
+    let took = asked.elapsed();
+    assert!(
+        took >= Duration::from_millis(2_500),
+        "a CLI that does not end by itself is given its grace: {took:?}"
+    );
     assert!(
         reason(&world)
             .await

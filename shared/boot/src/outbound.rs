@@ -8,27 +8,67 @@ use std::time::Duration;
 #[error("cannot make the HTTP client")]
 pub struct ClientError(#[source] reqwest::Error);
 
-/// A client without redirects, proxies or a total timeout: streams last as long as they last, so
-/// callers bound their own waiting. `connect_timeout` covers name, connection and TLS.
+/// A client for the server at `url`, without redirects, proxies or a total timeout: streams last as
+/// long as they last, so callers bound their own waiting. `connect_timeout` covers name, connection
+/// and TLS.
+///
+/// For an `http` address no certificates are read, which takes longer than all else: such a client
+/// trusts no server that speaks TLS.
 ///
 /// # Errors
 /// [`ClientError`], when the machine has no usable root certificates.
-pub fn client(connect_timeout: Duration) -> Result<reqwest::Client, ClientError> {
+pub fn client(url: &str, connect_timeout: Duration) -> Result<reqwest::Client, ClientError> {
     // Another part of this process may have installed it already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
+    let mut builder = reqwest::Client::builder()
         .connect_timeout(connect_timeout)
         .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .build()
-        .map_err(ClientError)
+        .no_proxy();
+    if url.starts_with("http://") {
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(ClientError)
 }
 
 #[cfg(test)]
 mod tests {
+    /// A listener whose queue is full answers no more connection.
+    #[tokio::test]
+    async fn a_server_that_takes_no_connection_is_given_up() {
+        use std::time::{Duration, Instant};
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind("127.0.0.1:0".parse().expect("an address"))
+            .expect("a free port");
+        let listener = socket.listen(1).expect("it listens");
+        let address = listener.local_addr().expect("an address");
+        let mut waiting = Vec::new();
+        let moment = Duration::from_millis(300);
+        while let Ok(connection) =
+            tokio::time::timeout(moment, tokio::net::TcpStream::connect(address)).await
+        {
+            waiting.push(connection.expect("a place in the queue"));
+            assert!(waiting.len() < 100, "the queue is never full");
+        }
+        let url = format!("http://{address}");
+        for timeout in [moment, 3 * moment] {
+            let begun = Instant::now();
+            let client = super::client(&url, timeout).expect("a client");
+            let refused = client.get(&url).send().await.expect_err("nobody answers");
+            assert!(refused.is_connect(), "{refused:?}");
+            assert!(begun.elapsed() >= timeout, "{:?}", begun.elapsed());
+        }
+    }
+
     #[test]
     fn a_client_can_be_made_twice() {
-        assert!(super::client(std::time::Duration::from_secs(1)).is_ok());
-        assert!(super::client(std::time::Duration::from_secs(1)).is_ok());
+        let second = std::time::Duration::from_secs(1);
+        for url in [
+            "https://a.example",
+            "http://127.0.0.1:1",
+            "https://a.example",
+        ] {
+            assert!(super::client(url, second).is_ok(), "{url}");
+        }
     }
 }

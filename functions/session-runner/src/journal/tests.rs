@@ -15,6 +15,10 @@ const PACE: Pace = Pace {
 };
 
 async fn session(ports: &Fake) -> (SessionKey, Journal) {
+    session_at(ports, PACE).await
+}
+
+async fn session_at(ports: &Fake, pace: Pace) -> (SessionKey, Journal) {
     let owner = testkit::owner("owner");
     let head = ports
         .create(testkit::new_session(ports, &owner))
@@ -29,7 +33,7 @@ async fn session(ports: &Fake) -> (SessionKey, Journal) {
     let key = head.key.clone();
     (
         key,
-        Journal::start(Arc::new(ports.clone()), lease, &head, until, PACE),
+        Journal::start(Arc::new(ports.clone()), lease, &head, until, pace),
     )
 }
 
@@ -159,4 +163,50 @@ async fn live_text_is_shown_and_taken_away() {
     while ports.live(&key).await.unwrap().is_some() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// Appends that twenty entries take which nobody waits for, and the time until all are written.
+async fn appends(batch: Duration, batch_bytes: usize) -> (usize, Duration) {
+    let ports = Fake::new(1);
+    let pace = Pace {
+        batch,
+        batch_bytes,
+        heartbeat: Duration::from_secs(600),
+        ..PACE
+    };
+    let (key, journal) = session_at(&ports, pace).await;
+    let (before, begun) = (ports.calls(), Instant::now());
+    for number in 0..20 {
+        journal.note(text(&ports, &format!("text {number:02}")));
+    }
+    while texts(&ports, &key).len() < 20 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    (ports.calls() - before, begun.elapsed())
+}
+
+#[tokio::test]
+async fn entries_are_gathered_by_time_and_by_size() {
+    let (some, short) = (Duration::from_millis(300), Duration::from_millis(1));
+    // The first may go alone, at once; the others wait for the interval and go together.
+    let (count, took) = appends(some, 100_000).await;
+    assert!(count <= 2, "{count}");
+    assert!(count == 1 || took >= some, "{took:?}");
+    // An entry counts 135 bytes here.
+    assert!((10..=11).contains(&appends(short, 300).await.0));
+    assert!((20..=20).contains(&appends(short, 135).await.0));
+}
+
+#[tokio::test]
+async fn who_waits_for_an_entry_does_not_wait_for_the_interval() {
+    let ports = Fake::new(1);
+    let pace = Pace {
+        batch: Duration::from_secs(600),
+        ..PACE
+    };
+    let (key, journal) = session_at(&ports, pace).await;
+    journal.write(text(&ports, "a")).await.unwrap();
+    journal.note(text(&ports, "b"));
+    journal.write(text(&ports, "c")).await.unwrap();
+    assert_eq!(texts(&ports, &key), ["a", "b", "c"]);
 }

@@ -82,7 +82,7 @@ pub async fn start<O: SessionObjects>(
         .await
         .map_err(RelayError::Listen)?;
     let address = listener.local_addr().map_err(RelayError::Listen)?;
-    let client = boot::outbound::client(options.connect_timeout)?;
+    let client = boot::outbound::client(&options.gateway_url, options.connect_timeout)?;
     let mut random = [0_u8; 20];
     getrandom::fill(&mut random).map_err(|_| RelayError::Randomness)?;
     let secret = format!("relay-{}", domain::ids::base32(&random));

@@ -51,6 +51,8 @@ pub struct Assignment {
     pub base: PathBuf,
     /// This program.
     pub runner_program: PathBuf,
+    /// Told the CLI's version once it is ready.
+    pub claude_version: watch::Sender<Option<String>>,
 }
 
 /// How a run ended.

@@ -29,6 +29,9 @@ use crate::workspace::prepare::{self, Limits, working_directory};
 const NAMES: uuid::Uuid = uuid::Uuid::from_u128(0x7f2e_6d0a_1c53_4b8e_9a41_5d5f_3c1b_8e77);
 
 const INITIALIZE: &str = "initialize";
+/// A CLI that is ready takes 0.3 to 0.5 s (measured). After this its version is asked for: one that
+/// is not supported may not know the protocol and never answer.
+const DOUBT_AFTER: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// A session whose CLI is ready.
 pub(crate) struct Started {
@@ -67,12 +70,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let sandbox = self
             .sandbox()
             .map_err(|error| End::broke_down(describe(&error)))?;
-        // Asking a binary for its version takes a moment, and so does a workspace.
-        let program = self.settings.claude_path.clone();
-        let version = tokio::spawn(async move { locate::version_of(&program).await });
         let git_is_trusted = self.prepare_workspace(&sandbox).await?;
-        self.check_version(version.await.unwrap_or(Err(locate::VersionError::Silent)))?;
-        let mut started = self.launch(sandbox, relay, git_is_trusted)?;
+        let mut started = match self.launch(sandbox, relay, git_is_trusted) {
+            Ok(started) => started,
+            Err(stop) => return Err(self.or_wrong_version(stop).await),
+        };
         let looked = started.sandbox.directories().workspace.outside.clone();
         let baseline = tokio::task::spawn_blocking(move || Baseline::take(&looked));
         let version = self.until_ready(&mut started).await;
@@ -86,6 +88,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 return Err(stop);
             }
         };
+        self.assignment
+            .claude_version
+            .send_replace(Some(version.clone()));
         started.baseline = baseline.await.ok();
         let now = self.ports.now();
         let claude_session_id = self.claude_session_id();
@@ -176,20 +181,27 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         self.pending.push_back(command);
     }
 
-    fn check_version(&self, found: Result<String, locate::VersionError>) -> Result<(), Stop> {
+    /// What is wrong with the version that was `found`, if anything.
+    fn version_problem(&self, found: Result<String, locate::VersionError>) -> Option<Stop> {
         let wanted = &self.settings.claude_version;
         let shown = self.settings.claude_path.display();
         match found {
-            Ok(version) if version == *wanted => Ok(()),
-            Ok(version) => Err(End::broke_down(format!(
+            Ok(version) if version == *wanted => None,
+            Ok(version) => Some(End::broke_down(format!(
                 "the claude binary {shown} has version {version}, and this deployment supports {wanted}. Install \
                  @anthropic-ai/claude-code@{wanted}, or set SHANNON_CLAUDE_PATH to a binary of that version"
             ))),
-            Err(error) => Err(End::broke_down(format!(
+            Err(error) => Some(End::broke_down(format!(
                 "the claude binary {shown} cannot be used: {error}. Install @anthropic-ai/claude-code@{wanted}, or \
                  set SHANNON_CLAUDE_PATH"
             ))),
         }
+    }
+
+    /// Why a CLI that was started does not work: that it is no CLI of ours explains more than `stop`.
+    async fn or_wrong_version(&self, stop: Stop) -> Stop {
+        let found = locate::version_of(&self.settings.claude_path).await;
+        self.version_problem(found).unwrap_or(stop)
     }
 
     fn launch(
@@ -290,14 +302,32 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         }
     }
 
-    /// Waits for the answer to `initialize`; gives the CLI's version.
+    /// Waits for the answer to `initialize`; gives the CLI's version, which is the supported one.
+    ///
+    /// The answer names it. The binary itself is asked with `--version` only when the answer does not
+    /// come, or comes without: running it a second time beside every start would make each later.
     async fn until_ready(&mut self, started: &mut Started) -> Result<String, Stop> {
         started.cli.tell(control::initialize(INITIALIZE));
-        let deadline = tokio::time::Instant::now() + self.settings.startup_timeout;
+        let begun = tokio::time::Instant::now();
+        let deadline = begun + self.settings.startup_timeout;
+        let program = self.settings.claude_path.clone();
+        let doubt = async move {
+            tokio::time::sleep_until(begun + DOUBT_AFTER).await;
+            locate::version_of(&program).await
+        };
+        tokio::pin!(doubt);
+        let mut doubted = false;
         loop {
             let heard = tokio::select! {
                 heard = started.cli.heard.recv() => heard,
                 stop = self.interrupted() => return Err(stop),
+                found = &mut doubt, if !doubted => {
+                    doubted = true;
+                    match self.version_problem(found) {
+                        Some(stop) => return Err(stop),
+                        None => continue,
+                    }
+                }
                 () = tokio::time::sleep_until(deadline) => {
                     return Err(End::broke_down(format!(
                         "the claude CLI was started and did not become ready within {} s{}",
@@ -307,7 +337,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 }
             };
             match heard {
-                None | Some(Heard::Closed) => return Err(self.died_at_start(started).await),
+                None | Some(Heard::Closed) => {
+                    let stop = self.died_at_start(started).await;
+                    return Err(self.or_wrong_version(stop).await);
+                }
                 Some(Heard::Warning(line)) => {
                     started.remember_words(&self.conversation.clean(&line))
                 }
@@ -315,24 +348,30 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 Some(Heard::Output(Piece::Line(line))) => match parse(&line) {
                     Ok(Message::ControlResponse(answer)) if answer.request_id == INITIALIZE => {
                         if answer.succeeded() {
-                            let version = answer
-                                .claude_code_version()
-                                .unwrap_or(&self.settings.claude_version);
-                            return Ok(version.to_owned());
+                            let found = match answer.claude_code_version() {
+                                Some(version) => Ok(version.to_owned()),
+                                None => locate::version_of(&self.settings.claude_path).await,
+                            };
+                            return match self.version_problem(found) {
+                                Some(stop) => Err(stop),
+                                None => Ok(self.settings.claude_version.clone()),
+                            };
                         }
                         let why = answer.error.unwrap_or_default();
-                        return Err(End::broke_down(format!(
+                        let stop = End::broke_down(format!(
                             "the claude CLI refused to start a session: {why}"
-                        )));
+                        ));
+                        return Err(self.or_wrong_version(stop).await);
                     }
                     Ok(Message::Result(result)) if result.is_error => {
                         let why = result.startup_failure_reason.clone().unwrap_or_default();
                         let text = self
                             .conversation
                             .clean(result.result.as_deref().unwrap_or_default());
-                        return Err(End::broke_down(format!(
+                        let stop = End::broke_down(format!(
                             "the claude CLI could not start: {why} {text}"
-                        )));
+                        ));
+                        return Err(self.or_wrong_version(stop).await);
                     }
                     Ok(_) => {}
                     Err(_) => started
