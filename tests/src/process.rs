@@ -58,6 +58,15 @@ pub fn kill_hard(id: u32) {
     kill(id, Signal::SIGKILL).unwrap_or_else(|error| panic!("killing {id}: {error}"));
 }
 
+/// Asks a process to end (SIGTERM).
+///
+/// # Panics
+/// When it is already gone.
+pub fn ask_to_end(id: u32) {
+    let id = Pid::from_raw(i32::try_from(id).expect("a process id is a small number"));
+    kill(id, Signal::SIGTERM).unwrap_or_else(|error| panic!("asking {id} to end: {error}"));
+}
+
 /// Looks again until `done`, at most for `limit`; true when it came true.
 pub fn eventually(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
     let start = Instant::now();

@@ -51,6 +51,8 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// The directory that holds the `claude` the stack finds; the pinned one when absent.
     pub claude_directory: Option<PathBuf>,
+    /// A program and its arguments that become the emulator, for a changed surrounding.
+    pub through: Vec<String>,
 }
 
 impl Default for Options {
@@ -70,6 +72,7 @@ impl Default for Options {
                 .collect(),
             state: None,
             claude_directory: None,
+            through: Vec::new(),
         }
     }
 }
@@ -129,6 +132,7 @@ impl Stack {
         let fresh = || read_json(&description).filter(|found| Some(found) != previous.as_ref());
         let mut watch = watch_command(&directory, options.state.is_none());
         watch
+            .args(&options.through)
             .arg(emulator())
             .args(["--port", "0", "--functions"])
             .arg(binaries())
@@ -357,6 +361,20 @@ pub fn binaries() -> PathBuf {
         installed::run(&mut build);
     });
     directory
+}
+
+/// The emulator as a process of its own, with its standard output to be read: for who measures it.
+/// `directory` needs the directories `home` and `roots`.
+pub fn bare_command(directory: &Path, options: &Options) -> Command {
+    let mut command = Command::new(emulator());
+    command
+        .args(["--port", "0", "--functions"])
+        .arg(binaries())
+        .args(&options.arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    clean_environment(&mut command, directory, options);
+    command
 }
 
 fn watch_command(directory: &Path, remove: bool) -> Command {

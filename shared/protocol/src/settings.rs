@@ -51,3 +51,46 @@ impl EdgeSettings {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_value_comes_from_its_own_setting() {
+        let read = |class| {
+            EdgeSettings::read(
+                class,
+                |name| {
+                    Ok::<_, String>(match name {
+                        "SHANNON_MAX_REQUEST_BODY_BYTES" => 1,
+                        "SHANNON_KEEP_ALIVE_SECONDS" => 2,
+                        "SHANNON_CATALOG_TTL_SECONDS" => 3,
+                        "SHANNON_REQUEST_TIMEOUT_SECONDS" => 4,
+                        "SHANNON_SHORT_REQUEST_TIMEOUT_SECONDS" => 5,
+                        other => return Err(format!("{other} was asked for")),
+                    })
+                },
+                |name| Ok(vec![name.to_owned()]),
+            )
+        };
+        let expected = |longest_seconds| EdgeSettings {
+            max_request_body_bytes: 1,
+            keep_alive_seconds: 2,
+            catalog_ttl_seconds: 3,
+            longest_seconds,
+            listen_seconds: 0,
+            allowed_origins: vec!["SHANNON_ALLOWED_ORIGINS".to_owned()],
+            allowed_hosts: vec!["SHANNON_ALLOWED_HOSTS".to_owned()],
+        };
+        for (class, longest) in [
+            (Class::Call, 4),
+            (Class::Legacy, 4),
+            (Class::Discover, 5),
+            (Class::Catalog, 5),
+            (Class::Tasks, 5),
+        ] {
+            assert_eq!(read(class), Ok(expected(longest)), "{class:?}");
+        }
+    }
+}

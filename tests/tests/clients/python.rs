@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use e2e::{checkout, installed, stack};
+use e2e::session::Session;
+use e2e::{checkout, installed, script, stack};
 use serde_json::{Value, json};
 
 fn run(script: &str, environment: &[(&str, &str)]) -> Value {
@@ -79,4 +80,49 @@ fn boto3_sees_the_stack() {
     );
     assert_eq!(seen["keys"][0]["AttributeName"], "pk", "{seen}");
     assert_eq!(seen["versioning"], "Enabled", "{seen}");
+}
+
+/// Every key begins with the owner: to another one a session is what no session is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_session_is_as_an_unknown_one() {
+    let stack = stack::shared();
+    let client = stack.client();
+    let write = script::bash("echo mine > secret.txt");
+    let mut session = Session::scripted(&client, &[write, script::text("written")]).await;
+    session.until_turns_ended(1).await;
+    let message = session
+        .events
+        .iter()
+        .find(|event| event["kind"] == "message_taken")
+        .and_then(|event| event["cause"].as_str())
+        .unwrap_or_else(|| panic!("no cause of the message in {}", session.story()));
+    let seen = run(
+        "two_owners.py",
+        &[
+            ("SESSION", &session.id),
+            ("MESSAGE", message),
+            ("AWS_URL", &stack.aws_url()),
+            ("AWS_ACCESS_KEY_ID", &stack.operator_key().0),
+            ("AWS_SECRET_ACCESS_KEY", &stack.operator_key().1),
+        ],
+    );
+    let theirs = seen["theirs"].as_object().expect("answers");
+    assert_eq!(theirs.len(), 8);
+    for (name, answer) in theirs {
+        let answer = answer.as_str().expect("text");
+        assert_eq!(seen["nobodys"][name], answer, "{name}");
+        assert!(
+            answer.contains("error") || answer.contains("\"isError\": true"),
+            "{name}: {answer}"
+        );
+        assert!(!answer.contains("mine"), "{name}: {answer}");
+    }
+    let listed = &seen["listed"]["result"]["structuredContent"]["sessions"];
+    assert_eq!(listed, &json!([]), "{seen}");
+    // And nothing of it has reached the session.
+    session.send("@@TEXT:still mine", "after").await;
+    session.until_turns_ended(2).await;
+    assert!(session.said().contains("still mine"), "{}", session.story());
+    assert_eq!(session.of_kind("message_taken").len(), 2);
+    session.cancel().await;
 }

@@ -1,5 +1,7 @@
 //! DynamoDB that throttles, a disk that is full: retried where it passes, said where it does not.
 
+use std::path::Path;
+
 use e2e::script;
 use e2e::session::Session;
 use e2e::stack::{Options, Stack};
@@ -70,4 +72,108 @@ async fn a_full_disk_is_said() {
         .try_call("create_session", json!({"prompt": "x"}))
         .await;
     assert!(refused.is_error, "{}", refused.text);
+}
+
+/// A stack whose sessions lie on a disk of their own of that many MiB.
+fn with_disk_of(mebibytes: u32, directory: &Path) -> Stack {
+    let disk = directory.join("disk");
+    std::fs::create_dir(&disk).expect("a directory");
+    let mount = format!("mount -t tmpfs -o size={mebibytes}m none \"$0\" && exec \"$@\"");
+    let namespace: &[&str] = if nix::unistd::geteuid().is_root() {
+        &["--mount"]
+    } else {
+        &["--user", "--map-current-user", "--keep-caps", "--mount"]
+    };
+    let disk = disk.display().to_string();
+    let mut options = Options::default().with("TMPDIR", &disk);
+    options.through = ["unshare"]
+        .iter()
+        .chain(namespace)
+        .chain(&["sh", "-c", &mount, &disk])
+        .map(|word| (*word).to_owned())
+        .collect();
+    Stack::start(&options)
+}
+
+#[tokio::test]
+async fn a_full_disk_of_a_session_is_said_and_loses_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let stack = with_disk_of(24, directory.path());
+    let client = stack.client();
+
+    let large = stack.roots().join("large");
+    std::fs::create_dir(&large).expect("a directory");
+    std::fs::write(large.join("file"), vec![b'x'; 40 << 20]).expect("a file");
+    let workspace = json!({"prompt": "never read", "workspace": {"directory": large}});
+    let mut refused = Session::create(&client, workspace).await;
+    refused.until_ended().await;
+    assert_eq!(refused.state, "failed", "{}", refused.story());
+    let end = refused.of_kind("session_ended")[0];
+    let reason = end["reason"].as_str().expect("a reason");
+    assert!(reason.contains("No space left on device"), "{reason}");
+    assert_eq!(end["unfinished"].as_array().map(Vec::len), Some(1), "{end}");
+
+    // What a session fills is its own: the command fails, the model reads why, the session goes on.
+    let fill =
+        script::bash("head -c 60000000 /dev/zero > fill; ls -l fill; rm fill; echo rest > rest");
+    let mut session = Session::scripted(&client, &[fill, script::text("filled")]).await;
+    session.until_turns_ended(1).await;
+    let said = session.tool_results().join("");
+    assert!(said.contains("No space left on device"), "{said}");
+    assert!(session.said().contains("filled"), "{}", session.story());
+
+    // An attachment that does not fit is refused by name, and the session still works.
+    let keep = script::bash("head -c 60000000 /dev/zero > fill; ls -l fill");
+    session
+        .send(&script::prompt(&[keep, script::text("kept")]), "keep")
+        .await;
+    session.until_turns_ended(2).await;
+    let bytes = vec![b'y'; 6 << 20];
+    let upload = client
+        .call("create_upload", json!({"bytes": bytes.len()}))
+        .await;
+    let mut request = client
+        .http()
+        .put(upload["url"].as_str().expect("an address"));
+    for (name, value) in upload["headers"].as_object().expect("headers") {
+        request = request.header(name, value.as_str().expect("text"));
+    }
+    let sent = request.body(bytes).send().await.expect("an answer");
+    assert!(sent.status().is_success(), "{}", sent.status());
+    let attached = json!({
+        "session_id": session.id,
+        "message": "@@TEXT:never said",
+        "message_id": "attached",
+        "attachments": [{"upload_id": upload["upload_id"], "name": "large.bin"}],
+    });
+    client.call("send_message", attached).await;
+    session
+        .until("a notice", |session| {
+            session
+                .of_kind("notice")
+                .iter()
+                .any(|notice| notice["code"] == "attachment_failed")
+        })
+        .await;
+    assert!(
+        session.story().contains("No space left on device"),
+        "{}",
+        session.story()
+    );
+    let free = script::bash("rm fill; cat rest");
+    session
+        .send(&script::prompt(&[free, script::text("free again")]), "free")
+        .await;
+    session.until_turns_ended(3).await;
+    assert!(
+        session.tool_results().join("").contains("rest"),
+        "{}",
+        session.story()
+    );
+    assert!(
+        !session.said().contains("never said"),
+        "{}",
+        session.story()
+    );
+    session.cancel().await;
 }

@@ -166,3 +166,33 @@ async fn the_shell_cannot_reach_the_aws_endpoint_with_what_it_has() {
     assert!(!said.starts_with("200"), "{said}");
     session.cancel().await;
 }
+
+/// Whoever invokes a function says in the event who is calling, so nobody may who cannot sign.
+#[tokio::test]
+async fn the_shell_can_invoke_no_function() {
+    let stack = e2e::stack::shared();
+    let client = stack.client();
+    // Every port of this machine that listens, the emulator's among them.
+    let invoke = r#"
+tried=0
+for hex in $(grep ' 0A ' /proc/net/tcp | awk '{print $2}' | cut -d: -f2 | sort -u); do
+  port=$((16#$hex)); tried=$((tried + 1))
+  for path in 2015-03-31/functions/call/invocations 2021-11-15/functions/call/response-streaming-invocations; do
+    curl -s -m 5 -o /dev/null -D - -X POST "http://127.0.0.1:$port/$path" -d '{}' \
+      | grep -i '^x-amz-executed-version' && echo "INVOKED on $port"
+  done
+done
+echo "TRIED $tried"
+"#;
+    let mut session =
+        Session::scripted(&client, &[script::bash(invoke), script::text("done")]).await;
+    session.until_turns_ended(1).await;
+    let said = session.tool_results().join("\n");
+    let tried = said
+        .lines()
+        .find_map(|line| line.strip_prefix("TRIED "))
+        .and_then(|count| count.trim().parse::<u32>().ok());
+    assert!(tried.is_some_and(|tried| tried >= 4), "{said}");
+    assert!(!said.contains("INVOKED"), "{said}");
+    session.cancel().await;
+}

@@ -19,6 +19,7 @@ mod model_failures;
 mod model_requests;
 mod permissions;
 mod sessions;
+mod settings;
 mod tasks_extension;
 mod uploads;
 mod waiting;

@@ -7,3 +7,4 @@ mod house_rules;
 mod layering;
 mod names;
 mod routing;
+mod settings;

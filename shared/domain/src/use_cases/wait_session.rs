@@ -165,16 +165,18 @@ where
     }
 }
 
-/// While something runs, events are near: look ten times a second. Otherwise once a second.
+/// While something runs or is about to, events are near: look twenty times a second just after one,
+/// then ten times. Otherwise once a second.
 fn poll_limit(head: &Head, now: crate::UnixMillis) -> u64 {
-    let busy = head.state.has_runner() && head.state != State::Idle;
-    let fresh = now.since(head.updated_at) < 5_000;
-    if busy && fresh {
-        2 * BUSY_POLL_MILLISECONDS
-    } else if busy {
-        QUIET_POLL_MILLISECONDS / 4
-    } else {
-        QUIET_POLL_MILLISECONDS
+    let running = head.state.has_runner() && head.state != State::Idle;
+    let quiet_for = now.since(head.updated_at);
+    let about_to_run =
+        matches!(head.state, State::Requested | State::Resuming) && quiet_for < 5_000;
+    match quiet_for {
+        ..1_000 if running => BUSY_POLL_MILLISECONDS,
+        ..5_000 if running || about_to_run => 2 * BUSY_POLL_MILLISECONDS,
+        _ if running => QUIET_POLL_MILLISECONDS / 4,
+        _ => QUIET_POLL_MILLISECONDS,
     }
 }
 

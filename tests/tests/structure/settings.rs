@@ -1,0 +1,257 @@
+//! Every setting that a person can set has a test that changing it changes what happens.
+
+use std::collections::BTreeSet;
+
+use e2e::checkout;
+
+const BOOT: &str = "shared/boot/src/settings/tests.rs";
+const EMULATOR: &str = "emulator/tests/command_line/main.rs";
+const FAILURES: &str = "functions/session-runner/tests/failures.rs";
+const GATEWAY: &str = "functions/model-gateway/src/gateway/tests.rs";
+const JOURNAL: &str = "functions/session-runner/src/journal/tests.rs";
+const LOCATE: &str = "shared/claude/tests/locate.rs";
+const STACK: &str = "tests/tests/stack/settings.rs";
+const STORE: &str = "shared/store/tests/emulated/lifetimes.rs";
+const TABLE: &str = "emulator/tests/settings.rs";
+const TASK: &str = "functions/session-runner/src/task.rs";
+
+/// Setting without its prefix, file, test.
+const TESTED: &[(&str, &str, &str)] = &[
+    (
+        "ALLOWED_HOSTS",
+        "shared/protocol/tests/wire/modern.rs",
+        "only_listed_hosts_are_served",
+    ),
+    ("ALLOWED_ORIGINS", STACK, "sizes_and_times_of_requests"),
+    (
+        "ALLOW_BYPASS_PERMISSIONS",
+        "tests/tests/stack/permissions.rs",
+        "bypass_is_refused_where_it_is_not",
+    ),
+    (
+        "APPEND_BATCH_BYTES",
+        JOURNAL,
+        "entries_are_gathered_by_time_and_by_size",
+    ),
+    (
+        "APPEND_BATCH_MILLISECONDS",
+        JOURNAL,
+        "entries_are_gathered_by_time_and_by_size",
+    ),
+    ("BIND", EMULATOR, "an_address_for_others_is_warned_of"),
+    ("CATALOG_TTL_SECONDS", STACK, "sizes_and_times_of_requests"),
+    (
+        "CLAUDE_CACHE_SECONDS",
+        "emulator/src/claude_install/remembered.rs",
+        "an_answer_holds_while_question_and_file_are_the_same",
+    ),
+    ("CLAUDE_NVM_CHECK", LOCATE, "every_layout_is_found_once"),
+    ("CLAUDE_SEARCH_PATHS", LOCATE, "every_layout_is_found_once"),
+    (
+        "CLAUDE_VERSION",
+        LOCATE,
+        "only_the_supported_version_is_selected",
+    ),
+    (
+        "CLONE_TIMEOUT_SECONDS",
+        STACK,
+        "sessions_and_what_they_may_do",
+    ),
+    ("CONFIG_PATH", TABLE, "later_places_win"),
+    (
+        "CONNECT_TIMEOUT_SECONDS",
+        "shared/boot/src/outbound.rs",
+        "a_server_that_takes_no_connection_is_given_up",
+    ),
+    (
+        "DEBUG",
+        "shared/boot/src/logging.rs",
+        "causes_are_shown_only_for_debugging",
+    ),
+    ("DEV_TOKEN", EMULATOR, "the_token_can_be_given"),
+    (
+        "HEARTBEAT_SECONDS",
+        JOURNAL,
+        "the_lease_is_kept_while_nothing_happens",
+    ),
+    (
+        "IDLE_SUSPEND_SECONDS",
+        STACK,
+        "sessions_and_what_they_may_do",
+    ),
+    ("KEEP_ALIVE_SECONDS", STACK, "waits_and_answers"),
+    (
+        "KEEP_DELTAS_HOURS",
+        STORE,
+        "live_text_expires_after_its_hours",
+    ),
+    (
+        "KILL_GRACE_SECONDS",
+        FAILURES,
+        "a_stopped_runner_ends_its_session",
+    ),
+    (
+        "LEASE_SECONDS",
+        JOURNAL,
+        "the_lease_is_kept_while_nothing_happens",
+    ),
+    (
+        "LOG_FILE_COUNT",
+        EMULATOR,
+        "log_files_are_as_large_and_as_many_as_the_settings_say",
+    ),
+    (
+        "LOG_FILE_MAX_BYTES",
+        EMULATOR,
+        "log_files_are_as_large_and_as_many_as_the_settings_say",
+    ),
+    ("LOG_FORMAT", STACK, "the_whole_deployment_and_its_logs"),
+    ("LOG_LEVEL", STACK, "the_whole_deployment_and_its_logs"),
+    (
+        "LOG_RETENTION_DAYS",
+        TABLE,
+        "every_parameter_changes_the_stack",
+    ),
+    ("MAX_BUDGET_USD", STACK, "sessions_and_what_they_may_do"),
+    (
+        "MAX_LINE_BYTES",
+        FAILURES,
+        "garbage_and_endless_lines_do_not_end_a_session",
+    ),
+    (
+        "MAX_QUEUED_MESSAGES",
+        STACK,
+        "sessions_and_what_they_may_do",
+    ),
+    (
+        "MAX_REQUEST_BODY_BYTES",
+        STACK,
+        "sizes_and_times_of_requests",
+    ),
+    ("MAX_SESSIONS", STACK, "the_whole_deployment_and_its_logs"),
+    (
+        "MAX_SESSIONS_PER_OWNER",
+        STACK,
+        "sessions_and_what_they_may_do",
+    ),
+    ("MAX_TURNS", STACK, "sessions_and_what_they_may_do"),
+    ("MAX_UPLOAD_BYTES", STACK, "sizes_and_times_of_requests"),
+    (
+        "MODEL_TIMEOUT_SECONDS",
+        GATEWAY,
+        "an_api_that_is_not_there_or_silent_is_an_error_that_is_tried_again",
+    ),
+    ("PORT", EMULATOR, "a_used_port_is_said"),
+    (
+        "REQUEST_TIMEOUT_SECONDS",
+        "shared/protocol/src/settings.rs",
+        "each_value_comes_from_its_own_setting",
+    ),
+    ("RESPONSE_BUDGET_CHARACTERS", STACK, "waits_and_answers"),
+    (
+        "RETENTION_DAYS",
+        STORE,
+        "a_session_expires_after_its_retention_and_is_gone_before_the_sweep",
+    ),
+    (
+        "RUNNER_CPU_UNITS",
+        TABLE,
+        "every_parameter_changes_the_stack",
+    ),
+    (
+        "RUNNER_DISK_GIB",
+        TABLE,
+        "every_parameter_changes_the_stack",
+    ),
+    (
+        "RUNNER_MEMORY_MIB",
+        TABLE,
+        "every_parameter_changes_the_stack",
+    ),
+    (
+        "SESSION_TIMEOUT_SECONDS",
+        FAILURES,
+        "an_idle_session_completes_and_a_long_one_times_out",
+    ),
+    (
+        "SESSION_TOKEN_SECONDS",
+        GATEWAY,
+        "a_token_is_renewed_for_the_same_runner",
+    ),
+    (
+        "SHORT_REQUEST_TIMEOUT_SECONDS",
+        "shared/protocol/src/settings.rs",
+        "each_value_comes_from_its_own_setting",
+    ),
+    (
+        "SILENCE_TIMEOUT_SECONDS",
+        FAILURES,
+        "a_silent_cli_is_interrupted_and_goes_on",
+    ),
+    (
+        "SLOW_REQUEST_MILLISECONDS",
+        STACK,
+        "the_whole_deployment_and_its_logs",
+    ),
+    ("STAGE", STACK, "the_whole_deployment_and_its_logs"),
+    (
+        "STATE_DIRECTORY",
+        EMULATOR,
+        "a_state_directory_has_one_user",
+    ),
+    (
+        "STOP_TIMEOUT_SECONDS",
+        TASK,
+        "a_runner_that_is_stopped_has_its_time_and_no_more",
+    ),
+    // Not seen from outside by design: the lines are the same whatever the chunks are.
+    ("STREAM_CHUNK_BYTES", TASK, "every_setting_arrives"),
+    ("UPLOAD_URL_SECONDS", STACK, "sizes_and_times_of_requests"),
+    ("WAIT_DEFAULT_SECONDS", STACK, "waits_and_answers"),
+    ("WAIT_MAX_SECONDS", STACK, "waits_and_answers"),
+    (
+        "WORKSPACE_ROOTS",
+        "tests/tests/stack/files.rs",
+        "a_directory_is_copied_and_nothing_outside_its_root",
+    ),
+];
+
+/// Names in the table that a person may set, without the prefix.
+fn settable() -> BTreeSet<String> {
+    let table = checkout::read("infra/settings.toml");
+    let value = |row: &str, key: &str| {
+        row.lines()
+            .find_map(|line| line.strip_prefix(&format!("{key} = ")))
+            .map(|text| text.trim_matches('"').to_owned())
+    };
+    table
+        .split("[[setting]]")
+        .skip(1)
+        .filter(|row| value(row, "kind").as_deref() != Some("wiring"))
+        .map(|row| {
+            let name = value(row, "name").expect("a setting has a name");
+            name.trim_start_matches("SHANNON_").to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn every_setting_has_a_test() {
+    let tested: BTreeSet<String> = TESTED.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    let settable = settable();
+    let without: Vec<_> = settable.difference(&tested).collect();
+    let gone: Vec<_> = tested.difference(&settable).collect();
+    assert!(
+        without.is_empty() && gone.is_empty(),
+        "write a test that changing it changes behaviour and list it in {}: {without:?}; no settings any more: {gone:?}",
+        file!()
+    );
+    assert!(checkout::read(BOOT).contains("fn the_deployment_follows_the_settings()"));
+    for (name, file, test) in TESTED {
+        let declared = format!("fn {test}()");
+        assert!(
+            checkout::read(file).contains(&declared),
+            "SHANNON_{name}: {file} has no {declared}"
+        );
+    }
+}
