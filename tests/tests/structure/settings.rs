@@ -17,6 +17,11 @@ const TASK: &str = "functions/session-runner/src/task.rs";
 
 /// Setting without its prefix, file, test.
 const TESTED: &[(&str, &str, &str)] = &[
+    (
+        "ALLOWED_HOSTS",
+        "shared/protocol/tests/wire/modern.rs",
+        "only_listed_hosts_are_served",
+    ),
     ("ALLOWED_ORIGINS", STACK, "sizes_and_times_of_requests"),
     (
         "ALLOW_BYPASS_PERMISSIONS",
