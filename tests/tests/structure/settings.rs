@@ -53,6 +53,11 @@ const TESTED: &[(&str, &str, &str)] = &[
         "only_the_supported_version_is_selected",
     ),
     (
+        "CLIENT_SESSION_DAYS",
+        "shared/protocol/tests/wire/bridge/sessions.rs",
+        "a_session_lives_as_long_as_it_is_used_and_a_while_longer",
+    ),
+    (
         "CLONE_TIMEOUT_SECONDS",
         STACK,
         "sessions_and_what_they_may_do",
@@ -192,6 +197,16 @@ const TESTED: &[(&str, &str, &str)] = &[
         "SLOW_REQUEST_MILLISECONDS",
         STACK,
         "the_whole_deployment_and_its_logs",
+    ),
+    (
+        "SSE_PAIR",
+        "shared/protocol/tests/wire/bridge/pair.rs",
+        "where_it_is_off_it_says_so",
+    ),
+    (
+        "SSE_STREAM_SECONDS",
+        "shared/protocol/tests/wire/bridge/pair.rs",
+        "a_client_that_connects_again_goes_on_with_its_session",
     ),
     ("STAGE", STACK, "the_whole_deployment_and_its_logs"),
     (
