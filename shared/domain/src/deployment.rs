@@ -36,6 +36,17 @@ pub struct Deployment {
     pub session_token_seconds: u64,
 }
 
+/// For how long checkpoints are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Checkpoints of one session, without pinned and named ones.
+    pub max_checkpoints: u64,
+    /// Their age; the newest of a session lives as long as the session.
+    pub checkpoint_milliseconds: u64,
+    /// Age at which a chunk that nothing needs may go: far more than a checkpoint takes.
+    pub grace_milliseconds: u64,
+}
+
 impl Deployment {
     /// A local stack: loopback git hosts and local directories are allowed.
     #[must_use]

@@ -23,7 +23,7 @@ pub mod workspace;
 pub use authorization::{Authorized, Principal, Scope};
 pub use checkpoint::{Checkpoint, NewCheckpoint};
 pub use command::{Command, CommandBody, CommandOutcome, CommandState};
-pub use deployment::Deployment;
+pub use deployment::{Deployment, Retention};
 pub use event::{Event, EventBody};
 pub use ids::{
     CheckpointId, CommandId, Cursor, FencingToken, OwnerId, QuestionId, RefName, Sequence,

@@ -46,6 +46,8 @@ pub const ANSWER_BYTES: usize = 64 * 1024;
 pub const CHECKPOINT_MESSAGE_BYTES: usize = 4 * 1024;
 /// Checkpoints on one page of `list_checkpoints`.
 pub const CHECKPOINT_PAGE: usize = 100;
+/// Between two sweeps of a tree. Own: garbage waits for the grace time anyway.
+pub const TREE_SWEEP_MILLISECONDS: u64 = 24 * 60 * 60 * 1000;
 /// Named refs of one session. Own.
 pub const REFS: usize = 1000;
 /// Commands that one append takes and finishes. Own: a DynamoDB transaction has at most 100 parts

@@ -6,6 +6,7 @@
 
 mod checkpoints;
 mod control;
+mod erasure;
 mod objects;
 
 use std::error::Error;
@@ -23,6 +24,7 @@ use crate::{
 
 pub use checkpoints::{CheckpointError, Checkpoints, RefError, RemoveError, SweepError, Tree};
 pub use control::{ControlChange, ControlError, ForkError, NewFork, Rewind, SlotLimits};
+pub use erasure::{ChunkSweep, Chunks, Erasure, ExpireError, Swept};
 pub use objects::{ObjectPage, PutNew, StoredObject, TreeObjects};
 
 /// An outside service did not do it. The same call may succeed later.

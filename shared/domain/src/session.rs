@@ -221,6 +221,12 @@ impl Head {
         }
     }
 
+    /// It ended, and its time is up: nobody can read it any more.
+    #[must_use]
+    pub fn is_over(&self, now: UnixMillis) -> bool {
+        self.state.is_ended() && self.kept_long_enough(now)
+    }
+
     /// Where the objects of its tree live.
     #[must_use]
     pub fn tree_key(&self) -> TreeKey {

@@ -240,15 +240,8 @@ impl Store {
         if !append.events.is_empty() {
             let tree = lease.tree_key();
             writes.push(
-                self.batch(
-                    key,
-                    &tree,
-                    append.first,
-                    lease.fence,
-                    &append.events,
-                    append.now,
-                )
-                .await?,
+                self.batch(key, &tree, append.first, lease.fence, &append.events)
+                    .await?,
             );
         }
         if !append.state.holds_slot() {
@@ -257,10 +250,14 @@ impl Store {
         if let Some(checkpoint) = &append.checkpoint {
             let record = checkpoint.clone().record(lease.fence, last, append.now);
             writes.extend(checkpoints::record(key, &record, 0)?);
-            writes.push(checkpoints::of_generation(
-                Write::check(Record::Tree(&lease.tree_key()).key()),
-                checkpoint.generation,
-            ));
+            let tree = lease.tree_key();
+            let row = Record::Tree(&tree).key();
+            // From its first checkpoint on a session has something to sweep.
+            let write = match checkpoint.ordinal {
+                1 => checkpoints::due(Write::update(row), &tree, None),
+                _ => Write::check(row),
+            };
+            writes.push(checkpoints::of_generation(write, checkpoint.generation));
         }
         Ok(writes)
     }

@@ -3,15 +3,15 @@
 use std::io::Read;
 
 use domain::{
-    Event, FencingToken, Sequence, SessionKey, TreeKey, UnixMillis, event::NewEvent, ids::base32,
+    Event, FencingToken, Sequence, SessionKey, TreeKey, event::NewEvent, ids::base32,
     ports::Unavailable,
 };
 use sha2::{Digest, Sha256};
 
 use crate::{
     Store, failure,
-    item::{Row, UnreadableRow, bytes, expiry, number},
-    keys::{EXPIRES_AT, Record},
+    item::{Row, UnreadableRow, bytes, number},
+    keys::Record,
     objects::session_object,
     stored::{
         event::{StoredEvent, WholeBody, body_json, read_body},
@@ -39,7 +39,6 @@ impl Store {
         first: Sequence,
         fence: FencingToken,
         events: &[NewEvent],
-        now: UnixMillis,
     ) -> Result<Write, Unavailable> {
         const ATTEMPTED: &str = "write the events";
         let mut stored = Vec::with_capacity(events.len());
@@ -70,8 +69,7 @@ impl Store {
             Row::at(&Record::Batch(key, last).key())
                 .with(FIRST, number(first))
                 .with(COUNT, number(events.len()))
-                .with(EVENTS, bytes(packed))
-                .with(EXPIRES_AT, expiry(self.row_expiry(now))),
+                .with(EVENTS, bytes(packed)),
         ))
     }
 

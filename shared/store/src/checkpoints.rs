@@ -14,7 +14,7 @@ use domain::{
 use crate::{
     Store, failure, head,
     item::{Row, UnreadableRow, number, text, texts},
-    keys::{self, CHECKPOINT_PREFIX, PARTITION, REF_PREFIX, Record, SORT},
+    keys::{self, CHECKPOINT_PREFIX, LIVE_KEY, LIVE_UNTIL, PARTITION, REF_PREFIX, Record, SORT},
     stored::checkpoint,
     table::{NotWritten, pause},
     write::Write,
@@ -28,7 +28,7 @@ const CHECKPOINT: &str = "checkpoint";
 const SET_AT: &str = "set_at";
 pub(crate) const GENERATION: &str = "generation";
 const SWEPT_AT: &str = "swept_at";
-const MEMBERS: &str = "members";
+pub(crate) const MEMBERS: &str = "members";
 /// How often others may be faster. Own.
 const ATTEMPTS: u32 = 10;
 
@@ -239,6 +239,19 @@ impl Checkpoints for Store {
         read().map_err(|error: UnreadableRow| failure::own(ATTEMPTED, error))
     }
 
+    async fn overdue_trees(
+        &self,
+        now: UnixMillis,
+        limit: usize,
+    ) -> Result<Vec<TreeKey>, Unavailable> {
+        let found = self.overdue_rows(keys::tree_key, now, limit).await?;
+        let root = |key: SessionKey| TreeKey {
+            owner: key.owner,
+            tree: domain::TreeId::of(key.session),
+        };
+        Ok(found.into_iter().map(root).collect())
+    }
+
     async fn begin_sweep(
         &self,
         tree: &TreeKey,
@@ -248,6 +261,11 @@ impl Checkpoints for Store {
         let update = Write::update(Record::Tree(tree).key())
             .set(GENERATION, number(generation + 1))
             .set(SWEPT_AT, number(now.0));
+        let update = due(
+            update,
+            tree,
+            Some(now.plus(limits::TREE_SWEEP_MILLISECONDS)),
+        );
         let update = of_generation(update, generation);
         match self.table.write("begin a sweep", update).await {
             Ok(()) => Ok(generation + 1),
@@ -271,7 +289,21 @@ pub(crate) fn of_generation(write: Write, generation: u64) -> Write {
 /// Adds sessions to a tree.
 pub(crate) fn join(tree: &TreeKey, sessions: &[&SessionId]) -> Write {
     let members = sessions.iter().map(ToString::to_string);
-    Write::update(Record::Tree(tree).key()).add(MEMBERS, texts(members))
+    due(Write::update(Record::Tree(tree).key()), tree, None).add(MEMBERS, texts(members))
+}
+
+/// Lets the tree be swept at `at`; or as was planned, and now when nothing was.
+pub(crate) fn due(write: Write, tree: &TreeKey, at: Option<UnixMillis>) -> Write {
+    let write = write.set(LIVE_KEY, text(keys::tree_shard(tree)));
+    match at {
+        Some(at) => write.set(LIVE_UNTIL, number(at.0)),
+        None => write.set_if_absent(LIVE_UNTIL, number(0)),
+    }
+}
+
+/// Requires that no other session is in the tree.
+pub(crate) fn has_only(write: Write, session: &SessionId) -> Write {
+    write.when_absent_or(MEMBERS, "=", texts([session.to_string()]))
 }
 
 /// Requires that the checkpoint is there.

@@ -42,15 +42,8 @@ impl Store {
         if !change.events.is_empty() {
             let (tree, first) = (head.tree_key(), based_on.last_sequence.next());
             writes.push(
-                self.batch(
-                    &head.key,
-                    &tree,
-                    first,
-                    based_on.fence,
-                    &change.events,
-                    change.now,
-                )
-                .await?,
+                self.batch(&head.key, &tree, first, based_on.fence, &change.events)
+                    .await?,
             );
         }
         // The same change of the same head is the same request; another one is not.

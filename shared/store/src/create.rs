@@ -165,7 +165,7 @@ impl Store {
         };
         let (tree, fence) = (head.tree_key(), FencingToken(0));
         let batch = self
-            .batch(&new.key, &tree, Sequence(1), fence, &[created], new.now)
+            .batch(&new.key, &tree, Sequence(1), fence, &[created])
             .await?;
         let slots = SlotLimits {
             deployment: new.max_sessions,

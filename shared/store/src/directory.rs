@@ -81,8 +81,8 @@ impl SessionDirectory for Store {
                 if sort >= before {
                     continue;
                 }
-                let matching = !row.expired(now).map_err(unreadable)?;
                 let head = head::read(&row).map_err(unreadable)?;
+                let matching = !head.is_over(now);
                 if matching && matches(&head, query) {
                     if heads.len() == query.limit {
                         let next = heads.last().map(position);
@@ -150,7 +150,20 @@ impl SessionDirectory for Store {
     }
 
     async fn overdue(&self, now: UnixMillis, limit: usize) -> Result<Vec<SessionKey>, Unavailable> {
-        const ATTEMPTED: &str = "look for overdue sessions";
+        self.overdue_rows(keys::live_key, now, limit).await
+    }
+}
+
+impl Store {
+    /// Sessions in whose partitions rows of the live index are overdue, by `shards`; the oldest
+    /// first.
+    pub(crate) async fn overdue_rows(
+        &self,
+        shards: fn(u8) -> String,
+        now: UnixMillis,
+        limit: usize,
+    ) -> Result<Vec<SessionKey>, Unavailable> {
+        const ATTEMPTED: &str = "look for what is overdue";
         let mut found = Vec::new();
         for shard in 0..LIVE_SHARDS {
             let answer = Box::pin(
@@ -162,7 +175,7 @@ impl SessionDirectory for Store {
                     .key_condition_expression("#live = :live AND #until < :now")
                     .expression_attribute_names("#live", LIVE_KEY)
                     .expression_attribute_names("#until", LIVE_UNTIL)
-                    .expression_attribute_values(":live", text(keys::live_key(shard)))
+                    .expression_attribute_values(":live", text(shards(shard)))
                     .expression_attribute_values(":now", number(now.0))
                     .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
                     .send(),

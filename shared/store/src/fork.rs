@@ -14,8 +14,6 @@ use crate::{
 };
 
 const ATTEMPTED: &str = "record the fork";
-/// Place of the transaction's part that looks at the parent's checkpoint.
-const CHECKPOINT_THERE: usize = 0;
 /// How often the world may change between looking and writing. Own.
 const ATTEMPTS: u32 = 5;
 
@@ -47,7 +45,10 @@ impl Store {
                     });
                 }
                 Err(NotWritten::Unavailable(unavailable)) => return Err(unavailable.into()),
-                Err(NotWritten::Refused(parts)) if parts.contains(&CHECKPOINT_THERE) => {
+                // The first parts look at the parent's checkpoints.
+                Err(NotWritten::Refused(parts))
+                    if parts.iter().any(|part| *part < new.relies_on.len()) =>
+                {
                     // It was there for this very call, if that happened before.
                     return match self.head_row(&new.key).await? {
                         Some((head, _)) => Ok(Creation {
@@ -70,13 +71,16 @@ impl Store {
             .record(FencingToken(0), head.cut_sequence, new.now);
         let tree = head.tree_key();
         let fence = FencingToken(0);
-        let mut writes = vec![
-            checkpoints::is_there(&new.parent.key, new.parent_ordinal),
+        let relies_on = new.relies_on.iter();
+        let mut writes: Vec<Write> = relies_on
+            .map(|ordinal| checkpoints::is_there(&new.parent.key, *ordinal))
+            .collect();
+        writes.extend([
             Write::put_new(head::write(head).map_err(|error| failure::own(ATTEMPTED, error))?),
-            self.batch(&new.key, &tree, Sequence(1), fence, &new.events, new.now)
+            self.batch(&new.key, &tree, Sequence(1), fence, &new.events)
                 .await?,
             checkpoints::join(&tree, &[tree.tree.root(), &new.key.session]),
-        ];
+        ]);
         writes.extend(checkpoints::record(&new.key, &record, 0)?);
         Ok(writes)
     }

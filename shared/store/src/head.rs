@@ -7,8 +7,8 @@ use domain::{
 
 use crate::{
     Store, failure,
-    item::{Row, UnreadableRow, expiry, number, text},
-    keys::{self, EXPIRES_AT, LIVE_KEY, LIVE_UNTIL, OWNER_KEY, OWNER_SORT, PARTITION, Record},
+    item::{Row, UnreadableRow, number, text},
+    keys::{self, LIVE_KEY, LIVE_UNTIL, OWNER_KEY, OWNER_SORT, PARTITION, Record},
     stored::{checkpoint, spec},
     system,
     write::Write,
@@ -31,7 +31,7 @@ pub(crate) const CUT_SEQUENCE: &str = "cut_sequence";
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 pub(crate) const QUESTION: &str = "question";
 const REWINDS: &str = "rewinds";
-const KEPT_UNTIL: &str = "kept_until";
+pub(crate) const KEPT_UNTIL: &str = "kept_until";
 const TREE: &str = "tree";
 const PARENT_SESSION: &str = "parent_session";
 const PARENT_CHECKPOINT: &str = "parent_checkpoint";
@@ -236,12 +236,7 @@ pub(crate) fn changes(mut write: Write, old: &Head, new: &Head) -> Result<Write,
             None => write.remove(name),
         };
     }
-    // An ended session expires by itself. Whatever else goes on is found when it is time.
     Ok(match new.look_at() {
-        _ if new.state.is_ended() => write
-            .set_some(EXPIRES_AT, new.kept_until.map(expiry))
-            .remove(LIVE_KEY)
-            .remove(LIVE_UNTIL),
         Some(time) => write
             .set(LIVE_KEY, text(keys::live_shard(&new.key.session)))
             .set(LIVE_UNTIL, number(time.0)),
@@ -287,11 +282,12 @@ impl Store {
             return Ok(None);
         };
         let read = || {
-            if row.expired(system::now())? {
+            let head = read(&row)?;
+            if head.is_over(system::now()) {
                 return Ok(None);
             }
             let token = row.text_if(APPEND_TOKEN)?.map(ToOwned::to_owned);
-            Ok(Some((read(&row)?, token)))
+            Ok(Some((head, token)))
         };
         read().map_err(|error: UnreadableRow| failure::own(ATTEMPTED, error))
     }
@@ -306,15 +302,13 @@ impl Store {
         now: UnixMillis,
     ) -> Write {
         let until = self.head_expiry(now);
-        let write = write.set(KEPT_UNTIL, number(until.0));
+        let write = write
+            .set(KEPT_UNTIL, number(until.0))
+            .set(LIVE_UNTIL, number(until.0));
         if state.is_ended() {
-            write
-                .set(END_REASON, text(end_reason.unwrap_or_default()))
-                .set(EXPIRES_AT, expiry(until))
-                .remove(LIVE_KEY)
-                .remove(LIVE_UNTIL)
+            write.set(END_REASON, text(end_reason.unwrap_or_default()))
         } else {
-            write.set(LIVE_UNTIL, number(until.0))
+            write
         }
     }
 

@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use crate::{
     Store, failure,
     head::{self, update_unmoved},
-    item::{Row, UnreadableRow, bytes, expiry, number, text},
-    keys::{self, EXPIRES_AT, LIVE_KEY, LIVE_UNTIL, Record},
+    item::{Row, UnreadableRow, bytes, number, text},
+    keys::{self, LIVE_KEY, LIVE_UNTIL, Record},
     stored::command::{read_body, read_outcome, write_body, write_outcome},
     table::{NotWritten, pause},
     write::Write,
@@ -192,7 +192,7 @@ impl Inbox for Store {
             }
             let writes = vec![
                 update,
-                self.batch(key, &head.tree_key(), first, head.fence, &[event], now)
+                self.batch(key, &head.tree_key(), first, head.fence, &[event])
                     .await?,
                 Write::update(Record::Command(key, command.ordinal).key())
                     .set(STATE, text(WITHDRAWN))
@@ -258,7 +258,6 @@ impl Store {
     ) -> Result<[Write; 2], Unavailable> {
         let (json, message) =
             write_body(body).map_err(|error| failure::own("write the message", error))?;
-        let expires_at = expiry(self.row_expiry(now));
         Ok([
             Write::put_new(
                 Row::at(&Record::Command(key, ordinal).key())
@@ -266,13 +265,10 @@ impl Store {
                     .with(BODY, text(json))
                     .with_some(TEXT, message.map(text))
                     .with(STATE, text(QUEUED))
-                    .with(ACCEPTED_AT, number(now.0))
-                    .with(EXPIRES_AT, expires_at.clone()),
+                    .with(ACCEPTED_AT, number(now.0)),
             ),
             Write::put_new(
-                Row::at(&Record::CommandName(key, id).key())
-                    .with(ORDINAL, number(ordinal))
-                    .with(EXPIRES_AT, expires_at),
+                Row::at(&Record::CommandName(key, id).key()).with(ORDINAL, number(ordinal)),
             ),
         ])
     }

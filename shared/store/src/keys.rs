@@ -24,8 +24,9 @@ pub(crate) const BY_OWNER: &str = "by_owner";
 pub(crate) const OWNER_KEY: &str = "owner_key";
 pub(crate) const OWNER_SORT: &str = "owner_sort";
 
-/// Sparse index of sessions that hold compute: `live_key` = [`live_shard`], `live_until` = when
-/// someone should look at the session. Only heads that have not ended have these attributes.
+/// Sparse index of what somebody has to look at in time: `live_key` = [`live_shard`] of a session,
+/// `live_until` = when (its lease ends, its start may have to be repeated, its time is up); of a
+/// tree [`tree_shard`], and when it is to be swept.
 pub(crate) const LIVE: &str = "live";
 pub(crate) const LIVE_KEY: &str = "live_key";
 pub(crate) const LIVE_UNTIL: &str = "live_until";
@@ -36,11 +37,12 @@ pub(crate) const LIVE_SHARDS: u8 = 8;
 #[derive(Clone, Debug)]
 pub(crate) enum Record<'a> {
     /// A session as it stands. Scope: session. Writer: everybody, each under its own condition.
-    /// Dies `retention_days` after the end (before that it has no expiry). Key: `owner#session`,
+    /// Unreadable `retention_days` after the end; the sweep then erases the whole session, this
+    /// row last. Key: `owner#session`,
     /// `head`. Value: the attributes of `head.rs`; the spec as JSON text.
     Head(&'a SessionKey),
     /// One batch of events. Scope: session. Writer: whoever moves the head, in the same
-    /// transaction; never changed. Dies after its head. Key: `owner#session`,
+    /// transaction; never changed. Dies before its head. Key: `owner#session`,
     /// `log#<sequence of its last event>`: a reader after sequence n asks for keys above n and
     /// gets the batch that contains n + 1 first. Value: `first`, `count`, `events` (zstd of a JSON
     /// array), `request_token` of the append.
@@ -50,7 +52,7 @@ pub(crate) enum Record<'a> {
     /// and `after`, `text`, `time` unless it was cleared.
     Live(&'a SessionKey),
     /// A command. Scope: session. Writer: a function when it is accepted or withdrawn, the runner
-    /// afterwards. Dies after its head. Key: `owner#session`, `command#<ordinal>`. Value: `id`,
+    /// afterwards. Dies before its head. Key: `owner#session`, `command#<ordinal>`. Value: `id`,
     /// `body` (JSON), `text` (of a message), `state`, `taken_by` (fence), `accepted_at`, `outcome`
     /// (JSON), `content` (bytes of a file that was read).
     Command(&'a SessionKey, u64),
@@ -70,8 +72,9 @@ pub(crate) enum Record<'a> {
     /// `set_at`.
     Ref(&'a SessionKey, &'a RefName),
     /// What the sessions of a tree share. Scope: tree; in the partition of its root, which it may
-    /// outlive. Writer: forks, sweeps, and erasures. Absent until the first fork or sweep. Key:
-    /// `owner#root`, `tree`. Value: `generation`, `swept_at`, `members` (a set).
+    /// outlive. Writer: the first checkpoint of a session, forks, sweeps, and erasures; dies with
+    /// the last session. Key: `owner#root`, `tree`. Value: `generation`, `swept_at`, `members` (a
+    /// set); in the live index under [`tree_shard`], until the next sweep.
     Tree(&'a TreeKey),
     /// Tokens of a session. Scope: session. Writer: the model gateway, together with a
     /// [`Record::UsageOfRequest`]. Dies after its head. Key: `owner#session`, `usage`. Value: sums.
@@ -195,6 +198,17 @@ pub(crate) fn live_shard(session: &SessionId) -> String {
     live_key(last % LIVE_SHARDS)
 }
 
+/// The partition of the live index in which a tree is found.
+pub(crate) fn tree_shard(tree: &TreeKey) -> String {
+    let last = tree.tree.as_str().bytes().last().unwrap_or_default();
+    tree_key(last % LIVE_SHARDS)
+}
+
+/// A partition of the live index for trees.
+pub(crate) fn tree_key(shard: u8) -> String {
+    format!("tree#{shard}")
+}
+
 /// A partition of the live index.
 pub(crate) fn live_key(shard: u8) -> String {
     format!("live#{shard}")
@@ -266,6 +280,11 @@ mod tests {
             "001700000000000#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa"
         );
         assert_eq!(live_shard(&key.session), "live#1");
+        let tree = TreeKey {
+            owner,
+            tree: domain::TreeId::of(key.session),
+        };
+        assert_eq!(tree_shard(&tree), "tree#1");
         assert_eq!(
             [OWNER_KEY, OWNER_SORT, LIVE_KEY, LIVE_UNTIL, EXPIRES_AT],
             [

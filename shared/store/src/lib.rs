@@ -11,6 +11,7 @@ mod compute;
 mod control;
 mod create;
 mod directory;
+mod erasure;
 mod failure;
 mod fork;
 mod head;

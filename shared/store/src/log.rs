@@ -53,7 +53,7 @@ impl SessionLog for Store {
             let update = head::changes(update_unmoved(&head), &head, &taken);
             let writes = vec![
                 update.map_err(|error| failure::own(ATTEMPTED, error))?,
-                self.batch(key, &taken.tree_key(), first, taken.fence, &events, now)
+                self.batch(key, &taken.tree_key(), first, taken.fence, &events)
                     .await?,
             ];
             let content = format!("{key:?} {task} {isolation} {lease_until:?} {now:?} {head:?}");

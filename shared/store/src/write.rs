@@ -110,6 +110,15 @@ impl Write {
         }
     }
 
+    /// Sets an attribute that the row does not have yet.
+    #[must_use]
+    pub(crate) fn set_if_absent(mut self, name: &'static str, value: AttributeValue) -> Self {
+        let (name, value) = (self.name(name), self.value(value));
+        self.sets
+            .push(format!("{name} = if_not_exists({name}, {value})"));
+        self
+    }
+
     /// Sets an attribute to another number of the row, increased.
     #[must_use]
     pub(crate) fn set_sum(
@@ -172,6 +181,32 @@ impl Write {
     pub(crate) fn when_same(mut self, name: &'static str, other: &'static str) -> Self {
         let (name, other) = (self.name(name), self.name(other));
         self.conditions.push(format!("{name} = {other}"));
+        self
+    }
+
+    /// The attribute must be missing or one of these.
+    #[must_use]
+    pub(crate) fn when_absent_or_one_of(
+        mut self,
+        name: &'static str,
+        values: impl IntoIterator<Item = AttributeValue>,
+    ) -> Self {
+        let name = self.name(name);
+        let values: Vec<String> = values.into_iter().map(|value| self.value(value)).collect();
+        self.conditions.push(format!(
+            "(attribute_not_exists({name}) OR {name} IN ({}))",
+            values.join(", ")
+        ));
+        self
+    }
+
+    /// The set must have at most so many entries; a missing one has none.
+    #[must_use]
+    pub(crate) fn when_size_at_most(mut self, name: &'static str, most: AttributeValue) -> Self {
+        let (name, most) = (self.name(name), self.value(most));
+        self.conditions.push(format!(
+            "(attribute_not_exists({name}) OR size({name}) <= {most})"
+        ));
         self
     }
 

@@ -35,3 +35,8 @@ async fn the_fake_has_the_objects_of_a_tree() {
 async fn sessions_in_the_fake_go_on_elsewhere() {
     contracts::durability_contract(&Fake::new(6)).await;
 }
+
+#[tokio::test]
+async fn sessions_in_the_fake_can_be_erased() {
+    contracts::erasure_contract(&Fake::new(7)).await;
+}

@@ -125,6 +125,14 @@ pub trait Checkpoints: Send + Sync {
     /// The tree as it is recorded.
     fn tree(&self, tree: &TreeKey) -> impl Future<Output = Result<Tree, Unavailable>> + Send;
 
+    /// Trees that were not swept for [`crate::limits::TREE_SWEEP_MILLISECONDS`], or not since their
+    /// first checkpoint. The oldest first. May lag.
+    fn overdue_trees(
+        &self,
+        now: UnixMillis,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<TreeKey>, Unavailable>> + Send;
+
     /// Begins a sweep: the generation moves on from `generation`, so that whoever read it before
     /// has to look again at what it reuses. Gives the new generation. A repeat after a lost answer
     /// finds itself overtaken, and begins again.

@@ -137,8 +137,9 @@ pub struct NewFork {
     pub parent: Head,
     /// Where the fork begins.
     pub begins_at: Parent,
-    /// The ordinal of that checkpoint in the parent: refused when it is gone.
-    pub parent_ordinal: u64,
+    /// Ordinals of the parent's checkpoints whose manifests it uses, that one first: refused when
+    /// one of them is gone.
+    pub relies_on: Vec<u64>,
     /// The fork's own first checkpoint (ordinal 1), with the manifests of the parent's.
     pub checkpoint: NewCheckpoint,
     /// As the parent's.

@@ -253,7 +253,7 @@ fn check_tags(tags: &[String]) -> Result<Vec<String>, CreateSessionError> {
 }
 
 /// The first line that says something, at most 80 characters.
-fn title(prompt: &str) -> String {
+pub(super) fn title(prompt: &str) -> String {
     let line = prompt
         .lines()
         .map(str::trim)

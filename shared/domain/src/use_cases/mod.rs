@@ -1,32 +1,53 @@
 //! What callers can do, one file each. Every use case is safe to run twice and safe to cut at any
 //! `await`; its doc comment says how.
 
+mod answer_question;
 mod cancel_session;
+mod checkpoints;
 mod create_session;
 mod create_upload;
+mod delete_session;
+mod fork_session;
 mod get_session;
 mod interrupt_session;
 mod list_sessions;
 mod observe;
 mod read_file;
 mod reconcile;
+mod restore_checkpoint;
 mod send_message;
+mod suspend_session;
+mod sweep_tree;
 mod task;
+mod timeline;
 mod wait_session;
 mod wake;
 
 use thiserror::Error;
 
+pub use answer_question::{AnswerError, AnswerQuestion, answer_question};
 pub use cancel_session::{CancelError, cancel_session};
+pub use checkpoints::{
+    CheckpointPage, FindCheckpointError, NameCheckpointError, find_checkpoint, list_checkpoints,
+    name_checkpoint, pin_checkpoint, unname_checkpoint,
+};
 pub use create_session::{CreateSession, CreateSessionError, create_session};
 pub use create_upload::{CreateUploadError, create_upload};
+pub use delete_session::{DeleteError, Deletion, Erased, delete_session, erase_session};
+pub use fork_session::{ForkSession, ForkSessionError, fork_session};
 pub use get_session::{GetError, get_session};
 pub use interrupt_session::{InterruptError, Interrupted, interrupt_session};
 pub use list_sessions::{ListError, list_sessions};
 pub use read_file::{ReadFile, ReadFileError, read_file};
 pub use reconcile::{Reconciled, reconcile_session, task_stopped};
+pub use restore_checkpoint::{RestoreCheckpoint, RestoreError, restore_checkpoint};
 pub use send_message::{AttachmentError, SendMessage, SendMessageError, send_message};
+pub use suspend_session::{
+    RequestCheckpoint, Requested, SuspendError, request_checkpoint, suspend_session,
+};
+pub use sweep_tree::{TreeSwept, sweep_tree};
 pub use task::{TaskError, TaskState, cancel_task, get_task};
+pub use timeline::{Timeline, TimelineSession, get_timeline};
 pub use wait_session::{Observer, Until, WaitError, WaitSession, Waited, wait_session};
 pub use wake::Woken;
 

@@ -50,3 +50,9 @@ async fn sessions_in_the_store_go_on_elsewhere() {
     let services = Services::start().await;
     contracts::durability_contract(&services.store().await).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_in_the_store_can_be_erased() {
+    let services = Services::start().await;
+    contracts::erasure_contract(&services.store().await).await;
+}

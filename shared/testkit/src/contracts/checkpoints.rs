@@ -318,7 +318,7 @@ pub async fn fork_contract<P: Ports>(ports: &P) {
                 session: parent.key.session.clone(),
                 checkpoint: at.clone(),
             },
-            parent_ordinal: 1,
+            relies_on: vec![1],
             checkpoint: first,
             spec: parent.spec.clone(),
             title: "fork".to_owned(),
@@ -370,7 +370,7 @@ pub async fn fork_contract<P: Ports>(ports: &P) {
     assert!(!ports.fork(without.clone()).await.expect("forked").repeated);
     assert!(ports.fork(without).await.expect("again").repeated);
     let mut gone = fork(None);
-    gone.parent_ordinal = 2;
+    gone.relies_on.push(2);
     assert_refused!(ports.fork(gone).await, ForkError::CheckpointGone);
 
     // A fork wakes as any other.

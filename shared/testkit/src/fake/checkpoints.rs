@@ -19,6 +19,7 @@ use super::{
 pub(super) struct TreeRecord {
     pub(super) generation: u64,
     pub(super) swept_at: UnixMillis,
+    pub(super) due_at: UnixMillis,
     pub(super) members: BTreeSet<SessionId>,
 }
 
@@ -137,6 +138,25 @@ impl Checkpoints for Fake {
         self.call("tree", |world| Ok(world.tree(tree))).await
     }
 
+    async fn overdue_trees(
+        &self,
+        now: UnixMillis,
+        limit: usize,
+    ) -> Result<Vec<TreeKey>, Unavailable> {
+        self.call("overdue_trees", |world| {
+            let mut found: Vec<(UnixMillis, TreeKey)> = world
+                .trees
+                .iter()
+                .map(|(tree, record)| (record.due_at, tree.clone()))
+                .filter(|(due_at, _)| *due_at < now)
+                .collect();
+            found.sort();
+            found.truncate(limit);
+            Ok(found.into_iter().map(|(_, tree)| tree).collect())
+        })
+        .await
+    }
+
     async fn begin_sweep(
         &self,
         tree: &TreeKey,
@@ -150,6 +170,7 @@ impl Checkpoints for Fake {
             }
             record.generation += 1;
             record.swept_at = now;
+            record.due_at = now.plus(limits::TREE_SWEEP_MILLISECONDS);
             Ok(record.generation)
         })
         .await

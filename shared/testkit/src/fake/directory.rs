@@ -24,14 +24,18 @@ impl SessionDirectory for Fake {
     }
 
     async fn head(&self, key: &SessionKey) -> Result<Option<Head>, Unavailable> {
+        let now = self.clock.now();
         self.call("head", |world| {
-            Ok(world.sessions.get(key).map(|session| session.head.clone()))
+            let session = world.sessions.get(key);
+            let head = session.map(|session| session.head.clone());
+            Ok(head.filter(|head| !head.is_over(now)))
         })
         .await
     }
 
     async fn list(&self, owner: &OwnerId, query: &ListQuery) -> Result<SessionPage, Unavailable> {
-        self.call("list", |world| Ok(world.list(owner, query)))
+        let now = self.clock.now();
+        self.call("list", |world| Ok(world.list(owner, query, now)))
             .await
     }
 
@@ -79,7 +83,6 @@ impl SessionDirectory for Fake {
             let mut found: Vec<(UnixMillis, SessionKey)> = world
                 .sessions
                 .values()
-                .filter(|session| !session.head.state.is_ended())
                 .filter_map(|session| Some((session.head.look_at()?, session.head.key.clone())))
                 .filter(|(look_at, _)| *look_at < now)
                 .collect();
@@ -161,7 +164,11 @@ impl World {
             None => {}
         }
         let parent = self.sessions.get(&new.parent.key);
-        if !parent.is_some_and(|parent| parent.has_checkpoint(new.parent_ordinal)) {
+        let has_all = |parent: &Session| {
+            let mut relies_on = new.relies_on.iter();
+            relies_on.all(|ordinal| parent.has_checkpoint(*ordinal))
+        };
+        if !parent.is_some_and(has_all) {
             return Err(ForkError::CheckpointGone);
         }
         self.remember(&new.key, new.client_token.as_ref());
@@ -177,13 +184,14 @@ impl World {
         })
     }
 
-    fn list(&self, owner: &OwnerId, query: &ListQuery) -> SessionPage {
+    fn list(&self, owner: &OwnerId, query: &ListQuery, now: UnixMillis) -> SessionPage {
         let mut heads: Vec<&Head> = self
             .sessions
             .values()
             .map(|session| &session.head)
             .filter(|head| {
                 head.key.owner == *owner
+                    && !head.is_over(now)
                     && (query.states.is_empty() || query.states.contains(&head.state))
                     && query.tags.iter().all(|tag| head.spec.tags.contains(tag))
                     && query

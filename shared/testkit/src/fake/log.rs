@@ -205,6 +205,9 @@ impl World {
             head.commands_settled = record.commands_settled;
             session.checkpoints.push(record);
         }
+        if append.checkpoint.is_some() {
+            self.trees.entry(lease.tree_key()).or_default();
+        }
         if !append.state.holds_slot() {
             self.free_slots(&lease.key.owner);
         }

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod directory;
+mod erasure;
 mod inbox;
 mod log;
 mod objects;

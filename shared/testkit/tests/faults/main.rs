@@ -1,7 +1,8 @@
 //! Every use case, with each of its port calls failing once before and once after its effect, and
 //! cut off at each of its waits: run again, the world is as if nothing had failed.
 
-use std::{fmt::Debug, future::poll_fn, pin::pin, task::Poll};
+mod checkpoints;
+mod world;
 
 use domain::{
     CommandBody, CommandId, CommandOutcome, Cursor, Event, FencingToken, PermissionMode,
@@ -19,110 +20,7 @@ use testkit::{
     Fake, FaultTime, append, caller, deployment, message, new_command, new_session, owner,
 };
 
-/// A world without times and random names, to compare worlds by.
-fn picture(fake: &Fake) -> Vec<String> {
-    let mut lines = vec![format!("slots {}", fake.slots().0)];
-    for key in fake.session_keys() {
-        let head = fake.peek_head(&key).expect("listed");
-        lines.push(format!(
-            "session {} {:?} fence {} commands {}/{} task {:?}",
-            head.state,
-            head.title,
-            head.fence,
-            head.commands_accepted,
-            head.commands_taken,
-            head.task
-        ));
-        lines.extend(fake.peek_events(&key).iter().map(|event| {
-            format!(
-                "event {} {} {:?} {:?}",
-                event.sequence,
-                event.fence,
-                event.cause,
-                // Reasons name seconds; what is unfinished counts.
-                match &event.body {
-                    domain::EventBody::SessionEnded {
-                        state, unfinished, ..
-                    } => format!("{state} {unfinished:?}"),
-                    other => format!("{other:?}"),
-                }
-            )
-        }));
-        lines.extend(fake.peek_commands(&key).iter().map(|command| {
-            format!(
-                "command {} {} {:?}",
-                command.ordinal, command.id, command.state
-            )
-        }));
-    }
-    lines.extend(
-        fake.tasks()
-            .iter()
-            .map(|task| format!("task {} {} {:?}", task.name, task.fence, task.stopped)),
-    );
-    lines
-}
-
-/// Polls a future at most `polls` times, then drops it.
-async fn cut<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    let mut polled = 0;
-    poll_fn(|context| {
-        if polled == polls {
-            return Poll::Ready(None);
-        }
-        polled += 1;
-        match future.as_mut().poll(context) {
-            Poll::Ready(value) => Poll::Ready(Some(value)),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
-}
-
-/// The sweep, which repeats the starts that failed.
-async fn settle(fake: &Fake) {
-    for key in fake.session_keys() {
-        reconcile_session(fake, deployment().slots(), &key)
-            .await
-            .expect("nothing fails any more");
-    }
-}
-
-/// Runs `work` undisturbed, then with every fault and every cut, each followed by a repeat. Gives
-/// how many disturbed runs there were.
-async fn disturb<S, T: Debug, E: Debug>(
-    setup: impl AsyncFn(&Fake) -> S,
-    work: impl AsyncFn(&Fake, &S) -> Result<T, E>,
-) -> usize {
-    let undisturbed = Fake::new(1);
-    let start = setup(&undisturbed).await;
-    let before = undisturbed.calls();
-    work(&undisturbed, &start).await.expect("nothing fails");
-    let calls = undisturbed.calls() - before;
-    settle(&undisturbed).await;
-    let expected = picture(&undisturbed);
-    for time in [Some(FaultTime::Before), Some(FaultTime::After), None] {
-        for n in 1..=calls {
-            let fake = Fake::new(1);
-            let start = setup(&fake).await;
-            match time {
-                Some(time) => {
-                    fake.fail_call(n, time);
-                    let _ = work(&fake, &start).await;
-                    assert!(!fake.no_more_faults(), "call {n} of {calls} was not made");
-                }
-                None => drop(cut(n, work(&fake, &start)).await),
-            }
-            work(&fake, &start)
-                .await
-                .unwrap_or_else(|error| panic!("again after {n} {time:?}: {error:?}"));
-            settle(&fake).await;
-            assert_eq!(picture(&fake), expected, "call {n}, {time:?}");
-        }
-    }
-    3 * calls
-}
+use crate::world::disturb;
 
 fn request() -> CreateSession {
     CreateSession {
@@ -143,13 +41,13 @@ fn request() -> CreateSession {
     }
 }
 
-async fn requested(fake: &Fake) -> SessionKey {
+pub(crate) async fn requested(fake: &Fake) -> SessionKey {
     let mut new = new_session(fake, &owner("me"));
     new.first_message.0 = CommandId::parse("first").expect("valid");
     fake.create(new).await.expect("created").head.key
 }
 
-async fn running(fake: &Fake) -> SessionKey {
+pub(crate) async fn running(fake: &Fake) -> SessionKey {
     let key = requested(fake).await;
     let now = fake.now();
     let (lease, head) = fake
@@ -171,7 +69,7 @@ async fn vanished(fake: &Fake) -> SessionKey {
     key
 }
 
-fn id(text: &str) -> CommandId {
+pub(crate) fn id(text: &str) -> CommandId {
     CommandId::parse(text).expect("valid")
 }
 

@@ -1,0 +1,114 @@
+//! Answering a question that the CLI asked a person.
+
+use thiserror::Error;
+
+use crate::{
+    Authorized, CommandBody, CommandId, Deployment, QuestionId, SessionKey, State,
+    authorization::WriteSessions,
+    limits,
+    ports::{
+        Clock, Compute, EnqueueError, Enqueued, Inbox, NewCommand, SessionDirectory, Unavailable,
+    },
+};
+
+use super::{NoSuchSession, observe, wake};
+
+/// What a caller answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerQuestion {
+    /// In which session.
+    pub key: SessionKey,
+    /// Which question.
+    pub question: QuestionId,
+    /// The answers as JSON text.
+    pub answers: String,
+}
+
+/// Why an answer was not accepted. Nothing was recorded.
+#[derive(Debug, Error)]
+pub enum AnswerError {
+    /// No such session of this owner.
+    #[error(transparent)]
+    NoSuchSession(#[from] NoSuchSession),
+    /// The session has ended.
+    #[error("the session has ended ({0})")]
+    Ended(State),
+    /// Nothing is asked.
+    #[error("no question waits in this session")]
+    NoQuestion,
+    /// Another question waits; look at that one.
+    #[error("question_id: the question that waits is {0}")]
+    OtherQuestion(QuestionId),
+    /// It was answered otherwise before; send a message to say more.
+    #[error("the question was answered before, otherwise; send_message says more")]
+    AlreadyAnswered,
+    /// The answers break their rule.
+    #[error("answers: {0}")]
+    Invalid(&'static str),
+    /// Try again.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Accepts the answer to the question that waits, and wakes a suspended session.
+///
+/// The first answer counts: run twice with the same one it gives the recorded command, and wakes
+/// the session if that has not happened. Cut after it was accepted, the sweep wakes the session.
+///
+/// # Errors
+/// [`AnswerError`].
+pub async fn answer_question<P>(
+    ports: &P,
+    deployment: &Deployment,
+    _caller: &Authorized<WriteSessions>,
+    answer: AnswerQuestion,
+) -> Result<Enqueued, AnswerError>
+where
+    P: SessionDirectory + Inbox + Compute + Clock,
+{
+    if answer.answers.is_empty() || answer.answers.len() > limits::ANSWER_BYTES {
+        return Err(AnswerError::Invalid("use 1 to 65536 bytes"));
+    }
+    let head = observe::observe(ports, &answer.key)
+        .await?
+        .ok_or(NoSuchSession)?;
+    // The question has at most 48 characters, so this is a name.
+    let id = CommandId::parse(&format!("answer.{}", answer.question))
+        .map_err(|_| AnswerError::Invalid("the question has no name"))?;
+    let body = CommandBody::Answer {
+        question: answer.question.clone(),
+        answers: answer.answers,
+    };
+    match ports.command(&answer.key, &id).await? {
+        Some(known) if known.body != body => return Err(AnswerError::AlreadyAnswered),
+        Some(_) => {}
+        None => match &head.question {
+            _ if head.state.is_ended() => return Err(AnswerError::Ended(head.state)),
+            None => return Err(AnswerError::NoQuestion),
+            Some(waits) if waits.id != answer.question => {
+                return Err(AnswerError::OtherQuestion(waits.id.clone()));
+            }
+            Some(_) => {}
+        },
+    }
+    let command = NewCommand {
+        id,
+        body,
+        now: ports.now(),
+        // However much waits: the turn that asks is before it.
+        max_queued: u32::MAX,
+    };
+    let enqueued = match ports.enqueue(&answer.key, command).await {
+        Ok(enqueued) => enqueued,
+        Err(EnqueueError::IdReused) => return Err(AnswerError::AlreadyAnswered),
+        Err(EnqueueError::Ended(state)) => return Err(AnswerError::Ended(state)),
+        Err(EnqueueError::NoSession | EnqueueError::Suspended | EnqueueError::Full) => {
+            return Err(NoSuchSession.into());
+        }
+        Err(EnqueueError::Unavailable(unavailable)) => return Err(unavailable.into()),
+    };
+    if enqueued.suspended {
+        wake::wake(ports, deployment.slots(), &answer.key).await?;
+    }
+    Ok(enqueued)
+}
