@@ -130,7 +130,7 @@ impl Report {
         }
         assert!(self.complaints.is_empty(), "{said}");
         let passed: u32 = self.scenarios.values().map(|(passed, _)| passed).sum();
-        println!(
+        eprintln!(
             "{required} of {required} required scenarios, {} in all, {passed} checks",
             self.scenarios.len()
         );
