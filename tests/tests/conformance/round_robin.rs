@@ -187,6 +187,8 @@ impl RoundRobin {
             .block_on(tokio::net::TcpListener::bind(("127.0.0.1", 0)))
             .expect("a free port");
         let port = listener.local_addr().expect("an address").port();
+        // The client wants one although all of this is plain http; another test may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .no_proxy()
             .build()
