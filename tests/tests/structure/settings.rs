@@ -108,7 +108,7 @@ const TESTED: &[(&str, &str, &str)] = &[
     (
         "KILL_GRACE_SECONDS",
         FAILURES,
-        "a_stopped_runner_ends_its_session",
+        "a_stopped_runner_leaves_its_session_to_the_next",
     ),
     (
         "LEASE_SECONDS",
