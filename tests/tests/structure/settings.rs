@@ -191,7 +191,7 @@ const TESTED: &[(&str, &str, &str)] = &[
     (
         "SESSION_TIMEOUT_SECONDS",
         FAILURES,
-        "an_idle_session_completes_and_a_long_one_times_out",
+        "an_idle_session_is_suspended_and_a_long_one_times_out",
     ),
     (
         "SESSION_TOKEN_SECONDS",
