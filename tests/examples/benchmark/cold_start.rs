@@ -154,9 +154,9 @@ fn spawn(function: &FunctionResource, program: &std::path::Path) -> (Duration, u
         .set_nonblocking(false)
         .expect("a connection can be waited for");
     let mut line = String::new();
-    BufReader::new(connection)
-        .read_line(&mut line)
-        .expect("the function asks");
+    // Kept open until it was measured: a function whose runtime goes away ends.
+    let mut connection = BufReader::new(connection);
+    connection.read_line(&mut line).expect("the function asks");
     let time = start.elapsed();
     assert!(line.contains("/runtime/invocation/next"), "{line}");
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
