@@ -170,6 +170,31 @@ pub trait Work: Send + Sync + 'static {
         std::future::ready(Err(ErrorData::method_not_found::<CompleteRequestMethod>()))
     }
 
+    /// `logging/setLevel` of the initialize era; the level as the specification names it.
+    fn set_log_level(
+        &self,
+        asked: Asked,
+        level: String,
+    ) -> impl Future<Output = Result<(), ErrorData>> + Send {
+        drop((asked, level));
+        std::future::ready(Err(not_here("logging/setLevel")))
+    }
+
+    /// `resources/subscribe` and `resources/unsubscribe` of the initialize era.
+    fn watch_resource(
+        &self,
+        asked: Asked,
+        uri: String,
+        watched: bool,
+    ) -> impl Future<Output = Result<(), ErrorData>> + Send {
+        drop((asked, uri, watched));
+        std::future::ready(Err(not_here(if watched {
+            "resources/subscribe"
+        } else {
+            "resources/unsubscribe"
+        })))
+    }
+
     /// `subscriptions/listen`: what of the filter will be told; `None` when there is no such method.
     fn subscribe(
         &self,

@@ -218,7 +218,7 @@ async fn streams(port: u16, instance: &Instance) {
 fn each_request_is_one_line_of_log() {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     let directory = tempfile::tempdir().expect("a directory");
-    let instance = Instance::start(&build(), directory.path());
+    let instance = Instance::start(&build(), directory.path(), "");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -259,7 +259,7 @@ fn each_request_is_one_line_of_log() {
 #[test]
 fn nothing_that_clients_send_stays_behind() {
     let directory = tempfile::tempdir().expect("a directory");
-    let instance = Instance::start(&build(), directory.path());
+    let instance = Instance::start(&build(), directory.path(), "");
     let port = instance.port();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
