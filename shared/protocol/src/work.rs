@@ -335,7 +335,7 @@ where
     P: SessionDirectory + Inbox + Compute + Clock + IdSource + 'static,
 {
     async fn get_task(&self, asked: Asked, id: &str) -> Result<GetTaskResult, ErrorData> {
-        task::get(&self.ports, &self.deployment, &asked.principal, id).await
+        task::get(&self.ports, &self.deployment, &asked, id).await
     }
 
     async fn update_task(
@@ -344,7 +344,7 @@ where
         id: &str,
         responses: InputResponses,
     ) -> Result<(), ErrorData> {
-        task::update(&self.ports, &asked.principal, id, &responses).await
+        task::update(&self.ports, &self.deployment, &asked, id, responses).await
     }
 
     async fn cancel_task(&self, asked: Asked, id: &str) -> Result<(), ErrorData> {
@@ -473,7 +473,7 @@ impl<P: Ports, F: ClaudeFinder> Work for Sessions<P, F> {
     }
 
     async fn get_task(&self, asked: Asked, id: &str) -> Result<GetTaskResult, ErrorData> {
-        task::get(&self.ports, &self.deployment, &asked.principal, id).await
+        task::get(&self.ports, &self.deployment, &asked, id).await
     }
 
     async fn update_task(
@@ -482,7 +482,7 @@ impl<P: Ports, F: ClaudeFinder> Work for Sessions<P, F> {
         id: &str,
         responses: InputResponses,
     ) -> Result<(), ErrorData> {
-        task::update(&self.ports, &asked.principal, id, &responses).await
+        task::update(&self.ports, &self.deployment, &asked, id, responses).await
     }
 
     async fn cancel_task(&self, asked: Asked, id: &str) -> Result<(), ErrorData> {
