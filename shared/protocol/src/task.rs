@@ -8,17 +8,20 @@ use domain::use_cases::{
     AnswerError, AnswerQuestion, TaskError, TaskState, answer_question, cancel_task, get_task,
     given_answers,
 };
-use domain::{Command, CommandState, Deployment, Head, Principal, QuestionId, State, TaskId};
+use domain::{
+    Command, CommandState, Deployment, Head, Principal, QuestionId, Sequence, State, TaskId,
+};
 use rmcp::ErrorData;
 use rmcp::model::{
     CallToolResult, ClientCapabilities, ContentBlock, CreateTaskResult, DetailedTask, ErrorCode,
-    GetTaskResult, InputResponses, JsonObject, Task, TaskPayload, TaskStatus,
+    GetTaskResult, InputResponses, JsonObject, Resource, Task, TaskPayload, TaskStatus,
 };
 use serde_json::{Value, json};
 
 use crate::answer::INTERNAL_ERROR;
 use crate::asked::Asked;
 use crate::question::{Filled, form, words};
+use crate::resources::{Address, CONTENT_CHARACTERS};
 use crate::timestamp::to_rfc3339;
 use crate::{ask, show};
 
@@ -226,20 +229,45 @@ pub(crate) fn shown(
 
 /// What the tool would have answered, had it waited for the turn: an answer of `create_session`
 /// for the session's first message, of `send_message` for the others. The same at every look, so it
-/// says nothing of where the session is by now.
+/// says nothing of where the session is by now. What is longer than clients take is cut, and a link
+/// says where it stands whole.
 fn result(head: &Head, command: &Command, end: &TurnEnd) -> JsonObject {
-    let structured = json!({
+    let mut structured = json!({
         "session_id": head.key.session.as_str(),
         "message_id": command.id.as_str(),
         "turn": show::turn_end(end),
     });
-    let text = format!(
+    let mut text = format!(
         "{}\n\n[session {}; {}]",
         end.text,
         head.key.session,
         show::turn_ended(end)
     );
-    let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
+    let mut link = None;
+    let characters = show::characters(&structured).max(text.chars().count());
+    if characters > CONTENT_CHARACTERS {
+        let uri = Address::Events {
+            session: head.key.session.clone(),
+            after: Sequence::default(),
+            limit: None,
+        }
+        .to_string();
+        let cut = show::cut(&end.text, show::TEXT_CHARACTERS);
+        text = format!(
+            "{cut}\n\n[session {}; {}; the text has {} characters and stands whole in the event \
+             turn_ended of message {}, in {uri}]",
+            head.key.session,
+            show::turn_ended(end),
+            end.text.chars().count(),
+            command.id
+        );
+        structured["turn"]["text"] = cut.into();
+        let name = format!("events of session {}", head.key.session);
+        link = Some(Resource::new(uri, name).with_mime_type("application/json"));
+    }
+    let mut contents = vec![ContentBlock::text(text)];
+    contents.extend(link.map(ContentBlock::resource_link));
+    let mut result = CallToolResult::success(contents);
     result.structured_content = Some(structured);
     result.is_error = Some(end.is_error);
     object(serde_json::to_value(result).unwrap_or_default())
