@@ -8,10 +8,13 @@ use domain::{Principal, limits};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::diff_checkpoints::find;
 use super::find_claude_binary::ClaudeFinder;
 use super::outcome::Elsewhere;
 use super::{ASK_AGAIN, Definition, Done, Effect, Refused, key, refused, session_id_schema};
+use crate::history::{checkpoint_name_schema, content_refused};
 use crate::resources::{Address, media_type};
+use crate::snapshots::Snapshots;
 use crate::work::{Ports, Sessions};
 
 /// Bytes of one answer when no length is given: as base64, too, they stay within what clients take.
@@ -20,8 +23,8 @@ const DEFAULT_BYTES: u64 = 72 * 1024;
 pub(super) const DEFINITION: Definition = Definition {
     name: "read_file",
     title: "Read a file of a session",
-    description: "Reads a file of a Claude Code session's workspace while the session is running or idle: text as \
-        text, anything else as base64. One call returns 73728 bytes unless length says otherwise; when next_offset is \
+    description: "Reads a file of a Claude Code session's workspace: as it is while the session is running or idle, or as \
+        it was at a checkpoint. Text comes as text, anything else as base64. One call returns 73728 bytes unless length says otherwise; when next_offset is \
         present there is more: call again with it as offset. Links are not followed.",
     effect: Effect::Reads,
     input,
@@ -36,6 +39,7 @@ fn input() -> Value {
         "properties": {
             "session_id": session_id_schema(),
             "path": {"type": "string", "minLength": 1, "description": "The file, relative to the workspace (or as the session names it, below /workspace/)."},
+            "checkpoint": checkpoint_name_schema("Read it as it was at this checkpoint, which needs no running session"),
             "offset": {"type": "integer", "minimum": 0, "default": 0, "description": "First byte."},
             "length": {"type": "integer", "minimum": 1, "maximum": limits::READ_FILE_BYTES, "description": "At most this many bytes."}
         }
@@ -64,12 +68,13 @@ fn output() -> Value {
 pub(super) struct Input {
     session_id: String,
     path: String,
+    checkpoint: Option<String>,
     #[serde(default)]
     offset: u64,
     length: Option<u64>,
 }
 
-pub(super) async fn run<P: Ports, F: ClaudeFinder>(
+pub(super) async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
     work: &Sessions<P, F>,
     principal: &Principal,
     input: Input,
@@ -78,16 +83,30 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
     let path =
         RelativePath::parse(&input.path).map_err(|error| Refused(format!("path: {error}")))?;
     let key = key(principal, &input.session_id)?;
-    let session = key.session.clone();
-    let request = use_cases::ReadFile {
-        key,
-        path: path.clone(),
-        offset: input.offset,
-        length: Some(input.length.unwrap_or(DEFAULT_BYTES)),
+    let length = input.length.unwrap_or(DEFAULT_BYTES);
+    let content = match &input.checkpoint {
+        None => {
+            let request = use_cases::ReadFile {
+                key: key.clone(),
+                path: path.clone(),
+                offset: input.offset,
+                length: Some(length),
+            };
+            use_cases::read_file(&work.ports, &reader, request)
+                .await
+                .map_err(|error| refused!(error, ReadFileError::Unavailable, ASK_AGAIN))?
+        }
+        Some(name) => {
+            let (head, checkpoint) = find(&work.ports, &reader, &key, name).await?;
+            let (tree, files) = (head.tree_key(), &checkpoint.files);
+            // There is no resource for what is too long: next_offset goes on.
+            let length = length.min(DEFAULT_BYTES);
+            let read = work
+                .finder
+                .file_at(&tree, files, &path, input.offset, length);
+            read.await.map_err(content_refused)?
+        }
     };
-    let content = use_cases::read_file(&work.ports, &reader, request)
-        .await
-        .map_err(|error| refused!(error, ReadFileError::Unavailable, ASK_AGAIN))?;
     let at_end = input.offset.saturating_add(content.bytes.len() as u64) >= content.file_bytes;
     let (bytes, text) = as_text(content.bytes, at_end);
     let is_text = text.is_some();
@@ -117,9 +136,10 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
         structured["next_offset"] = next_offset.into();
     }
     let mut done = Done::new(structured, shown);
-    done.elsewhere = Some(Elsewhere {
+    // A resource is the file as it is now.
+    done.elsewhere = input.checkpoint.is_none().then(|| Elsewhere {
         address: Address::File {
-            session,
+            session: key.session,
             path: path.clone(),
             offset: input.offset,
         },

@@ -259,8 +259,8 @@ impl Client {
 
 /// The runner of one session.
 pub(crate) struct Runner {
-    fake: Fake,
-    lease: Lease,
+    pub(crate) fake: Fake,
+    pub(crate) lease: Lease,
 }
 
 pub(crate) fn turn_end(message: &str, text: &str) -> TurnEnd {
