@@ -92,7 +92,7 @@ async fn checkpoints_are_taken_listed_and_pinned() {
         let key = client.key(&id);
         assert_eq!(client.fake.peek_checkpoints(&key)[0].pinned, pinned);
     }
-    for checkpoint in ["no-such", "chk_aaaaaaaaaaaaaaaaaaaaaaaaaaaa"] {
+    for checkpoint in ["no-such", "chk_aaaaaaaaaaaaaaaaaaaaaaaaaa"] {
         let request = json!({"session_id": id, "checkpoint": checkpoint});
         let said = client.refusal("pin_checkpoint", request).await;
         assert!(said.contains("checkpoint"), "{said}");
