@@ -91,7 +91,10 @@ fn functions_are_built_with_cargo() {
     place.program("programs/cargo", CARGO);
     let mut command = place.building(&["--release"]);
     command
-        .env("ANTHROPIC_API_KEY", "sk-ant-not-a-real-key")
+        .env(
+            "ANTHROPIC_API_KEY",
+            "sk-ant-not-a-real-key-of-32-bytes-or-more",
+        )
         .env(
             "SHANNON_DEV_TOKEN",
             "given-token-0123456789-abcdefghijklmnop",

@@ -6,7 +6,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
-use domain::ports::{Clock, Inbox, SessionDirectory, Unavailable};
+use domain::ports::{Clock, Compute, Inbox, SessionDirectory, Unavailable};
 use domain::use_cases::{TaskError, get_task};
 use domain::{Deployment, SessionId, SessionKey, TaskId, limits};
 use rmcp::ErrorData;
@@ -77,7 +77,7 @@ fn mark(of: impl std::hash::Hash) -> u64 {
 
 impl<P> Watched<P>
 where
-    P: SessionDirectory + Inbox + Clock + 'static,
+    P: SessionDirectory + Inbox + Compute + Clock + 'static,
 {
     /// What a filter names, less what has another form than what is served here.
     fn sights(&self, asked: &Asked, filter: &Filter) -> Vec<What> {
@@ -148,7 +148,7 @@ where
 
 impl<P> Work for Watched<P>
 where
-    P: SessionDirectory + Inbox + Clock + 'static,
+    P: SessionDirectory + Inbox + Compute + Clock + 'static,
 {
     /// Accepts sessions and tasks of the caller, at most [`limits::SUBSCRIPTIONS`]; the rest is left
     /// out of the acknowledged filter, which is how a client learns of it.

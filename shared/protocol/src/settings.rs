@@ -80,27 +80,32 @@ mod tests {
                         "SHANNON_CATALOG_TTL_SECONDS" => 3,
                         "SHANNON_REQUEST_TIMEOUT_SECONDS" => 4,
                         "SHANNON_SHORT_REQUEST_TIMEOUT_SECONDS" => 5,
+                        "SHANNON_LISTEN_SECONDS" => 6,
                         other => return Err(format!("{other} was asked for")),
                     })
                 },
                 |name| Ok(vec![name.to_owned()]),
             )
         };
-        let expected = |longest_seconds| EdgeSettings {
+        let expected = |longest_seconds, listen_seconds| EdgeSettings {
             max_request_body_bytes: 1,
             keep_alive_seconds: 2,
             catalog_ttl_seconds: 3,
             longest_seconds,
+            listen_seconds,
             allowed_origins: vec!["SHANNON_ALLOWED_ORIGINS".to_owned()],
+            allowed_hosts: vec!["SHANNON_ALLOWED_HOSTS".to_owned()],
         };
-        for (class, longest) in [
-            (Class::Call, 4),
-            (Class::Legacy, 4),
-            (Class::Discover, 5),
-            (Class::Catalog, 5),
-            (Class::Tasks, 5),
+        for (class, longest, listen) in [
+            (Class::Call, 4, 0),
+            (Class::Read, 4, 0),
+            (Class::Legacy, 4, 0),
+            (Class::Discover, 5, 6),
+            (Class::Catalog, 5, 0),
+            (Class::Tasks, 5, 0),
+            (Class::Listen, 6 + FOR_THE_END, 6),
         ] {
-            assert_eq!(read(class), Ok(expected(longest)), "{class:?}");
+            assert_eq!(read(class), Ok(expected(longest, listen)), "{class:?}");
         }
     }
 }

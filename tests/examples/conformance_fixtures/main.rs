@@ -153,27 +153,37 @@ impl Work for Fixtures {
         Ok(CompleteResult::new(completion))
     }
 
-    async fn subscribe(&self, _asked: &Asked, wanted: Filter) -> Result<Option<Filter>, ErrorData> {
-        Ok(Some(wanted))
+    async fn subscribe(
+        &self,
+        _asked: &Asked,
+        wanted: Filter,
+    ) -> Result<Option<Accepted>, ErrorData> {
+        Ok(Some(Accepted {
+            filter: wanted,
+            marks: LISTS.map(|list| self.shelf.changes(list)).to_vec(),
+        }))
     }
 
-    async fn listen(&self, _asked: Asked, accepted: Filter, subscription: Subscription) {
-        let lists = [
-            ("tools", accepted.tools_list_changed),
-            ("prompts", accepted.prompts_list_changed),
+    async fn listen(&self, _asked: Asked, accepted: Accepted, subscription: Subscription) {
+        let wanted = [
+            accepted.filter.tools_list_changed,
+            accepted.filter.prompts_list_changed,
         ];
-        let changes = || lists.map(|(list, wanted)| (list, wanted, self.shelf.changes(list)));
-        let mut seen = changes();
+        let mut seen = accepted.marks;
+        let mut changes = self.changes.clone();
         loop {
-            tokio::time::sleep(LOOK).await;
-            let now = changes();
-            for ((list, wanted, before), (_, _, after)) in seen.iter().zip(&now) {
-                if *wanted && before != after {
+            let now = changes.borrow_and_update().to_vec();
+            for (((list, wanted), before), after) in LISTS.iter().zip(wanted).zip(&seen).zip(&now) {
+                if wanted && before < after {
                     let method = format!("notifications/{list}/list_changed");
                     subscription.tell(&method, serde_json::json!({})).await;
                 }
             }
             seen = now;
+            // Whoever looks for the process lives as long as it.
+            if changes.changed().await.is_err() {
+                return;
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! What checkpoints cost, beside restic, git and tar with zstd on the same trees, in one run.
 //!
 //! ```text
-//! cargo run --release -p checkpoint --example benchmark [DIRECTORY]
+//! cargo run --release -p checkpoint --example checkpoints [DIRECTORY]
 //! ```
 //!
 //! Needs Python 3 (it measures the processes), and prints a row for each of restic, git, tar and
