@@ -108,7 +108,7 @@ const TESTED: &[(&str, &str, &str)] = &[
     (
         "KILL_GRACE_SECONDS",
         FAILURES,
-        "a_stopped_runner_ends_its_session",
+        "a_stopped_runner_leaves_its_session_to_the_next",
     ),
     (
         "LEASE_SECONDS",
@@ -191,7 +191,7 @@ const TESTED: &[(&str, &str, &str)] = &[
     (
         "SESSION_TIMEOUT_SECONDS",
         FAILURES,
-        "an_idle_session_completes_and_a_long_one_times_out",
+        "an_idle_session_is_suspended_and_a_long_one_times_out",
     ),
     (
         "SESSION_TOKEN_SECONDS",
