@@ -1,7 +1,7 @@
 //! Checkpoints and trees of sessions as clients see them.
 
 use domain::checkpoint::CheckpointRef;
-use domain::use_cases::{FindCheckpointError, Timeline, TimelineSession};
+use domain::use_cases::{CheckpointPage, FindCheckpointError, Timeline, TimelineSession};
 use domain::{Checkpoint, SessionId};
 use serde_json::{Value, json};
 
@@ -75,6 +75,25 @@ fn names<'a>(checkpoint: &Checkpoint, refs: &'a [CheckpointRef]) -> Vec<&'a str>
         .filter(|named| named.checkpoint == checkpoint.id)
         .map(|named| named.name.as_str())
         .collect()
+}
+
+/// The checkpoints of the page as they are shown, as many as one answer takes; the page ends there.
+pub(crate) fn page(page: &mut CheckpointPage) -> Vec<Value> {
+    let mut characters = 0;
+    let mut checkpoints = Vec::new();
+    for checkpoint in &page.checkpoints {
+        let checkpoint = self::checkpoint(checkpoint, &page.refs);
+        characters += show::characters(&checkpoint);
+        if !checkpoints.is_empty() && characters > CONTENT_CHARACTERS / 2 {
+            break;
+        }
+        checkpoints.push(checkpoint);
+    }
+    if checkpoints.len() < page.checkpoints.len() {
+        page.checkpoints.truncate(checkpoints.len());
+        page.next = page.checkpoints.last().map(|last| last.ordinal);
+    }
+    checkpoints
 }
 
 /// A checkpoint in one line.

@@ -230,6 +230,8 @@ pub(crate) fn session(head: &Head) -> Value {
         "max_turns": head.spec.max_turns,
         "max_budget_usd": head.spec.max_budget_usd,
         "tags": head.spec.tags,
+        "checkpoint_strategy": head.spec.checkpoint_strategy.map(|it| it.as_str()),
+        "checkpoint_ignore": head.spec.checkpoint_ignore,
         "claude_session_id": head.claude_session_id,
         "question": head.question.as_ref().map(question),
         "latest_checkpoint": head.checkpoint.as_ref().map(|it| it.as_str()),

@@ -4,7 +4,7 @@
 use domain::command::FileContent;
 use domain::ports::Unavailable;
 use domain::workspace::RelativePath;
-use domain::{CheckpointId, TreeKey};
+use domain::{CheckpointId, SessionKey, TreeKey, UnixMillis};
 use thiserror::Error;
 
 /// Why the content of a checkpoint was not read.
@@ -30,6 +30,8 @@ pub struct DiffLimits {
     pub patch_bytes: usize,
     /// More changes than this are counted, not listed.
     pub changes: usize,
+    /// Contents of binary files are in the patch too.
+    pub binary: bool,
 }
 
 /// What differs between the files of two checkpoints.
@@ -62,6 +64,23 @@ pub struct SnapshotChange {
     pub binary: bool,
 }
 
+/// The files of a checkpoint, or a patch, on their way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotExport {
+    /// Where to fetch it; whoever has it can, so it is a secret until it expires.
+    pub url: String,
+    /// What to call it.
+    pub file_name: String,
+    /// Until when the address is good.
+    pub expires_at: UnixMillis,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+    /// Files, directories and links in it; of a patch, nothing.
+    pub entries: Option<u64>,
+}
+
 /// Content of checkpoints. A manifest is named by the id under which it was stored
 /// (`Checkpoint::files`).
 pub trait Snapshots: Send + Sync + 'static {
@@ -83,4 +102,16 @@ pub trait Snapshots: Send + Sync + 'static {
         new: &CheckpointId,
         limits: DiffLimits,
     ) -> impl Future<Output = Result<SnapshotDiff, SnapshotError>> + Send;
+
+    /// Stores the files of a checkpoint as a `.tar.zst` among the objects of the session, or, with
+    /// `since`, what changed from that one, as a patch that `git apply` takes. Memory does not grow
+    /// with the files. Done twice it is stored once.
+    fn export(
+        &self,
+        tree: &TreeKey,
+        session: &SessionKey,
+        manifest: &CheckpointId,
+        since: Option<&CheckpointId>,
+        valid_milliseconds: u64,
+    ) -> impl Future<Output = Result<SnapshotExport, SnapshotError>> + Send;
 }

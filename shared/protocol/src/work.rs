@@ -383,6 +383,7 @@ impl<P: Ports, F: ClaudeFinder + Snapshots> Work for Sessions<P, F> {
             "read_file",
             "create_checkpoint",
             "delete_session",
+            "export_workspace",
         ]
         .contains(&tool)
     }
@@ -447,7 +448,8 @@ impl<P: Ports, F: ClaudeFinder + Snapshots> Work for Sessions<P, F> {
         request: ReadResourceRequestParams,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let config = self.config.as_deref();
-        let found = resources::read(&self.ports, config, &asked, &request.uri).await?;
+        let found =
+            resources::read(&self.ports, &self.finder, config, &asked, &request.uri).await?;
         Ok(found.into())
     }
 

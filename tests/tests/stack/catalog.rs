@@ -6,7 +6,7 @@ use e2e::mcp::{MODERN, TASKS};
 use e2e::stack;
 use serde_json::json;
 
-const TOOLS: [&str; 20] = [
+const TOOLS: [&str; 22] = [
     "answer_question",
     "cancel_session",
     "create_checkpoint",
@@ -14,6 +14,7 @@ const TOOLS: [&str; 20] = [
     "create_upload",
     "delete_session",
     "diff_checkpoints",
+    "export_workspace",
     "find_claude_binary",
     "fork_session",
     "get_session",
@@ -21,6 +22,7 @@ const TOOLS: [&str; 20] = [
     "interrupt_session",
     "list_checkpoints",
     "list_sessions",
+    "name_checkpoint",
     "pin_checkpoint",
     "read_file",
     "restore_checkpoint",

@@ -25,8 +25,9 @@ pub(super) const DEFINITION: Definition = Definition {
     name: "diff_checkpoints",
     title: "Compare two checkpoints",
     description: "Shows what changed in the files of a Claude Code session from one checkpoint to another: the list of \
-        files with lines added and removed (moved and binary files noted) and a patch that git apply takes. A patch that \
-        is too long is cut after a whole file; then truncated is true.",
+        files with lines added and removed (moved and binary files noted) and a patch. With binary the patch holds the \
+        contents of binary files too, so that git apply takes all of it. A patch that is too long is cut after a whole \
+        file; then truncated is true, and export_workspace with since gives all of it.",
     effect: Effect::Reads,
     input,
     output,
@@ -41,7 +42,8 @@ fn input() -> Value {
             "session_id": session_id_schema(),
             "from": checkpoint_name_schema("The earlier checkpoint"),
             "to": checkpoint_name_schema("The later checkpoint; the latest when left out"),
-            "context_lines": {"type": "integer", "minimum": 0, "maximum": 20, "default": DEFAULT_CONTEXT, "description": "Unchanged lines around each change."}
+            "context_lines": {"type": "integer", "minimum": 0, "maximum": 20, "default": DEFAULT_CONTEXT, "description": "Unchanged lines around each change."},
+            "binary": {"type": "boolean", "default": false, "description": "Contents of binary files are in the patch; else it only says that they differ."}
         }
     })
 }
@@ -84,6 +86,8 @@ pub(super) struct Input {
     from: String,
     to: Option<String>,
     context_lines: Option<usize>,
+    #[serde(default)]
+    binary: bool,
 }
 
 pub(super) async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
@@ -100,6 +104,7 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
         context_lines: input.context_lines.unwrap_or(DEFAULT_CONTEXT),
         patch_bytes: PATCH_BYTES,
         changes: CHANGES,
+        binary: input.binary,
     };
     let mut diff = work
         .finder

@@ -2,7 +2,7 @@
 
 use domain::checkpoint::CheckpointName;
 use domain::use_cases::{self, ForkSession, ForkSessionError};
-use domain::{CommandId, Principal};
+use domain::{CommandId, Principal, TaskId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use super::find_claude_binary::ClaudeFinder;
 use super::restore_checkpoint::{scope, what_schema};
 use super::{
     Definition, Done, Effect, Refused, key, message_id_schema, refused, session_id_schema,
-    state_schema,
+    state_schema, turn_schema,
 };
 use crate::history::{self, checkpoint_name_schema};
 use crate::show;
@@ -48,13 +48,15 @@ fn output() -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
-        "required": ["session_id", "state", "repeated"],
+        "required": ["session_id"],
         "properties": {
             "session_id": {"type": "string", "description": "The fork (ses_…)."},
             "state": state_schema(),
+            "message_id": {"type": "string", "description": "The prompt as a message, if there was one."},
             "parent_session_id": {"type": "string"},
             "parent_checkpoint_id": {"type": "string", "description": "The checkpoint of the parent at which it begins."},
-            "repeated": {"type": "boolean", "description": "The fork was there already, by its client_token."}
+            "repeated": {"type": "boolean", "description": "The fork was there already, by its client_token."},
+            "turn": turn_schema()
         }
     })
 }
@@ -76,13 +78,19 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
 ) -> Result<Done, Refused> {
     let writer = principal.authorize().map_err(Refused::because)?;
     let name = input.checkpoint.as_deref().unwrap_or("latest");
-    let message_id = input.message_id.as_deref().map(CommandId::parse);
+    let message_id = match (&input.prompt, &input.message_id) {
+        (None, None) => None,
+        (_, Some(id)) => Some(CommandId::parse(id).map_err(Refused::because)?),
+        // The same when the call is repeated; a fork has no messages before it.
+        (Some(_), None) => Some(CommandId::parse("first").map_err(Refused::because)?),
+    };
+    let prompted = message_id.clone().filter(|_| input.prompt.is_some());
     let request = ForkSession {
         key: key(principal, &input.session_id)?,
         checkpoint: CheckpointName::parse(name).map_err(Refused::because)?,
         what: scope(input.what.as_deref()),
         prompt: input.prompt,
-        message_id: message_id.transpose().map_err(Refused::because)?,
+        message_id,
         client_token: input.client_token,
     };
     let repeat = "Call again with the same client_token; without one, look at get_timeline first.";
@@ -107,5 +115,13 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
             parent.session, parent.checkpoint
         ));
     }
-    Ok(Done::new(structured, text))
+    if let Some(message) = &prompted {
+        structured["message_id"] = message.as_str().into();
+    }
+    let mut done = Done::new(structured, text);
+    done.turn = prompted.map(|command| {
+        let session = head.key.session.clone();
+        (TaskId { session, command }, head.created_at)
+    });
+    Ok(done)
 }

@@ -71,6 +71,8 @@ pub(super) fn session_schema() -> Value {
             "max_turns": {"type": "integer"},
             "max_budget_usd": {"type": "number"},
             "tags": {"type": "array", "items": {"type": "string"}},
+            "checkpoint_strategy": {"type": "string", "description": "Absent: the deployment's."},
+            "checkpoint_ignore": {"type": "array", "items": {"type": "string"}, "description": "What checkpoints leave out; absent: target/ and node_modules/."},
             "claude_session_id": {"type": "string", "description": "The id that Claude Code itself uses."},
             "question": {
                 "type": "object",

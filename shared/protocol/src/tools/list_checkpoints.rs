@@ -1,6 +1,6 @@
 //! `list_checkpoints`: the cuts that a session can be set back to or forked at.
 
-use domain::use_cases::{self, CheckpointPage};
+use domain::use_cases;
 use domain::{Principal, limits};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -8,8 +8,6 @@ use serde_json::{Value, json};
 use super::find_claude_binary::ClaudeFinder;
 use super::{ASK_AGAIN, Definition, Done, Effect, Refused, key, session_id_schema};
 use crate::history;
-use crate::resources::CONTENT_CHARACTERS;
-use crate::show;
 use crate::work::{Ports, Sessions};
 
 const DEFAULT_LIMIT: usize = 20;
@@ -70,7 +68,7 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
     let mut page = use_cases::list_checkpoints(&work.ports, &reader, &key, input.before, limit)
         .await
         .map_err(|error| history::not_found(error, ASK_AGAIN))?;
-    let checkpoints = fitting(&mut page);
+    let checkpoints = history::page(&mut page);
     let mut structured = json!({
         "session_id": key.session.as_str(),
         "checkpoints": checkpoints,
@@ -93,23 +91,4 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
         ));
     }
     Ok(Done::new(structured, text.join("\n")))
-}
-
-/// The checkpoints of the page as they are shown, as many as one answer takes; the page ends there.
-fn fitting(page: &mut CheckpointPage) -> Vec<Value> {
-    let mut characters = 0;
-    let mut checkpoints = Vec::new();
-    for checkpoint in &page.checkpoints {
-        let checkpoint = history::checkpoint(checkpoint, &page.refs);
-        characters += show::characters(&checkpoint);
-        if !checkpoints.is_empty() && characters > CONTENT_CHARACTERS / 2 {
-            break;
-        }
-        checkpoints.push(checkpoint);
-    }
-    if checkpoints.len() < page.checkpoints.len() {
-        page.checkpoints.truncate(checkpoints.len());
-        page.next = page.checkpoints.last().map(|last| last.ordinal);
-    }
-    checkpoints
 }

@@ -11,6 +11,7 @@ mod create_session;
 mod create_upload;
 mod delete_session;
 mod diff_checkpoints;
+mod export_workspace;
 pub(crate) mod find_claude_binary;
 mod fork_session;
 mod get_session;
@@ -18,6 +19,7 @@ mod get_timeline;
 mod interrupt_session;
 mod list_checkpoints;
 pub(crate) mod list_sessions;
+mod name_checkpoint;
 mod outcome;
 mod pin_checkpoint;
 pub(crate) mod read_file;
@@ -90,7 +92,7 @@ impl Effect {
 /// What claude.ai takes of one result, and Claude Code of a tool that says so.
 const MOST_RESULT_CHARACTERS: usize = 150_000;
 
-const DEFINITIONS: [Definition; 20] = [
+const DEFINITIONS: [Definition; 22] = [
     create_session::DEFINITION,
     wait_session::DEFINITION,
     send_message::DEFINITION,
@@ -104,7 +106,9 @@ const DEFINITIONS: [Definition; 20] = [
     create_checkpoint::DEFINITION,
     list_checkpoints::DEFINITION,
     diff_checkpoints::DEFINITION,
+    export_workspace::DEFINITION,
     pin_checkpoint::DEFINITION,
+    name_checkpoint::DEFINITION,
     restore_checkpoint::DEFINITION,
     fork_session::DEFINITION,
     get_timeline::DEFINITION,
@@ -327,7 +331,9 @@ async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
         "create_checkpoint" => create_checkpoint::run(work, caller, read(arguments)?).await,
         "list_checkpoints" => list_checkpoints::run(work, caller, read(arguments)?).await,
         "diff_checkpoints" => diff_checkpoints::run(work, caller, read(arguments)?).await,
+        "export_workspace" => export_workspace::run(work, caller, read(arguments)?).await,
         "pin_checkpoint" => pin_checkpoint::run(work, caller, read(arguments)?).await,
+        "name_checkpoint" => name_checkpoint::run(work, caller, read(arguments)?).await,
         "restore_checkpoint" => restore_checkpoint::run(work, caller, read(arguments)?).await,
         "fork_session" => fork_session::run(work, caller, read(arguments)?).await,
         "get_timeline" => get_timeline::run(work, caller, read(arguments)?).await,
@@ -451,6 +457,7 @@ mod tests {
                 "read_file",
                 "list_checkpoints",
                 "diff_checkpoints",
+                "export_workspace",
                 "get_timeline",
                 "find_claude_binary"
             ]

@@ -100,6 +100,115 @@ async fn checkpoints_are_taken_listed_and_pinned() {
 }
 
 #[tokio::test]
+async fn a_name_stands_for_one_checkpoint_until_it_is_moved_or_taken_away() {
+    let client = Client::new(Class::Call);
+    let (id, [one, two, last]) = suspended(&client).await;
+    let name = |name: &str, checkpoint: &str| json!({"session_id": id, "name": name, "checkpoint": checkpoint});
+    for _ in 0..2 {
+        let named = client.call("name_checkpoint", name("good", &one)).await;
+        assert_eq!(
+            named,
+            json!({"session_id": id, "name": "good", "checkpoint_id": one})
+        );
+    }
+    let said = client.refusal("name_checkpoint", name("good", &two)).await;
+    assert!(said.contains("replace"), "{said}");
+    let mut moving = name("good", &two);
+    moving["replace"] = true.into();
+    client.call("name_checkpoint", moving).await;
+    let without = json!({"session_id": id, "name": "newest"});
+    let named = client.call("name_checkpoint", without).await;
+    assert_eq!(named["checkpoint_id"], last.as_str());
+    // By a name, too.
+    let named = client.call("name_checkpoint", name("also", "good")).await;
+    assert_eq!(named["checkpoint_id"], two.as_str());
+    let listed = client
+        .call("list_checkpoints", json!({"session_id": id}))
+        .await;
+    let refs = |at: usize| listed["checkpoints"][at]["refs"].clone();
+    assert_eq!(
+        [refs(0), refs(1), refs(2)],
+        [json!(["newest"]), json!(["also", "good"]), json!([])]
+    );
+    let read = json!({"session_id": id, "path": "a.txt", "checkpoint": "good"});
+    let read = client.call("read_file", read).await;
+    assert_eq!(read["checkpoint_id"], two.as_str());
+    for _ in 0..2 {
+        let request = json!({"session_id": id, "name": "good", "remove": true});
+        let gone = client.call("name_checkpoint", request).await;
+        assert!(gone.get("checkpoint_id").is_none(), "{gone}");
+    }
+    let request = json!({"session_id": id, "path": "a.txt", "checkpoint": "good"});
+    let said = client.refusal("read_file", request).await;
+    assert!(said.contains("no such checkpoint"), "{said}");
+}
+
+#[tokio::test]
+async fn files_of_a_session_without_a_runner_are_those_of_its_newest_checkpoint() {
+    let client = Client::new(Class::Call);
+    let (id, [_, _, last]) = suspended(&client).await;
+    let file = json!({"session_id": id, "path": "a.txt"});
+    let read = client.tool("read_file", file.clone()).await;
+    let structured = &read.result()["structuredContent"];
+    assert_eq!(
+        (&structured["text"], &structured["checkpoint_id"]),
+        (&json!(format!("a.txt at {last}")), &json!(last))
+    );
+    let missing = json!({"session_id": id, "path": "missing"});
+    let said = client.refusal("read_file", missing).await;
+    assert!(said.contains("holds no such file"), "{said}");
+    client
+        .call("delete_session", json!({"session_id": id}))
+        .await;
+    let read = client.call("read_file", file).await;
+    assert_eq!(read["checkpoint_id"], last.as_str(), "ended, too");
+}
+
+#[tokio::test]
+async fn a_fork_with_a_prompt_is_a_task() {
+    let client = Client::new(Class::Call);
+    let (id, _) = suspended(&client).await;
+    let client = client.with_tasks();
+    let request = json!({"session_id": id, "prompt": "Try it otherwise", "client_token": "once"});
+    let started = client.tool("fork_session", request.clone()).await;
+    let task = started.result()["taskId"].as_str().expect("an id");
+    let (fork, message) = task.split_once('.').expect("session and message");
+    assert_eq!(message, "first");
+    let again = client.tool("fork_session", request).await;
+    assert_eq!(again.result()["taskId"], task, "the same one");
+    let elsewhere = Client::of(Class::Tasks, client.fake.clone()).with_tasks();
+    let get = json!({"taskId": task});
+    let waiting = elsewhere.request("tasks/get", get.clone()).await;
+    assert_eq!(waiting.result()["status"], "working");
+    let runner = client.runner(fork).await;
+    runner.first_turn().await;
+    let done = elsewhere.request("tasks/get", get).await;
+    assert_eq!(done.result()["status"], "completed", "{:?}", done.result());
+    // Without a prompt there is no turn.
+    let plain = client.tool("fork_session", json!({"session_id": id})).await;
+    assert_eq!(plain.result()["structuredContent"]["state"], "suspended");
+}
+
+#[tokio::test]
+async fn a_session_keeps_how_its_checkpoints_are_taken() {
+    let client = Client::new(Class::Call);
+    let request = json!({
+        "prompt": "x", "checkpoint_strategy": "manual", "checkpoint_ignore": ["out/", "*.log"],
+    });
+    let created = client.call("create_session", request).await;
+    let session = json!({"session_id": created["session_id"]});
+    let shown = client.call("get_session", session).await;
+    assert_eq!(
+        (&shown["checkpoint_strategy"], &shown["checkpoint_ignore"]),
+        (&json!("manual"), &json!(["out/", "*.log"]))
+    );
+    let plain = client.call("create_session", json!({"prompt": "x"})).await;
+    let session = json!({"session_id": plain["session_id"]});
+    let shown = client.call("get_session", session).await;
+    assert!(shown.get("checkpoint_strategy").is_none(), "{shown}");
+}
+
+#[tokio::test]
 async fn a_checkpoint_that_takes_its_time_is_asked_for_again() {
     let client = Client::new(Class::Call);
     let (id, runner) = idle(&client).await;
@@ -347,6 +456,39 @@ async fn contents_of_checkpoints_are_read_and_compared() {
 }
 
 #[tokio::test]
+async fn files_and_patches_are_exported() {
+    let client = Client::new(Class::Call);
+    let (id, [one, two, last]) = suspended(&client).await;
+    let exported = client
+        .tool(
+            "export_workspace",
+            json!({"session_id": id, "checkpoint": two}),
+        )
+        .await;
+    assert_json_snapshot!("export_workspace", exported.response());
+    let newest = client
+        .call("export_workspace", json!({"session_id": id}))
+        .await;
+    assert_eq!(newest["checkpoint_id"], last.as_str());
+    let request = json!({"session_id": id, "checkpoint": two, "since": one});
+    let patch = client.call("export_workspace", request).await;
+    assert_eq!(
+        (&patch["format"], &patch["since_checkpoint_id"]),
+        (&json!("patch"), &json!(one))
+    );
+    assert!(patch.get("entries").is_none(), "{patch}");
+    for arguments in [
+        json!({"checkpoint": "no-such"}),
+        json!({"since": "no-such"}),
+    ] {
+        let mut arguments = arguments;
+        arguments["session_id"] = id.as_str().into();
+        let said = client.refusal("export_workspace", arguments).await;
+        assert!(said.contains("list_checkpoints"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_deleted_session_stays_until_it_is_erased() {
     let client = Client::new(Class::Call);
     let (id, [one, ..]) = suspended(&client).await;
@@ -405,6 +547,9 @@ async fn failing_services_leave_what_can_be_repeated() {
         ("suspend_session", json!({})),
         ("create_checkpoint", json!({"pinned": true})),
         ("pin_checkpoint", json!({"checkpoint": "latest"})),
+        ("name_checkpoint", json!({"name": "good"})),
+        ("read_file", json!({"path": "a.txt"})),
+        ("export_workspace", json!({})),
         ("diff_checkpoints", json!({"from": "latest"})),
         ("restore_checkpoint", json!({"checkpoint": "latest"})),
         (
@@ -442,5 +587,92 @@ async fn failing_services_leave_what_can_be_repeated() {
                 assert_eq!(head.state, expected, "{tool} {call} {time:?}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn checkpoints_tree_and_transcript_are_resources() {
+    let client = Client::new(Class::Call);
+    let (id, [one, two, last]) = suspended(&client).await;
+    let reader = Client::of(Class::Read, client.fake.clone());
+    let read = async |rest: &str| {
+        let uri = format!("shannon://sessions/{id}/{rest}");
+        let answer = reader.request("resources/read", json!({"uri": uri})).await;
+        answer.result()["contents"][0].clone()
+    };
+    let inside = |content: &Value| -> Value {
+        assert_eq!(content["mimeType"], "application/json", "{content}");
+        serde_json::from_str(content["text"].as_str().expect("text")).expect("JSON")
+    };
+    let page = inside(&read("checkpoints").await);
+    assert_eq!(ids(&page), [&last, &two, &one].map(String::as_str));
+    assert_eq!(page["latest"], last.as_str());
+    assert!(page.get("next").is_none(), "{page}");
+    let before = &page["checkpoints"][0]["ordinal"];
+    let older = inside(&read(&format!("checkpoints?before={before}")).await);
+    assert_eq!(ids(&older), [&two, &one].map(String::as_str));
+
+    let tree = inside(&read("timeline").await);
+    let of_tool = client.call("get_timeline", json!({"session_id": id})).await;
+    assert_eq!(tree, of_tool);
+
+    let transcript = read("transcript").await;
+    assert_eq!(transcript["mimeType"], "text/plain");
+    let text = transcript["text"].as_str().expect("text");
+    let (first, rest) = text.split_once("\n[2] ").expect("an event a paragraph");
+    assert!(first.starts_with("[1] "), "{text}");
+    let later = read("transcript?after=1").await;
+    assert_eq!(later["text"], format!("[2] {rest}"));
+
+    let file = read("files/a.txt").await;
+    assert_eq!(file["text"], format!("a.txt at {last}"));
+    for (rest, code) in [
+        ("files/missing", -32602),
+        ("checkpoints?before=x", -32602),
+        ("timeline?x=1", -32602),
+    ] {
+        let uri = format!("shannon://sessions/{id}/{rest}");
+        let answer = reader.request("resources/read", json!({"uri": uri})).await;
+        assert_eq!(answer.code(), code, "{rest}: {}", answer.text);
+    }
+    let stranger = Client::of(Class::Read, client.fake.clone()).caller("somebody else");
+    for rest in ["checkpoints", "timeline", "transcript", "files/a.txt"] {
+        let uri = format!("shannon://sessions/{id}/{rest}");
+        let answer = stranger
+            .request("resources/read", json!({"uri": uri}))
+            .await;
+        assert!(
+            answer.text.contains("no session with this id"),
+            "{rest}: {}",
+            answer.text
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_long_transcript_goes_on() {
+    let client = Client::new(Class::Call);
+    let (id, runner) = idle(&client).await;
+    for number in 0..130 {
+        runner
+            .checkpoint(&format!("{number} {}", "x".repeat(3000)))
+            .await;
+    }
+    let reader = Client::of(Class::Read, client.fake.clone());
+    let mut uri = format!("shannon://sessions/{id}/transcript");
+    let (mut pieces, mut whole) = (0, String::new());
+    loop {
+        let answer = reader.request("resources/read", json!({"uri": uri})).await;
+        let content = answer.result()["contents"][0].clone();
+        pieces += 1;
+        whole.push_str(content["text"].as_str().expect("text"));
+        match content["_meta"]["shannon/next"].as_str() {
+            Some(next) => uri = next.to_owned(),
+            None => break,
+        }
+    }
+    assert!(pieces > 1, "{}", whole.len());
+    for number in 0..130 {
+        assert_eq!(whole.matches(&format!(" {number} xxx")).count(), 1);
     }
 }

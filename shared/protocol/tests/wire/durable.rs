@@ -6,9 +6,11 @@ use domain::ports::{Append, Inbox, SessionLog};
 use domain::workspace::RelativePath;
 use domain::{
     CheckpointId, Command, CommandBody, CommandOutcome, EventBody, Head, NewCheckpoint, QuestionId,
-    State, TreeKey,
+    SessionKey, State, TreeKey, UnixMillis,
 };
-use protocol::{DiffLimits, SnapshotChange, SnapshotDiff, SnapshotError, Snapshots};
+use protocol::{
+    DiffLimits, SnapshotChange, SnapshotDiff, SnapshotError, SnapshotExport, Snapshots,
+};
 
 use crate::client::{FoundHere, Runner};
 
@@ -62,6 +64,31 @@ impl Snapshots for FoundHere {
             ),
             stat: "M a.txt | +1 -0\n".to_owned(),
             truncated: false,
+        })
+    }
+
+    async fn export(
+        &self,
+        tree: &TreeKey,
+        session: &SessionKey,
+        manifest: &CheckpointId,
+        since: Option<&CheckpointId>,
+        valid_milliseconds: u64,
+    ) -> Result<SnapshotExport, SnapshotError> {
+        let (file_name, name) = match since {
+            None => ("workspace.tar.zst", manifest.to_string()),
+            Some(since) => ("workspace.patch", format!("{since}-{manifest}")),
+        };
+        Ok(SnapshotExport {
+            url: format!(
+                "https://bucket.example/{}/{}/{name}",
+                tree.owner, session.session
+            ),
+            file_name: file_name.to_owned(),
+            expires_at: UnixMillis(1_795_000_000_000).plus(valid_milliseconds),
+            bytes: 12,
+            sha256: "0".repeat(64),
+            entries: since.is_none().then_some(3),
         })
     }
 }

@@ -244,7 +244,43 @@ async fn tools_and_arguments_are_named() {
             json!({"session_id": id, "from": "chk_1"}),
             "checkpoint_id",
         ),
+        (
+            "export_workspace",
+            json!({"session_id": id, "since": "a b"}),
+            "ref",
+        ),
         ("pin_checkpoint", json!({"session_id": id}), "checkpoint"),
+        ("name_checkpoint", json!({"session_id": id}), "name"),
+        (
+            "name_checkpoint",
+            json!({"session_id": id, "name": "a b"}),
+            "name",
+        ),
+        (
+            "name_checkpoint",
+            json!({"session_id": id, "name": "latest"}),
+            "name",
+        ),
+        (
+            "create_session",
+            json!({"prompt": "x", "checkpoint_strategy": "sometimes"}),
+            "checkpoint_strategy",
+        ),
+        (
+            "create_session",
+            json!({"prompt": "x", "checkpoint_ignore": ["a\nb"]}),
+            "checkpoint_ignore",
+        ),
+        (
+            "create_session",
+            json!({"prompt": "x", "checkpoint_ignore": ["é".repeat(200)]}),
+            "checkpoint_ignore",
+        ),
+        (
+            "create_session",
+            json!({"prompt": "x", "checkpoint_ignore": vec!["x"; 101]}),
+            "checkpoint_ignore",
+        ),
         (
             "restore_checkpoint",
             json!({"session_id": id, "checkpoint": "latest", "what": "files"}),
@@ -359,9 +395,15 @@ async fn unknown_and_foreign_sessions_get_the_same_answer() {
                 "diff_checkpoints",
                 json!({"session_id": id, "from": "latest"}),
             ),
+            ("export_workspace", json!({"session_id": id})),
             (
                 "pin_checkpoint",
                 json!({"session_id": id, "checkpoint": "latest"}),
+            ),
+            ("name_checkpoint", json!({"session_id": id, "name": "good"})),
+            (
+                "name_checkpoint",
+                json!({"session_id": id, "name": "good", "remove": true}),
             ),
             (
                 "restore_checkpoint",

@@ -199,6 +199,7 @@ async fn a_result_has_the_form_that_the_list_promises() {
             "read_file" => arguments["path"] = "a.txt".into(),
             "wait_session" => arguments["wait_seconds"] = 0.into(),
             "diff_checkpoints" => arguments["from"] = "latest".into(),
+            "name_checkpoint" => arguments["name"] = "good".into(),
             "pin_checkpoint" | "restore_checkpoint" => arguments["checkpoint"] = "latest".into(),
             "answer_question" => {
                 runner.ask("q-1").await;
@@ -223,7 +224,7 @@ async fn a_result_has_the_form_that_the_list_promises() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 20);
+    assert_eq!(seen, 22);
 }
 
 #[tokio::test]
