@@ -132,7 +132,17 @@ impl ObjectWriter<'_> {
         match self.upload.take() {
             None => {
                 self.count(&last);
-                self.store.put(&self.object, last).await?;
+                Box::pin(
+                    self.store
+                        .s3
+                        .put_object()
+                        .bucket(&self.store.bucket)
+                        .key(&self.object)
+                        .body(ByteStream::from(last))
+                        .send(),
+                )
+                .await
+                .map_err(|error| failure::aws(ATTEMPTED, Kind::Write, error))?;
             }
             Some(upload) => {
                 if !last.is_empty() {
