@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use domain::checkpoint::CheckpointStrategy;
 use domain::event::EventBody;
 use domain::ports::{ControlChange, SessionDirectory, SlotLimits};
 use domain::{CommandBody, CommandOutcome, CommandState, PermissionMode, State, Transition};
@@ -228,6 +229,27 @@ async fn an_answer_wakes_the_session_and_exactly_that_call_goes_on() {
     );
     world.stop();
     assert_eq!(world.outcome().await, Outcome::Suspended);
+}
+
+#[tokio::test]
+async fn a_session_that_takes_no_checkpoints_is_kept_when_it_is_suspended() {
+    let steps = json!([
+        {"tool": "Bash", "input": {"command": "mkdir out; echo a > out/a; echo b > b", "description": "d"}},
+        {"text": "done"},
+    ]);
+    let mut spec = testkit::spec();
+    spec.permission_mode = PermissionMode::Bypass;
+    spec.checkpoint_strategy = Some(CheckpointStrategy::Manual);
+    spec.checkpoint_ignore = Some(vec!["out/".to_owned()]);
+    let (model, claude) = (model().await, real_claude().await);
+    let mut world = World::new(model, claude, spec, &script(steps)).await;
+    world.start();
+    world.idle_after(1).await;
+    assert!(world.ports.peek_checkpoints(&world.key).is_empty());
+    world.send("s1", CommandBody::Suspend).await;
+    assert_eq!(world.outcome().await, Outcome::Suspended);
+    let checkpoints = world.ports.peek_checkpoints(&world.key);
+    assert_eq!((checkpoints.len(), checkpoints[0].size.files), (1, 1));
 }
 
 #[tokio::test]

@@ -13,8 +13,10 @@ mod back;
 mod class;
 mod description;
 mod edge;
+mod files;
 mod front;
 mod headers;
+mod history;
 mod legacy;
 mod listen;
 mod modern;
@@ -25,6 +27,7 @@ mod resources;
 mod server;
 mod settings;
 mod show;
+mod snapshots;
 mod subscription;
 mod task;
 mod timestamp;
@@ -41,6 +44,9 @@ pub use edge::Edge;
 pub use legacy::{Bridge, Bridged, ClientPorts, ClientSessionSettings, NoSessions, Sessioned};
 pub use listen::Watched;
 pub use settings::EdgeSettings;
+pub use snapshots::{
+    DiffLimits, SnapshotChange, SnapshotDiff, SnapshotError, SnapshotExport, Snapshots,
+};
 pub use subscription::{Accepted, Filter, Subscription};
 pub use timestamp::to_rfc3339 as rfc3339;
 pub use tools::find_claude_binary::{ClaudeFinder, FoundClaude, RunnerReport};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ports::{
-    Clock, Compute, IdSource, Inbox, Rounds, SessionDirectory, SessionLog, Uploads, WholeBodies,
+    Checkpoints, Clock, Compute, Erasure, IdSource, Inbox, Rounds, SessionDirectory, SessionLog,
+    Uploads, WholeBodies,
 };
 use domain::session_token::SigningKey;
 use domain::{Deployment, Principal};
@@ -23,6 +24,7 @@ use tokio::sync::OnceCell;
 use crate::ask::{Asking, Asks, Begun, Caller, Round};
 use crate::asked::Asked;
 use crate::description::Description;
+use crate::snapshots::Snapshots;
 use crate::subscription::{Accepted, Filter, Subscription};
 use crate::tools::find_claude_binary::{ClaudeFinder, Kept};
 use crate::{prompts, resources, task, tools};
@@ -32,6 +34,8 @@ pub trait Ports:
     SessionDirectory
     + SessionLog
     + WholeBodies
+    + Checkpoints
+    + Erasure
     + Inbox
     + Uploads
     + Compute
@@ -45,6 +49,8 @@ impl<P> Ports for P where
     P: SessionDirectory
         + SessionLog
         + WholeBodies
+        + Checkpoints
+        + Erasure
         + Inbox
         + Uploads
         + Compute
@@ -395,9 +401,16 @@ impl<P, F> Sessions<P, F> {
     }
 }
 
-impl<P: Ports, F: ClaudeFinder> Work for Sessions<P, F> {
+impl<P: Ports, F: ClaudeFinder + Snapshots> Work for Sessions<P, F> {
     fn waits(&self, tool: &str) -> bool {
-        ["wait_session", "read_file"].contains(&tool)
+        [
+            "wait_session",
+            "read_file",
+            "create_checkpoint",
+            "delete_session",
+            "export_workspace",
+        ]
+        .contains(&tool)
     }
 
     async fn call_tool(&self, call: ToolCall) -> Result<CallToolResponse, ErrorData> {
@@ -460,7 +473,8 @@ impl<P: Ports, F: ClaudeFinder> Work for Sessions<P, F> {
         request: ReadResourceRequestParams,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let config = self.config.as_deref();
-        let found = resources::read(&self.ports, config, &asked, &request.uri).await?;
+        let found =
+            resources::read(&self.ports, &self.finder, config, &asked, &request.uri).await?;
         Ok(found.into())
     }
 

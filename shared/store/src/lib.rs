@@ -13,6 +13,7 @@ mod control;
 mod create;
 mod directory;
 mod erasure;
+mod exports;
 mod failure;
 mod fork;
 mod head;
@@ -33,6 +34,7 @@ mod write;
 
 use domain::UnixMillis;
 
+pub use exports::{LEAST_PIECE_BYTES, ObjectWriter, WrittenObject};
 pub use objects::ObjectError;
 pub use runner::RunnerFacts;
 pub use settings::{ComputeSettings, Endpoint, StoreSettings, StoreSettingsError};

@@ -2,7 +2,9 @@
 
 mod asking;
 mod bridge;
+mod checkpoints;
 mod client;
+mod durable;
 mod fuzz;
 mod legacy;
 mod listen;

@@ -71,7 +71,9 @@ async fn a_turn_is_a_task_until_it_is_done() {
         .await;
     let structured = &done.result()["result"]["structuredContent"];
     for tool in tools.result()["tools"].as_array().expect("tools") {
-        if ["create_session", "send_message"].contains(&tool["name"].as_str().expect("a name")) {
+        if ["create_session", "send_message", "fork_session"]
+            .contains(&tool["name"].as_str().expect("a name"))
+        {
             jsonschema::draft202012::validate(&tool["outputSchema"], structured).expect("promised");
         }
     }
