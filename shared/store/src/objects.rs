@@ -141,7 +141,8 @@ pub(crate) fn session_object(tree: &TreeKey, key: &SessionKey, name: &str) -> St
     object(tree, &format!("sessions/{}/{name}", key.session))
 }
 
-/// Where a client's upload lies.
+/// Where a client's upload lies: apart from what sessions store, because only uploads expire by
+/// themselves.
 pub(crate) fn upload_object(owner: &OwnerId, upload: &UploadId) -> String {
-    format!("{owner}/uploads/{upload}")
+    format!("uploads/{owner}/{upload}")
 }
