@@ -74,7 +74,7 @@ pub enum Refused {
 type Reply = oneshot::Sender<Result<Sequence, Refused>>;
 
 enum Request {
-    Write(Entry, Option<Reply>),
+    Write(Box<Entry>, Option<Reply>),
     Live(Option<String>),
 }
 
@@ -143,7 +143,7 @@ impl Journal {
     /// Writes when it can; nobody waits for it.
     pub fn note(&self, entry: Entry) {
         // A writer that is gone has lost the lease, which `lost` tells.
-        let _ = self.requests.send(Request::Write(entry, None));
+        let _ = self.requests.send(Request::Write(Box::new(entry), None));
     }
 
     /// Writes, and returns once it is durable.
@@ -153,7 +153,7 @@ impl Journal {
     pub async fn write(&self, entry: Entry) -> Result<Sequence, Refused> {
         let (reply, answer) = oneshot::channel();
         self.requests
-            .send(Request::Write(entry, Some(reply)))
+            .send(Request::Write(Box::new(entry), Some(reply)))
             .map_err(|_| Refused::LeaseLost)?;
         answer.await.unwrap_or(Err(Refused::LeaseLost))
     }
@@ -236,7 +236,7 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
 
     fn accept(&mut self, request: Request) {
         match request {
-            Request::Write(entry, reply) => self.queue.push_back((entry, reply)),
+            Request::Write(entry, reply) => self.queue.push_back((*entry, reply)),
             Request::Live(text) => self.live = Some(text),
         }
     }

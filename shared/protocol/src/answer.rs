@@ -21,6 +21,8 @@ pub(crate) const INVALID_REQUEST: i64 = -32600;
 pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
 /// JSON-RPC: the parameters are wrong.
 pub(crate) const INVALID_PARAMS: i64 = -32602;
+/// Headers and body disagree (MCP 2026-07-28).
+pub(crate) const HEADER_MISMATCH: i64 = -32020;
 /// JSON-RPC: our fault.
 pub(crate) const INTERNAL_ERROR: i64 = -32603;
 

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::Class;
 use crate::answer::{
-    Body, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR, error_response,
-    json_bytes_response,
+    Body, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR,
+    error_response, json_bytes_response,
 };
 use crate::trace::TraceParent;
 use crate::{headers, modern, rendered};
@@ -205,6 +205,14 @@ fn read(
         return Ok(Front::Notification);
     };
     if !class.serves(&method) {
+        // A header that says something else is why it came here, and that is what to mend. One that
+        // is missing led to no class.
+        if modern::claims(request.headers(), &method, object.get("params"))
+            && request.headers().contains_key("mcp-method")
+            && let Err(mismatch) = headers::check_method(request.headers(), &method)
+        {
+            return refuse(BAD, &id, HEADER_MISMATCH, &mismatch);
+        }
         let message = format!(
             "{method} is not served at /mcp/{}; send it to /mcp",
             class.as_str()

@@ -79,26 +79,26 @@ pub(crate) fn version(headers: &HeaderMap) -> Result<Option<String>, Mismatch> {
     Ok(value.map(|value| String::from_utf8_lossy(value).into_owned()))
 }
 
+/// Checks `Mcp-Method`. Never in Base64: routes compare it as it is.
+pub(crate) fn check_method(headers: &HeaderMap, method: &str) -> Result<(), Mismatch> {
+    match single(headers, "Mcp-Method")? {
+        None => Err("the header Mcp-Method is missing; it repeats the method".to_owned()),
+        Some(value) if value != method.as_bytes() => Err(format!(
+            "the header Mcp-Method ({}) is not the method of the body ({})",
+            shown(&String::from_utf8_lossy(value)),
+            shown(method)
+        )),
+        Some(_) => Ok(()),
+    }
+}
+
 /// Checks `Mcp-Method` and `Mcp-Name`.
 pub(crate) fn check_names(
     headers: &HeaderMap,
     method: &str,
     params: &JsonObject,
 ) -> Result<(), Mismatch> {
-    // Never in Base64: routes compare it as it is.
-    match single(headers, "Mcp-Method")? {
-        None => {
-            return Err("the header Mcp-Method is missing; it repeats the method".to_owned());
-        }
-        Some(value) if value != method.as_bytes() => {
-            return Err(format!(
-                "the header Mcp-Method ({}) is not the method of the body ({})",
-                shown(&String::from_utf8_lossy(value)),
-                shown(method)
-            ));
-        }
-        Some(_) => {}
-    }
+    check_method(headers, method)?;
     match name_parameter(method) {
         Some(parameter) => match params.get(parameter).and_then(Value::as_str) {
             Some(body) => agree(

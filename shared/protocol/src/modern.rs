@@ -304,9 +304,11 @@ impl<W: Work> Shared<W> {
     ) -> Result<Bytes, ErrorData> {
         #[derive(Deserialize)]
         struct Listen {
-            notifications: Option<Filter>,
+            // An object: serde would take an array as one, too.
+            notifications: Option<JsonObject>,
         }
         let Listen { notifications } = read(params)?;
+        let notifications: Option<Filter> = notifications.map(read).transpose()?;
         if self.listen_for.is_zero() {
             return Err(not_here("subscriptions/listen"));
         }

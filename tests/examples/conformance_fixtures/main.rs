@@ -31,8 +31,6 @@ use tokio::sync::watch;
 
 /// Between two looks at what the other instances did.
 const LOOK: Duration = Duration::from_millis(20);
-/// The lists whose changes are told.
-const LISTS: [&str; 2] = ["tools", "prompts"];
 
 /// Lists that the suite changes.
 const LISTS: [&str; 2] = ["tools", "prompts"];
@@ -172,16 +170,20 @@ impl Work for Fixtures {
             accepted.filter.prompts_list_changed,
         ];
         let mut seen = accepted.marks;
+        let mut changes = self.changes.clone();
         loop {
-            tokio::time::sleep(LOOK).await;
-            let now = LISTS.map(|list| self.shelf.changes(list)).to_vec();
+            let now = changes.borrow_and_update().to_vec();
             for (((list, wanted), before), after) in LISTS.iter().zip(wanted).zip(&seen).zip(&now) {
-                if wanted && before != after {
+                if wanted && before < after {
                     let method = format!("notifications/{list}/list_changed");
                     subscription.tell(&method, serde_json::json!({})).await;
                 }
             }
             seen = now;
+            // Whoever looks for the process lives as long as it.
+            if changes.changed().await.is_err() {
+                return;
+            }
         }
     }
 

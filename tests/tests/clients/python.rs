@@ -94,8 +94,8 @@ async fn a_foreign_session_is_as_an_unknown_one() {
         .events
         .iter()
         .find(|event| event["kind"] == "message_taken")
-        .and_then(|event| event["cause"].as_str())
-        .unwrap_or_else(|| panic!("no cause of the message in {}", session.story()));
+        .and_then(|event| event["message_id"].as_str())
+        .unwrap_or_else(|| panic!("no id of the message in {}", session.story()));
     let seen = run(
         "two_owners.py",
         &[

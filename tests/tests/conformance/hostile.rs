@@ -195,7 +195,7 @@ async fn streams(port: u16, instance: &Instance) {
     let list = request("tools/list", None, &json!({}));
     let asked = Instant::now();
     assert_eq!(exchange(port, &list).await.0, 200);
-    println!(
+    eprintln!(
         "{STREAMS} streams open: {} KiB, a list in {:?}",
         instance.resident_kib(),
         asked.elapsed()
@@ -210,7 +210,7 @@ async fn streams(port: u16, instance: &Instance) {
         "{} descriptors are still open",
         instance.descriptors()
     );
-    println!("all of them were dropped after {:?}", dropped.elapsed());
+    eprintln!("all of them were dropped after {:?}", dropped.elapsed());
 }
 
 /// One line says all there is to say about a request, its trace included.
@@ -275,7 +275,7 @@ fn nothing_that_clients_send_stays_behind() {
         }
         streams(port, &instance).await;
         let after = instance.resident_kib();
-        println!("resident: {before} KiB before, {after} KiB after");
+        eprintln!("resident: {before} KiB before, {after} KiB after");
         assert!(
             after < before + GROWTH_KIB,
             "it grew from {before} to {after} KiB"

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
-use e2e::{checkout, installed};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -188,6 +187,8 @@ impl RoundRobin {
             .block_on(tokio::net::TcpListener::bind(("127.0.0.1", 0)))
             .expect("a free port");
         let port = listener.local_addr().expect("an address").port();
+        // The client wants one although all of this is plain http; another test may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .no_proxy()
             .build()
@@ -302,19 +303,5 @@ async fn forward(
 
 /// The fixture server, built as the tests are.
 pub(crate) fn build() -> std::path::PathBuf {
-    let target = checkout::target_directory();
-    installed::run(
-        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args([
-                "build",
-                "--package",
-                "e2e",
-                "--example",
-                "conformance_fixtures",
-            ])
-            .arg("--target-dir")
-            .arg(&target)
-            .current_dir(checkout::root()),
-    );
-    target.join("debug/examples/conformance_fixtures")
+    e2e::stack::binaries().join("examples/conformance_fixtures")
 }

@@ -82,39 +82,6 @@ async fn what_stays_broken_ends_the_turn_soon_and_not_the_session() {
 }
 
 #[tokio::test]
-async fn an_api_that_stays_overloaded_ends_the_turn_and_not_the_session() {
-    let stack = stack::shared();
-    let client = stack.client();
-    for status in [429, 529] {
-        // The CLI tries again ten times; by itself it would take three minutes for that.
-        let step = format!("ERRH:{status}:retry-after=1:99:TEXT:never said");
-        let mut session = Session::scripted(&client, &[step]).await;
-        session.until_turns_ended(1).await;
-        let retries = session.of_kind("retry");
-        assert_eq!(retries.len(), 10, "{}", session.story());
-        for (number, retry) in (1..).zip(&retries) {
-            assert_eq!(retry["status"], status, "{retry}");
-            assert_eq!(retry["attempt"], number, "{retry}");
-        }
-        assert_eq!(
-            session.of_kind("turn_ended")[0]["is_error"],
-            true,
-            "{}",
-            session.story()
-        );
-        assert!(!session.said().contains("never said"));
-        session.send("@@TEXT:and on it goes", "next").await;
-        session.until_turns_ended(2).await;
-        assert!(
-            session.said().contains("and on it goes"),
-            "{}",
-            session.story()
-        );
-        session.cancel().await;
-    }
-}
-
-#[tokio::test]
 async fn refusals_and_cut_texts_are_shown_as_they_are() {
     let stack = stack::shared();
     let client = stack.client();

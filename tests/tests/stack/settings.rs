@@ -115,8 +115,8 @@ async fn waits_and_answers() {
         .await;
     assert!(waited.is_stream(), "{:?}", waited.headers);
     assert!(
-        waited.comments >= 3,
-        "one each 5 s in 16 s: {}",
+        waited.comments >= 1,
+        "one after 5 s of silence: {}",
         waited.body
     );
     session.cancel().await;

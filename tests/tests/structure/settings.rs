@@ -18,6 +18,11 @@ const TASK: &str = "functions/session-runner/src/task.rs";
 /// Setting without its prefix, file, test.
 const TESTED: &[(&str, &str, &str)] = &[
     (
+        "ACCESS_TOKEN",
+        "emulator/tests/stdio.rs",
+        "requests_come_back_as_lines",
+    ),
+    (
         "ALLOWED_HOSTS",
         "shared/protocol/tests/wire/modern.rs",
         "only_listed_hosts_are_served",
@@ -41,6 +46,16 @@ const TESTED: &[(&str, &str, &str)] = &[
     ("BIND", EMULATOR, "an_address_for_others_is_warned_of"),
     ("CATALOG_TTL_SECONDS", STACK, "sizes_and_times_of_requests"),
     (
+        "CHECKPOINT_INTERVAL_SECONDS",
+        "functions/session-runner/src/supervisor/cutting.rs",
+        "changes_are_kept_soon_and_no_later_than_the_interval",
+    ),
+    (
+        "CHECKPOINT_STRATEGY",
+        "functions/session-runner/src/supervisor/cutting.rs",
+        "changes_are_kept_soon_and_no_later_than_the_interval",
+    ),
+    (
         "CLAUDE_CACHE_SECONDS",
         "emulator/src/claude_install/remembered.rs",
         "an_answer_holds_while_question_and_file_are_the_same",
@@ -51,6 +66,11 @@ const TESTED: &[(&str, &str, &str)] = &[
         "CLAUDE_VERSION",
         LOCATE,
         "only_the_supported_version_is_selected",
+    ),
+    (
+        "CLIENT_SESSION_DAYS",
+        "shared/protocol/tests/wire/bridge/sessions.rs",
+        "a_session_lives_as_long_as_it_is_used_and_a_while_longer",
     ),
     (
         "CLONE_TIMEOUT_SECONDS",
@@ -88,7 +108,7 @@ const TESTED: &[(&str, &str, &str)] = &[
     (
         "KILL_GRACE_SECONDS",
         FAILURES,
-        "a_stopped_runner_ends_its_session",
+        "a_stopped_runner_leaves_its_session_to_the_next",
     ),
     (
         "LEASE_SECONDS",
@@ -171,7 +191,7 @@ const TESTED: &[(&str, &str, &str)] = &[
     (
         "SESSION_TIMEOUT_SECONDS",
         FAILURES,
-        "an_idle_session_completes_and_a_long_one_times_out",
+        "an_idle_session_is_suspended_and_a_long_one_times_out",
     ),
     (
         "SESSION_TOKEN_SECONDS",
@@ -193,6 +213,21 @@ const TESTED: &[(&str, &str, &str)] = &[
         STACK,
         "the_whole_deployment_and_its_logs",
     ),
+    (
+        "LISTEN_SECONDS",
+        "shared/protocol/tests/wire/listen.rs",
+        "many_are_cut_to_the_limit_and_none_are_served_where_it_is_off",
+    ),
+    (
+        "SSE_PAIR",
+        "shared/protocol/tests/wire/bridge/pair.rs",
+        "where_it_is_off_it_says_so",
+    ),
+    (
+        "SSE_STREAM_SECONDS",
+        "shared/protocol/tests/wire/bridge/pair.rs",
+        "a_client_that_connects_again_goes_on_with_its_session",
+    ),
     ("STAGE", STACK, "the_whole_deployment_and_its_logs"),
     (
         "STATE_DIRECTORY",
@@ -209,6 +244,11 @@ const TESTED: &[(&str, &str, &str)] = &[
     ("UPLOAD_URL_SECONDS", STACK, "sizes_and_times_of_requests"),
     ("WAIT_DEFAULT_SECONDS", STACK, "waits_and_answers"),
     ("WAIT_MAX_SECONDS", STACK, "waits_and_answers"),
+    (
+        "TRANSCRIPT_FLUSH_MILLISECONDS",
+        "functions/session-runner/src/transcript/tests.rs",
+        "what_came_is_stored_within_the_time_also_when_the_bucket_failed_meanwhile",
+    ),
     (
         "WORKSPACE_ROOTS",
         "tests/tests/stack/files.rs",

@@ -392,7 +392,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 CommandBody::Suspend => {
                     return Err(Stop::Suspend(Suspend {
                         trigger: CheckpointTrigger::Suspend,
-                        command: Some(command),
+                        command: Some(Box::new(command)),
                     }));
                 }
                 CommandBody::Checkpoint { .. } => {

@@ -36,7 +36,7 @@ const QUIET_TIME: Duration = Duration::from_secs(15);
 pub(crate) struct Suspend {
     pub(crate) trigger: CheckpointTrigger,
     /// The command that asks for it.
-    pub(crate) command: Option<Command>,
+    pub(crate) command: Option<Box<Command>>,
 }
 
 /// What became of it.
@@ -77,9 +77,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             from: self.conversation.state,
             to: State::Suspended,
         };
-        let take: Vec<Command> = why.command.clone().into_iter().collect();
+        let take: Vec<Command> = why.command.as_deref().cloned().into_iter().collect();
         let entry = Entry {
-            events: vec![self.conversation.event(now, why.command.as_ref(), change)],
+            events: vec![self.conversation.event(now, why.command.as_deref(), change)],
             state: Some(State::Suspended),
             finish: take
                 .iter()

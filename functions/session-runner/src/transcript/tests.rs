@@ -1,3 +1,5 @@
+//! The transcript against an object store in memory.
+
 use super::*;
 use crate::objects::{DownloadError, PutError};
 

@@ -63,7 +63,7 @@ pub struct RequestCheckpoint {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Requested {
     /// It is recorded. Of a suspended session it is the one that it was suspended with.
-    Taken(Checkpoint),
+    Taken(Box<Checkpoint>),
     /// The runner has not come to it yet: it finishes a tool call or a message first.
     Pending(CommandId),
 }
@@ -135,7 +135,7 @@ where
                 Some(CommandOutcome::Checkpointed(id)) => {
                     let taken = ports.checkpoint(key, &id).await?;
                     return taken
-                        .map(Requested::Taken)
+                        .map(|found| Requested::Taken(Box::new(found)))
                         .ok_or(SuspendError::Find(FindCheckpointError::NoSuchCheckpoint));
                 }
                 Some(CommandOutcome::Refused(reason)) => return Err(SuspendError::Refused(reason)),
@@ -174,7 +174,7 @@ where
             }
         }
     }
-    Ok(Requested::Taken(newest))
+    Ok(Requested::Taken(Box::new(newest)))
 }
 
 /// Gives the runner a command; false when the session is suspended and has none.

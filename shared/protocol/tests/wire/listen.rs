@@ -74,9 +74,12 @@ async fn changes_are_told_whoever_makes_them() {
         let end = CommandOutcome::Turn(turn_end("first", "done"));
         runner.finish("first", end).await;
         // What has ended changes no more, so the subscription ends too.
-        client
-            .call("cancel_session", json!({"session_id": session}))
-            .await;
+        let ended = EventBody::SessionEnded {
+            state: State::Cancelled,
+            reason: "cancelled".to_owned(),
+            unfinished: vec![],
+        };
+        runner.events(State::Cancelled, vec![ended]).await;
     })
     .await;
     assert_eq!(status, StatusCode::OK);

@@ -272,7 +272,7 @@ async fn discovery_and_lists_carry_their_cache_hints() {
         ("tools/list", 300_000),
         ("prompts/list", 300_000),
         // Sessions come and go.
-        ("resources/list", 0),
+        ("resources/list", 5_000),
         ("resources/templates/list", 300_000),
     ] {
         let answer = client.request(method, json!({})).await;

@@ -337,11 +337,6 @@ mod optional_sequence {
     use domain::Sequence;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    #[expect(
-        clippy::ref_option,
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde's `with` calls it with a reference"
-    )]
     pub(super) fn serialize<S: Serializer>(
         value: &Option<Sequence>,
         serializer: S,

@@ -176,7 +176,7 @@ async fn sweeping<P: Ports>(ports: &P, lease: &Lease) {
     let tree = lease.tree_key();
     let before = ports.tree(&tree).await.expect("read");
     assert_eq!(before.generation, 0);
-    assert_eq!(before.members, [lease.key.session.clone()]);
+    assert_eq!(before.members, std::slice::from_ref(&lease.key.session));
     let begun = ports.begin_sweep(&tree, 0, UnixMillis(5)).await;
     assert_eq!(begun.expect("begun"), 1);
     assert_refused!(

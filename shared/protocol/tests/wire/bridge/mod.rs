@@ -121,8 +121,8 @@ impl Answer {
 
 /// The id of the last event in some text of a stream.
 fn last_event(text: &str) -> String {
-    let ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
-    ids.last().expect("an event has an id").to_owned()
+    let mut ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+    ids.next_back().expect("an event has an id").to_owned()
 }
 
 impl Client {
