@@ -4,7 +4,6 @@
 //! Every event may come late, twice, or side by side with another: the sessions' own conditions
 //! decide who makes a change.
 
-mod chunks;
 mod event;
 mod sweep;
 
@@ -17,7 +16,6 @@ use domain::{
 };
 use serde::Serialize;
 
-pub use chunks::StoredChunks;
 pub use event::{Event, StoppedTask};
 pub use sweep::Limits;
 
@@ -32,9 +30,9 @@ pub struct Answer {
     pub waiting: usize,
     /// That were erased.
     pub erased: usize,
-    /// Trees that were swept.
+    /// Trees that were swept, or looked at in a dry run.
     pub swept: usize,
-    /// Bytes of chunks that their sweeps took.
+    /// Bytes of chunks that their sweeps took, or would take.
     pub bytes_reclaimed: u64,
     /// That are ended now.
     pub ended: usize,
@@ -66,6 +64,7 @@ where
 {
     match event {
         Event::Sweep => sweep::sweep(ports, limits).await.map_err(again),
+        Event::DryRun => sweep::dry_run(ports, limits).await.map_err(again),
         Event::TaskStopped(task) => stopped(ports, &task).await,
         Event::Unknown(kind) => Err(EventError {
             kind: "UnknownEvent",

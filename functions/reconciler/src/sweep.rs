@@ -1,7 +1,8 @@
 //! The sweep: overdue sessions, what is left of those whose time is up, and trees.
 
+use checkpoint::StoredChunks;
 use domain::{
-    Retention, SessionKey,
+    Retention, SessionKey, UnixMillis, limits,
     ports::{
         Checkpoints, Clock, Compute, Erasure, Inbox, SessionDirectory, SlotLimits, TreeObjects,
         Unavailable,
@@ -9,7 +10,7 @@ use domain::{
     use_cases::{Reconciled, erase_session, reconcile_session, sweep_tree},
 };
 
-use crate::{Answer, chunks::StoredChunks};
+use crate::Answer;
 
 /// Sessions of one sweep; what is left is there in a minute. Own: about ten calls each fit the
 /// time below.
@@ -60,20 +61,54 @@ where
             }
         }
     }
-    for tree in ports.overdue_trees(started, TREES).await? {
-        if out_of_time() {
+    trees(ports, limits.retention, started, false, &mut answer).await?;
+    Ok(answer)
+}
+
+/// What the next sweep would take from trees; changes nothing, and can be asked as often as one
+/// likes. What it says of a tree may be more by the time of the sweep.
+///
+/// # Errors
+/// [`Unavailable`] when not even the list can be read.
+pub(crate) async fn dry_run<P>(ports: &P, limits: Limits) -> Result<Answer, Unavailable>
+where
+    P: SessionDirectory + Checkpoints + TreeObjects + Clock,
+{
+    let mut answer = Answer::default();
+    // Those too whose turn comes later.
+    let until = ports.now().plus(limits::TREE_SWEEP_MILLISECONDS);
+    trees(ports, limits.retention, until, true, &mut answer).await?;
+    Ok(answer)
+}
+
+/// Sweeps the trees that are overdue at `until`.
+async fn trees<P>(
+    ports: &P,
+    retention: Retention,
+    until: UnixMillis,
+    dry_run: bool,
+    answer: &mut Answer,
+) -> Result<(), Unavailable>
+where
+    P: SessionDirectory + Checkpoints + TreeObjects + Clock,
+{
+    let started = ports.now();
+    let most = if dry_run { SESSIONS } else { TREES };
+    for tree in ports.overdue_trees(until, most).await? {
+        if ports.now().since(started) > MILLISECONDS {
             tracing::warn!(?answer, "the sweep ran out of time; the next one goes on");
             break;
         }
-        let chunks = StoredChunks(ports);
-        match sweep_tree(ports, &chunks, limits.retention, &tree, false).await {
+        match sweep_tree(ports, &StoredChunks(ports), retention, &tree, dry_run).await {
             Ok(swept) => {
                 tracing::info!(
                     tree = %tree.tree,
+                    dry_run,
                     checkpoints_removed = swept.removed.len(),
                     checkpoints_kept = swept.kept,
                     objects_deleted = swept.chunks.objects_deleted,
                     bytes_reclaimed = swept.chunks.bytes_reclaimed,
+                    bytes_kept = swept.chunks.bytes_kept,
                     "swept a tree"
                 );
                 answer.swept += 1;
@@ -82,6 +117,7 @@ where
             Err(error) => {
                 tracing::warn!(
                     tree = %tree.tree,
+                    dry_run,
                     error = &error as &dyn std::error::Error,
                     "could not sweep a tree; a later sweep does"
                 );
@@ -89,7 +125,7 @@ where
             }
         }
     }
-    Ok(answer)
+    Ok(())
 }
 
 async fn session<P>(ports: &P, limits: Limits, key: &SessionKey) -> Result<Reconciled, Unavailable>

@@ -380,8 +380,12 @@ async fn what_nobody_needs_is_taken_after_its_time_and_the_rest_stays() {
     assert_eq!((answer.swept, answer.failed), (1, 0));
     assert_eq!(fake.peek_objects(&tree), before, "it is too young");
     fake.clock().advance(2 * DAY);
+    let dry_run = event(sample("reconciler-dry-run.json"));
+    let would = handle(&fake, LIMITS, dry_run).await.expect("an answer");
+    assert!(would.bytes_reclaimed > 0, "{would:?}");
+    assert_eq!(fake.peek_objects(&tree), before, "it only says so");
     let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
-    assert!(answer.bytes_reclaimed > 0, "{answer:?}");
+    assert_eq!(answer, would, "and does what it said");
     assert_eq!(fake.peek_objects(&tree).len(), 2);
     // What is left can be read.
     let record = &fake.peek_checkpoints(&key)[0];

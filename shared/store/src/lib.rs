@@ -21,6 +21,7 @@ mod item;
 mod keys;
 mod log;
 mod objects;
+pub mod retention;
 mod runner;
 mod settings;
 mod stored;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
-    CheckpointId, CommandId, CommandState, EventBody, FencingToken, Head, SessionKey, State,
-    TreeKey,
+    Checkpoint, CheckpointId, CommandId, CommandState, EventBody, FencingToken, Head, SessionKey,
+    State, TreeKey,
 };
 use testkit::Fake;
 
@@ -21,8 +21,8 @@ pub(crate) struct Invariants {
     checkpoints: BTreeMap<TreeKey, (Vec<CheckpointId>, usize)>,
     /// Events that were checked already; the log only grows.
     checked: BTreeMap<SessionKey, usize>,
-    /// Trees in which files and conversation were taken apart.
-    apart: BTreeSet<TreeKey>,
+    /// Checkpoints whose files and conversation somebody took apart, and what came of them.
+    apart: BTreeSet<CheckpointId>,
     fences: BTreeMap<SessionKey, FencingToken>,
     started: BTreeSet<(SessionKey, FencingToken)>,
 }
@@ -102,31 +102,30 @@ impl Invariants {
                 .collect();
             content(packs.iter().map(Vec::as_slice))
         };
-        for checkpoint in &checkpoints {
+        let mut in_order: Vec<&Checkpoint> = checkpoints.iter().collect();
+        in_order.sort_by_key(|checkpoint| checkpoint.ordinal);
+        for checkpoint in in_order {
             let (files, conversation) = manifest(&checkpoint.files);
-            if checkpoint.files == checkpoint.conversation {
-                let pair = (&files, &conversation);
-                assert!(mixed(pair), "seed {seed}: {pair:?} are of two cuts");
+            manifest(&checkpoint.conversation);
+            if self.is_apart(checkpoint) {
+                // Where the conversation alone was set back, files and conversation need not fit,
+                // and a message may be done on files that know it.
+                self.apart.insert(checkpoint.id.clone());
             } else {
-                manifest(&checkpoint.conversation);
+                let pair = (&files, &conversation);
+                assert!(of_one_cut(pair), "seed {seed}: {pair:?} are of two cuts");
+                let mut once = files.clone();
+                once.sort();
+                once.dedup();
+                assert!(
+                    once.len() == files.len(),
+                    "seed {seed}: a message was done twice: {files:?}"
+                );
             }
-            let mut once = files.clone();
-            once.sort();
-            once.dedup();
-            // Where the conversation alone was set back, a message may be done on files that know it.
-            let may_repeat =
-                self.apart.contains(&tree) || checkpoint.files != checkpoint.conversation;
-            assert!(
-                may_repeat || once.len() == files.len(),
-                "seed {seed}: a message was done twice: {files:?}"
-            );
             assert!(
                 checkpoint.commands_settled <= head.commands_accepted,
                 "seed {seed}: settled before it was accepted"
             );
-        }
-        if checkpoints.iter().any(|it| it.files != it.conversation) {
-            self.apart.insert(tree);
         }
         if let Some(id) = &head.checkpoint {
             assert!(
@@ -134,6 +133,18 @@ impl Invariants {
                 "seed {seed}: the checkpoint of the head is gone"
             );
         }
+    }
+
+    /// Whether files and conversation were taken apart here, or in what it goes on from.
+    fn is_apart(&self, checkpoint: &Checkpoint) -> bool {
+        let from = if checkpoint.files == checkpoint.id {
+            checkpoint.parent.as_ref()
+        } else {
+            // A fork or a rewind has the files of another one.
+            Some(&checkpoint.files)
+        };
+        checkpoint.files != checkpoint.conversation
+            || from.is_some_and(|from| self.apart.contains(from))
     }
 
     /// Without gaps, one writer per fence, and nothing after the end.
@@ -281,6 +292,6 @@ impl Invariants {
 }
 
 /// Each line of the conversation is in the files: what is in one was in the other at the same time.
-fn mixed((files, conversation): (&Vec<String>, &Vec<String>)) -> bool {
+fn of_one_cut((files, conversation): (&Vec<String>, &Vec<String>)) -> bool {
     conversation.iter().all(|line| files.contains(line))
 }

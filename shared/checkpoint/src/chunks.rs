@@ -1,10 +1,11 @@
 //! The chunks of a tree, swept with what the checkpoints say they need.
 
-use checkpoint::{Snapshots, SweepOptions};
 use domain::{
     TreeKey,
     ports::{ChunkSweep, Chunks, Swept, TreeObjects, Unavailable},
 };
+
+use crate::{Snapshots, SweepError, SweepOptions, objects::manifest_name};
 
 /// Over the objects of a store.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +18,7 @@ impl<O: TreeObjects> Chunks for StoredChunks<'_, O> {
         let mut done = Swept::default();
         if !sweep.dry_run {
             for id in &sweep.erased {
-                self.delete_manifest(tree, &format!("manifests/{id}"), &mut done)
+                self.delete_manifest(tree, &manifest_name(id), &mut done)
                     .await?;
             }
         }
@@ -30,8 +31,8 @@ impl<O: TreeObjects> Chunks for StoredChunks<'_, O> {
             .sweep(&sweep.live, options)
             .await
             .map_err(|error| match error {
-                checkpoint::SweepError::Unavailable(unavailable) => unavailable,
-                damaged @ checkpoint::SweepError::Live(..) => Unavailable {
+                SweepError::Unavailable(unavailable) => unavailable,
+                damaged @ SweepError::Live(..) => Unavailable {
                     attempted: "sweep the tree",
                     outcome_unknown: false,
                     source: damaged.into(),
