@@ -304,6 +304,33 @@ async fn waiting_asks_a_modern_client_and_goes_on_with_the_answer() {
     assert_eq!(given(&client, &session), [BLUE]);
 }
 
+/// The same for a call that waits: wherever it is cut off, repeating it with the same answer answers
+/// once.
+#[tokio::test]
+async fn whatever_fails_a_wait_answers_once() {
+    for call in 1.. {
+        for time in [FaultTime::Before, FaultTime::After] {
+            let client = Client::new(Class::Call).asking();
+            let (session, _, _) = asking(&client).await;
+            let mut params = json!({"name": "wait_session", "arguments": {"session_id": session, "wait_seconds": 1}});
+            let asked = client.request("tools/call", params.clone()).await;
+            params["requestState"] = asked.result()["requestState"].clone();
+            params["inputResponses"] = json!({"que_color": filled("Blue")});
+            client.fake.fail_call(call, time);
+            let answer = client.request("tools/call", params.clone()).await;
+            if client.fake.no_more_faults() {
+                return;
+            }
+            if let Some(error) = answer.response().get("error") {
+                assert_eq!(error["code"], -32603, "{error}");
+            }
+            let answer = client.request("tools/call", params).await;
+            assert_eq!(answer.result()["isError"], false, "{}", answer.text);
+            assert_eq!(given(&client, &session), [BLUE], "call {call}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn who_cannot_be_asked_reads_the_question_and_which_tool_answers() {
     let asker = Client::new(Class::Call);
