@@ -18,13 +18,14 @@ use nix::{
 };
 use serde_json::Value;
 
-const FUNCTIONS: [&str; 9] = [
+const FUNCTIONS: [&str; 10] = [
     "discover",
     "catalog",
     "call",
     "read",
     "tasks",
     "legacy",
+    "listen",
     "authorizer",
     "model-gateway",
     "reconciler",
@@ -302,6 +303,7 @@ fn a_used_port_is_said() {
     let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
     let mut bare = Command::new(env!("CARGO_BIN_EXE_emulator"));
     bare.args(&arguments[..arguments.len() - 2])
+        .env_clear()
         .envs(
             command
                 .get_envs()
@@ -309,8 +311,8 @@ fn a_used_port_is_said() {
         )
         .current_dir(command.get_current_dir().unwrap());
     let output = bare.output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
     let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(
         text.contains(&port) && text.contains("already in use") && text.contains("--port"),
         "{text}"

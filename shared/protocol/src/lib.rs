@@ -21,6 +21,7 @@ mod legacy;
 mod listen;
 mod modern;
 mod prompts;
+mod question;
 mod rendered;
 mod resources;
 mod server;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 /// Characters of one line for a person.
 const LINE_CHARACTERS: usize = 200;
 /// Characters of one text in the text form of an answer.
-const TEXT_CHARACTERS: usize = 2000;
+pub(crate) const TEXT_CHARACTERS: usize = 2000;
 
 /// An event of the log.
 pub(crate) fn event(event: &Event) -> Value {

@@ -176,6 +176,31 @@ pub trait Work: Send + Sync + 'static {
         std::future::ready(Err(ErrorData::method_not_found::<CompleteRequestMethod>()))
     }
 
+    /// `logging/setLevel` of the initialize era; the level as the specification names it.
+    fn set_log_level(
+        &self,
+        asked: Asked,
+        level: String,
+    ) -> impl Future<Output = Result<(), ErrorData>> + Send {
+        drop((asked, level));
+        std::future::ready(Err(not_here("logging/setLevel")))
+    }
+
+    /// `resources/subscribe` and `resources/unsubscribe` of the initialize era.
+    fn watch_resource(
+        &self,
+        asked: Asked,
+        uri: String,
+        watched: bool,
+    ) -> impl Future<Output = Result<(), ErrorData>> + Send {
+        drop((asked, uri, watched));
+        std::future::ready(Err(not_here(if watched {
+            "resources/subscribe"
+        } else {
+            "resources/unsubscribe"
+        })))
+    }
+
     /// `subscriptions/listen`: what of the filter will be told; `None` when there is no such method.
     fn subscribe(
         &self,
@@ -316,7 +341,7 @@ where
     P: SessionDirectory + Inbox + Compute + Clock + IdSource + 'static,
 {
     async fn get_task(&self, asked: Asked, id: &str) -> Result<GetTaskResult, ErrorData> {
-        task::get(&self.ports, &self.deployment, &asked.principal, id).await
+        task::get(&self.ports, &self.deployment, &asked, id).await
     }
 
     async fn update_task(
@@ -325,7 +350,7 @@ where
         id: &str,
         responses: InputResponses,
     ) -> Result<(), ErrorData> {
-        task::update(&self.ports, &asked.principal, id, &responses).await
+        task::update(&self.ports, &self.deployment, &asked, id, responses).await
     }
 
     async fn cancel_task(&self, asked: Asked, id: &str) -> Result<(), ErrorData> {
@@ -462,7 +487,7 @@ impl<P: Ports, F: ClaudeFinder + Snapshots> Work for Sessions<P, F> {
     }
 
     async fn get_task(&self, asked: Asked, id: &str) -> Result<GetTaskResult, ErrorData> {
-        task::get(&self.ports, &self.deployment, &asked.principal, id).await
+        task::get(&self.ports, &self.deployment, &asked, id).await
     }
 
     async fn update_task(
@@ -471,7 +496,7 @@ impl<P: Ports, F: ClaudeFinder + Snapshots> Work for Sessions<P, F> {
         id: &str,
         responses: InputResponses,
     ) -> Result<(), ErrorData> {
-        task::update(&self.ports, &asked.principal, id, &responses).await
+        task::update(&self.ports, &self.deployment, &asked, id, responses).await
     }
 
     async fn cancel_task(&self, asked: Asked, id: &str) -> Result<(), ErrorData> {

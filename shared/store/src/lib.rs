@@ -22,6 +22,7 @@ mod item;
 mod keys;
 mod log;
 mod objects;
+pub mod retention;
 mod runner;
 mod settings;
 mod stored;

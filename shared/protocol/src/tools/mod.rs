@@ -258,7 +258,11 @@ pub(crate) const ASK_AGAIN: &str = "Call the tool again in a moment.";
 
 /// Whether a tool may ask a person.
 pub(crate) fn may_ask(tool: &str) -> bool {
-    tool == cancel_session::DEFINITION.name
+    [
+        cancel_session::DEFINITION.name,
+        wait_session::DEFINITION.name,
+    ]
+    .contains(&tool)
 }
 
 /// Calls a tool.
@@ -318,7 +322,7 @@ async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
         "create_session" => create_session::run(work, caller, read(arguments)?).await,
         "wait_session" => {
             let progress = call.asked.progress();
-            wait_session::run(work, caller, progress.as_ref(), read(arguments)?).await
+            wait_session::run(work, caller, asking, progress.as_ref(), read(arguments)?).await
         }
         "send_message" => send_message::run(work, caller, read(arguments)?).await,
         "get_session" => get_session::run(work, caller, read(arguments)?).await,

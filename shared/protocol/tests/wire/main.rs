@@ -10,6 +10,7 @@ mod legacy;
 mod listen;
 mod modern;
 mod prompts;
+mod questions;
 mod refusals;
 mod resources;
 mod samples;
