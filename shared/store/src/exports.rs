@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_sdk_s3::{
     presigning::PresigningConfig,
     primitives::ByteStream,
-    types::{CompletedMultipartUpload, CompletedPart},
+    types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption},
 };
 use domain::{SessionKey, TreeKey, ports::Unavailable};
 use sha2::{Digest, Sha256};
@@ -16,6 +16,7 @@ use crate::{
     Store,
     failure::{self, Kind},
     objects::session_object,
+    tree_objects::encryption_context,
 };
 
 const ATTEMPTED: &str = "write an export";
@@ -29,6 +30,7 @@ pub const LEAST_PIECE_BYTES: usize = 5 * 1024 * 1024;
 /// after a day.
 pub struct ObjectWriter<'store> {
     store: &'store Store,
+    tree: TreeKey,
     object: String,
     /// Its name in S3, once there is more than one piece.
     upload: Option<String>,
@@ -57,6 +59,7 @@ impl Store {
     ) -> ObjectWriter<'_> {
         ObjectWriter {
             store: self,
+            tree: tree.clone(),
             object: session_object(tree, key, name),
             upload: None,
             parts: Vec::new(),
@@ -111,6 +114,8 @@ impl ObjectWriter<'_> {
                         .create_multipart_upload()
                         .bucket(&self.store.bucket)
                         .key(&self.object)
+                        .server_side_encryption(ServerSideEncryption::AwsKms)
+                        .ssekms_encryption_context(encryption_context(&self.tree))
                         .send(),
                 )
                 .await
@@ -132,17 +137,7 @@ impl ObjectWriter<'_> {
         match self.upload.take() {
             None => {
                 self.count(&last);
-                Box::pin(
-                    self.store
-                        .s3
-                        .put_object()
-                        .bucket(&self.store.bucket)
-                        .key(&self.object)
-                        .body(ByteStream::from(last))
-                        .send(),
-                )
-                .await
-                .map_err(|error| failure::aws(ATTEMPTED, Kind::Write, error))?;
+                self.store.put(&self.tree, &self.object, last).await?;
             }
             Some(upload) => {
                 if !last.is_empty() {

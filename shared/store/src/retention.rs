@@ -60,7 +60,7 @@ const fn object(name: &'static str, place: &'static str, ends: Ends) -> Kind {
 }
 
 /// The table of retention.
-pub const RETENTION: [Kind; 27] = [
+pub const RETENTION: [Kind; 28] = [
     row("head", "*#* head", Ends::WithSession),
     row("events", "*#* log#*", Ends::WithSession),
     row(
@@ -138,6 +138,7 @@ pub const RETENTION: [Kind; 27] = [
         "*/*/sessions/*/transcript/**",
         Ends::WithSession,
     ),
+    object("export", "*/*/sessions/*/exports/*", Ends::WithSession),
     object(
         "large model request",
         "*/*/sessions/*/relay/*",

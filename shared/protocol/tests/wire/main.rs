@@ -4,6 +4,7 @@ mod asking;
 mod bridge;
 mod checkpoints;
 mod client;
+mod contents;
 mod durable;
 mod fuzz;
 mod legacy;

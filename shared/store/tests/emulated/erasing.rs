@@ -78,6 +78,8 @@ async fn lived(store: &Store, me: &OwnerId, token: &str) -> Head {
     usage.await.expect("recorded");
     let transcript = store.put_session_object(&tree, &key, "transcript/1", b"a line".to_vec());
     transcript.await.expect("written");
+    let export = store.write_session_object(&tree, &key, "exports/one.tar.zst");
+    export.finish(b"files".to_vec()).await.expect("written");
 
     let first = checkpoint(store, 1, Some(&head));
     stored(store, &tree, &first, &[("shared", 1), ("first", 2)]).await;

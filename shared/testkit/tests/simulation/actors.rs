@@ -125,6 +125,8 @@ async fn create(fake: &Fake, told: &Shared, me: &domain::OwnerId, name: &str) ->
         max_budget_usd: None,
         system_prompt_addition: None,
         tags: Vec::new(),
+        checkpoint_strategy: None,
+        checkpoint_ignore: None,
         client_token: Some(name.to_owned()),
     };
     loop {
