@@ -23,7 +23,7 @@ use domain::{
     Transition,
 };
 use store::Store;
-use support::{installed::real_claude, model};
+use support::{TOKEN, installed::real_claude, model};
 
 use crate::cloud::Cloud;
 use crate::conversation::{conversation, turn};
@@ -49,7 +49,7 @@ impl Machine {
             .env("TMPDIR", directory.path())
             .env("SHANNON_OWNER", session.key.owner.as_str())
             .env("SHANNON_SESSION", session.key.session.as_str())
-            .env("SHANNON_SESSION_TOKEN", "session-token-for-tests")
+            .env("SHANNON_SESSION_TOKEN", TOKEN)
             .env("SHANNON_GATEWAY_URL", &session.gateway)
             .env("SHANNON_CLAUDE_PATH", &session.claude)
             .env("SHANNON_ALLOW_BYPASS_PERMISSIONS", "true")
@@ -192,7 +192,8 @@ async fn whole_session(mut pauses: Vec<Duration>) -> Left {
     let mut answered = Vec::new();
     loop {
         let head = session.head().await;
-        if started.elapsed() > PATIENCE || head.state.is_ended() {
+        let gone = machine.runner.try_wait().expect("a child").is_some();
+        if gone || started.elapsed() > PATIENCE || head.state.is_ended() {
             let log = session.log().await;
             panic!(
                 "{} after turn {sent}: {log:#?}\n{}",
@@ -219,7 +220,7 @@ async fn whole_session(mut pauses: Vec<Duration>) -> Left {
             let message = testkit::message(&turn(sent));
             session.send(&format!("m{sent}"), message).await;
         }
-        let pause = Duration::from_millis(40);
+        let pause = Duration::from_millis(100);
         let moment = kill_at.map(|at| at.saturating_duration_since(Instant::now()));
         tokio::time::sleep(moment.map_or(pause, |moment| moment.min(pause))).await;
         if kill_at.is_some_and(|at| Instant::now() >= at) {

@@ -1,5 +1,7 @@
 //! The handler with the sample events and a fake world.
 
+mod faults;
+
 use std::path::Path;
 
 use checkpoint::{About, IgnoreRules, NewSnapshot, RootName, Snapshots, SourceRoot};
