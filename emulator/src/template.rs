@@ -132,6 +132,8 @@ pub struct BucketResource {
     pub name: String,
     /// Whether it keeps versions.
     pub versioning: bool,
+    /// What its lifecycle rules say. The emulator applies none: nothing local lives that long.
+    pub lifecycle: Vec<serde_json::Value>,
 }
 
 /// An EventBridge rule with a function as target.

@@ -110,6 +110,49 @@ fn the_real_template_resolves() {
     assert_eq!(stack.outputs["McpUrl"], "http://127.0.0.1:3000/mcp");
 }
 
+/// What a session stored lives as long as the session, which no rule by age can know.
+#[test]
+fn nothing_that_a_session_stored_expires_by_age() {
+    let stack = real(&[("RetentionDays", "7")]).unwrap();
+    let rules = &stack.buckets[0].lifecycle;
+    let ending = |rule: &serde_json::Value| -> Vec<String> {
+        let known = ["Id", "Status", "Prefix", "NoncurrentVersionExpiration"];
+        let known = known.into_iter().chain([
+            "AbortIncompleteMultipartUpload",
+            "ExpiredObjectDeleteMarker",
+        ]);
+        let known: Vec<&str> = known.collect();
+        let names = rule.as_object().unwrap().keys();
+        names
+            .filter(|name| !known.contains(&name.as_str()))
+            .cloned()
+            .collect()
+    };
+    for rule in rules {
+        assert_eq!(rule["Status"], "Enabled", "{rule}");
+        let by_age = ending(rule);
+        if rule["Prefix"] == "uploads/" {
+            assert_eq!(by_age, ["ExpirationInDays"], "{rule}");
+            assert_eq!(rule["ExpirationInDays"], "7", "{rule}");
+        } else {
+            assert!(by_age.is_empty(), "{rule} ends {by_age:?}");
+        }
+    }
+    // What cannot be read any more goes, whatever it was.
+    let everywhere: Vec<_> = rules
+        .iter()
+        .filter(|rule| rule["Prefix"].is_null())
+        .collect();
+    let has = |name: &str, days: &str| {
+        everywhere
+            .iter()
+            .any(|rule| rule[name][days].as_u64() == Some(1))
+    };
+    assert!(has("NoncurrentVersionExpiration", "NoncurrentDays"));
+    assert!(has("AbortIncompleteMultipartUpload", "DaysAfterInitiation"));
+    assert_eq!(rules.len(), 2, "{rules:?}");
+}
+
 #[test]
 fn conditions_choose() {
     let stack = real(&[]).unwrap();

@@ -18,6 +18,8 @@ const NODE_VERSION: &str = "22.23.3";
 const INSPECTOR_VERSION: &str = "2.12.0";
 const MCP_REMOTE_VERSION: &str = "0.15.1";
 const TYPESCRIPT_SERVER_VERSION: &str = "2.4.0";
+const TYPESCRIPT_CLIENT_VERSION: &str = "2.4.0";
+const TYPESCRIPT_SDK_1_VERSION: &str = "1.32.2";
 const CONFORMANCE_VERSION: &str = "0.2.0-alpha.12";
 
 /// A Python environment of the cache.
@@ -41,6 +43,11 @@ impl Python {
 /// The MCP SDK for Python, 2.x, and boto3: clients of the running stack.
 pub fn python_clients() -> Python {
     python("python-clients", &["mcp==2.3.0", "boto3==1.43.108"])
+}
+
+/// The MCP SDK for Python, 1.x: what most servers' users still have.
+pub fn python_clients_1() -> Python {
+    python("python-clients-1", &["mcp==1.30.0"])
 }
 
 /// The SAM command line, cfn-lint and the SAM translator: judges of `template.yaml`.
@@ -87,6 +94,16 @@ pub fn conformance() -> PathBuf {
 /// Directory of the TypeScript SDK for servers, 2.x: programs in it find the SDK.
 pub fn typescript_server() -> PathBuf {
     npm_install("@modelcontextprotocol/server", TYPESCRIPT_SERVER_VERSION)
+}
+
+/// Directory of the TypeScript SDK for clients, 2.x.
+pub fn typescript_client() -> PathBuf {
+    npm_install("@modelcontextprotocol/client", TYPESCRIPT_CLIENT_VERSION)
+}
+
+/// Directory of the TypeScript SDK, 1.x.
+pub fn typescript_sdk_1() -> PathBuf {
+    npm_install("@modelcontextprotocol/sdk", TYPESCRIPT_SDK_1_VERSION)
 }
 
 /// The native Claude Code CLI at [`CLAUDE_VERSION`]; needs no Node.

@@ -178,6 +178,11 @@ impl Stack {
         format!("{}/mcp", self.url())
     }
 
+    /// The endpoint of the pair of 2024-11-05.
+    pub fn sse_url(&self) -> String {
+        format!("{}/sse", self.url())
+    }
+
     /// The endpoint of the emulated AWS services.
     pub fn aws_url(&self) -> String {
         self.address("aws_url")

@@ -24,11 +24,9 @@ const TABLE_WITHOUT_EFFECT: &[&str] = &[
     "SSESpecification",
     "TableName",
 ];
-/// Expiry by lifecycle rules is not emulated: nothing local lives that long.
 const BUCKET_WITHOUT_EFFECT: &[&str] = &[
     "BucketEncryption",
     "BucketName",
-    "LifecycleConfiguration",
     "OwnershipControls",
     "PublicAccessBlockConfiguration",
     "Tags",
@@ -92,9 +90,15 @@ fn whole_numbers(
 
 pub(super) fn bucket(resource: &Resource) -> Result<BucketResource, TemplateError> {
     let mut versioning = false;
+    let mut lifecycle = Vec::new();
     for (name, value) in &resource.properties {
         match name.as_str() {
             "VersioningConfiguration" => versioning = value["Status"] == "Enabled",
+            "LifecycleConfiguration" => {
+                let rules = value["Rules"].as_array();
+                let missing = || invalid(&resource.place(name), "Rules is missing");
+                lifecycle = rules.ok_or_else(missing)?.clone();
+            }
             known if BUCKET_WITHOUT_EFFECT.contains(&known) => {}
             _ => return Err(unknown(resource, name)),
         }
@@ -102,6 +106,7 @@ pub(super) fn bucket(resource: &Resource) -> Result<BucketResource, TemplateErro
     Ok(BucketResource {
         name: resource.name.clone(),
         versioning,
+        lifecycle,
     })
 }
 

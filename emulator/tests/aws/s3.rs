@@ -1,6 +1,6 @@
 //! S3 through the SDK: objects, conditions, ranges, restarts.
 
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::{primitives::ByteStream, types::ServerSideEncryption};
 
 use crate::harness::{Aws, BUCKET, Wanted, code, get, put, text};
 
@@ -50,6 +50,40 @@ async fn an_object_comes_back_as_it_went_in() {
     // A key and a longer one below it are two objects.
     self::put(&client, "a", "short").await;
     assert_eq!(get(&client, "a").await, "short");
+}
+
+#[tokio::test]
+async fn an_encryption_context_belongs_to_kms_and_is_a_map_of_texts() {
+    let aws = Aws::start().await;
+    let client = aws.s3();
+    let send = |encryption: Option<ServerSideEncryption>, context: &str| {
+        client
+            .put_object()
+            .bucket(BUCKET)
+            .key("secret")
+            .set_server_side_encryption(encryption)
+            .ssekms_encryption_context(context)
+            .body(ByteStream::from_static(b"x"))
+            .send()
+    };
+    // {"a":"b"}, {"a":1}, and no base64.
+    let (good, number, garbage) = ("eyJhIjoiYiJ9", "eyJhIjoxfQ==", "{}");
+    let kms = Some(ServerSideEncryption::AwsKms);
+    for (encryption, context) in [
+        (None, good),
+        (Some(ServerSideEncryption::Aes256), good),
+        (kms.clone(), number),
+        (kms.clone(), garbage),
+    ] {
+        let refused = send(encryption, context).await.unwrap_err();
+        assert_eq!(code(&refused), "InvalidArgument", "{context}");
+    }
+    let stored = send(kms.clone(), good).await.unwrap();
+    assert_eq!(stored.ssekms_encryption_context(), Some(good));
+    let head = client.head_object().bucket(BUCKET).key("secret");
+    let head = head.send().await.unwrap();
+    assert_eq!(head.server_side_encryption().cloned(), kms);
+    assert_eq!(get(&client, "secret").await, "x", "without saying it again");
 }
 
 #[tokio::test]

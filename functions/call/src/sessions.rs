@@ -1,6 +1,11 @@
 //! The work behind the tools: sessions in the store, runners on the cluster, and the search for
 //! `claude` on this machine. Built once, outside the handler.
 
+#[path = "exporting.rs"]
+mod exporting;
+#[path = "snapshots.rs"]
+mod snapshots;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -11,6 +11,8 @@ use serde_json::Value;
 pub enum Event {
     /// The schedule fired.
     Sweep,
+    /// A person asks what the next sweep would take from trees.
+    DryRun,
     /// A task of the cluster stopped.
     TaskStopped(StoppedTask),
     /// Something else; its `detail-type`.
@@ -84,6 +86,7 @@ impl<'de> Deserialize<'de> for Event {
         let envelope = Envelope::deserialize(deserializer)?;
         Ok(match envelope.kind.as_str() {
             "Scheduled Event" => Self::Sweep,
+            "Shannon Dry Run" => Self::DryRun,
             "ECS Task State Change" => Self::TaskStopped(
                 serde_json::from_value::<Task>(envelope.detail)
                     .map_err(D::Error::custom)?

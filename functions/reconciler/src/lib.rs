@@ -9,12 +9,15 @@ mod sweep;
 
 use boot::events::EventError;
 use domain::{
-    ports::{Clock, Compute, Inbox, SessionDirectory, SlotLimits, Unavailable},
+    ports::{
+        Checkpoints, Clock, Compute, Erasure, Inbox, SessionDirectory, TreeObjects, Unavailable,
+    },
     use_cases::{Reconciled, task_stopped},
 };
 use serde::Serialize;
 
 pub use event::{Event, StoppedTask};
+pub use sweep::Limits;
 
 /// What came of an event; the function's answer, which only logs and tests read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -25,6 +28,12 @@ pub struct Answer {
     pub started: usize,
     /// In which something waits for a slot.
     pub waiting: usize,
+    /// That were erased.
+    pub erased: usize,
+    /// Trees that were swept, or looked at in a dry run.
+    pub swept: usize,
+    /// Bytes of chunks that their sweeps took, or would take.
+    pub bytes_reclaimed: u64,
     /// That are ended now.
     pub ended: usize,
     /// That could not be looked at; the next sweep does.
@@ -38,7 +47,8 @@ impl Answer {
             Reconciled::Started => self.started += 1,
             Reconciled::NoSlot => self.waiting += 1,
             Reconciled::Ended(_) => self.ended += 1,
-            Reconciled::Healthy | Reconciled::Expired | Reconciled::Gone => {}
+            Reconciled::Expired => self.erased += 1,
+            Reconciled::Healthy | Reconciled::Gone => {}
         }
     }
 }
@@ -48,12 +58,13 @@ impl Answer {
 /// # Errors
 /// [`EventError`] when the event is none of ours (it stays in the log), or when the store is not
 /// reachable: then Lambda delivers it again.
-pub async fn handle<P>(ports: &P, slots: SlotLimits, event: Event) -> Result<Answer, EventError>
+pub async fn handle<P>(ports: &P, limits: Limits, event: Event) -> Result<Answer, EventError>
 where
-    P: SessionDirectory + Inbox + Compute + Clock,
+    P: SessionDirectory + Inbox + Compute + Checkpoints + Erasure + TreeObjects + Clock,
 {
     match event {
-        Event::Sweep => sweep::sweep(ports, slots).await.map_err(again),
+        Event::Sweep => sweep::sweep(ports, limits).await.map_err(again),
+        Event::DryRun => sweep::dry_run(ports, limits).await.map_err(again),
         Event::TaskStopped(task) => stopped(ports, &task).await,
         Event::Unknown(kind) => Err(EventError {
             kind: "UnknownEvent",

@@ -1,8 +1,13 @@
-//! The sweep over overdue sessions.
+//! The sweep: overdue sessions, what is left of those whose time is up, and trees.
 
+use checkpoint::StoredChunks;
 use domain::{
-    ports::{Clock, Compute, Inbox, SessionDirectory, SlotLimits, Unavailable},
-    use_cases::reconcile_session,
+    Retention, SessionKey, UnixMillis, limits,
+    ports::{
+        Checkpoints, Clock, Compute, Erasure, Inbox, SessionDirectory, SlotLimits, TreeObjects,
+        Unavailable,
+    },
+    use_cases::{Reconciled, erase_session, reconcile_session, sweep_tree},
 };
 
 use crate::Answer;
@@ -10,26 +15,38 @@ use crate::Answer;
 /// Sessions of one sweep; what is left is there in a minute. Own: about ten calls each fit the
 /// time below.
 const SESSIONS: usize = 200;
+/// Trees of one sweep. Own: each lists what it has, and reads its manifests.
+const TREES: usize = 20;
 /// The function has 60 s.
 const MILLISECONDS: u64 = 40_000;
 
-/// Looks at overdue sessions, oldest first, until none is left or the time is up. One that cannot
-/// be looked at does not keep the others waiting.
+/// What the owner of a deployment has set for sweeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Sessions that may hold compute.
+    pub slots: SlotLimits,
+    /// For how long checkpoints are kept.
+    pub retention: Retention,
+}
+
+/// Looks at overdue sessions and trees, the oldest first, until none is left or the time is up. One
+/// that cannot be looked at does not keep the others waiting.
 ///
 /// # Errors
-/// [`Unavailable`] when not even the list can be read.
-pub(crate) async fn sweep<P>(ports: &P, slots: SlotLimits) -> Result<Answer, Unavailable>
+/// [`Unavailable`] when not even the lists can be read.
+pub(crate) async fn sweep<P>(ports: &P, limits: Limits) -> Result<Answer, Unavailable>
 where
-    P: SessionDirectory + Inbox + Compute + Clock,
+    P: SessionDirectory + Inbox + Compute + Checkpoints + Erasure + TreeObjects + Clock,
 {
     let started = ports.now();
+    let out_of_time = || ports.now().since(started) > MILLISECONDS;
     let mut answer = Answer::default();
     for key in ports.overdue(started, SESSIONS).await? {
-        if ports.now().since(started) > MILLISECONDS {
+        if out_of_time() {
             tracing::warn!(?answer, "the sweep ran out of time; the next one goes on");
-            break;
+            return Ok(answer);
         }
-        match reconcile_session(ports, slots, &key).await {
+        match session(ports, limits, &key).await {
             Ok(reconciled) => {
                 tracing::info!(session = %key.session, ?reconciled, "looked at a session");
                 answer.count(reconciled);
@@ -44,5 +61,88 @@ where
             }
         }
     }
+    trees(ports, limits.retention, started, false, &mut answer).await?;
     Ok(answer)
+}
+
+/// What the next sweep would take from trees; changes nothing, and can be asked as often as one
+/// likes. What it says of a tree may be more by the time of the sweep.
+///
+/// # Errors
+/// [`Unavailable`] when not even the list can be read.
+pub(crate) async fn dry_run<P>(ports: &P, limits: Limits) -> Result<Answer, Unavailable>
+where
+    P: SessionDirectory + Checkpoints + TreeObjects + Clock,
+{
+    let mut answer = Answer::default();
+    // Those too whose turn comes later.
+    let until = ports.now().plus(limits::TREE_SWEEP_MILLISECONDS);
+    trees(ports, limits.retention, until, true, &mut answer).await?;
+    Ok(answer)
+}
+
+/// Sweeps the trees that are overdue at `until`.
+async fn trees<P>(
+    ports: &P,
+    retention: Retention,
+    until: UnixMillis,
+    dry_run: bool,
+    answer: &mut Answer,
+) -> Result<(), Unavailable>
+where
+    P: SessionDirectory + Checkpoints + TreeObjects + Clock,
+{
+    let started = ports.now();
+    let most = if dry_run { SESSIONS } else { TREES };
+    for tree in ports.overdue_trees(until, most).await? {
+        if ports.now().since(started) > MILLISECONDS {
+            tracing::warn!(?answer, "the sweep ran out of time; the next one goes on");
+            break;
+        }
+        match sweep_tree(ports, &StoredChunks(ports), retention, &tree, dry_run).await {
+            Ok(swept) => {
+                tracing::info!(
+                    tree = %tree.tree,
+                    dry_run,
+                    checkpoints_removed = swept.removed.len(),
+                    checkpoints_kept = swept.kept,
+                    objects_deleted = swept.chunks.objects_deleted,
+                    bytes_reclaimed = swept.chunks.bytes_reclaimed,
+                    bytes_kept = swept.chunks.bytes_kept,
+                    "swept a tree"
+                );
+                answer.swept += 1;
+                answer.bytes_reclaimed += swept.chunks.bytes_reclaimed;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    tree = %tree.tree,
+                    dry_run,
+                    error = &error as &dyn std::error::Error,
+                    "could not sweep a tree; a later sweep does"
+                );
+                answer.failed += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn session<P>(ports: &P, limits: Limits, key: &SessionKey) -> Result<Reconciled, Unavailable>
+where
+    P: SessionDirectory + Inbox + Compute + Checkpoints + Erasure + TreeObjects + Clock,
+{
+    let reconciled = reconcile_session(ports, limits.slots, key).await?;
+    if !matches!(reconciled, Reconciled::Expired | Reconciled::Gone) {
+        return Ok(reconciled);
+    }
+    // Readers do not see it any more; what is left of it goes now.
+    let erased = erase_session(ports, &StoredChunks(ports), key).await?;
+    Ok(match erased {
+        Some(erased) => {
+            tracing::info!(session = %key.session, ?erased, "erased a session");
+            Reconciled::Expired
+        }
+        None => Reconciled::Gone,
+    })
 }

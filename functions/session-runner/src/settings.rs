@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use domain::checkpoint::CheckpointStrategy as Strategy;
+
 /// Everything a session's supervision depends on. See `infra/settings.toml` for each.
 #[derive(Debug, Clone)]
 pub struct RunnerSettings {
@@ -50,7 +52,7 @@ pub struct RunnerSettings {
     pub append_batch: Duration,
     /// `SHANNON_APPEND_BATCH_BYTES`.
     pub append_batch_bytes: usize,
-    /// `SHANNON_CHECKPOINT_STRATEGY`.
+    /// `SHANNON_CHECKPOINT_STRATEGY`, of sessions that ask for none.
     pub checkpoint_strategy: Strategy,
     /// `SHANNON_CHECKPOINT_INTERVAL_SECONDS`.
     pub checkpoint_interval: Duration,
@@ -58,39 +60,6 @@ pub struct RunnerSettings {
     pub transcript_flush: Duration,
     /// How long the CLI may take to answer `initialize`. Measured: 0.4 s; own bound.
     pub startup_timeout: Duration,
-}
-
-/// When checkpoints are taken besides those at a suspension, at a stop, and on request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strategy {
-    /// At the end of each turn, and within a turn as files change.
-    Smart,
-    /// At the end of each turn.
-    Turn,
-    /// When the interval is over and files may have changed.
-    Interval,
-    /// Never.
-    Manual,
-}
-
-impl Strategy {
-    /// Reads the setting.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "smart" => Some(Self::Smart),
-            "turn" => Some(Self::Turn),
-            "interval" => Some(Self::Interval),
-            "manual" => Some(Self::Manual),
-            _ => None,
-        }
-    }
-
-    /// A turn that has ended is kept.
-    #[must_use]
-    pub const fn keeps_turns(self) -> bool {
-        matches!(self, Self::Smart | Self::Turn)
-    }
 }
 
 /// Default of [`RunnerSettings::startup_timeout`].

@@ -1,7 +1,8 @@
-//! `tasks`: turns as MCP tasks, from the session table alone.
+//! `tasks`: turns as MCP tasks, from the session table alone; an answer wakes a suspended session.
 
 use std::process::ExitCode;
 
+use boot::StartError;
 use protocol::{Class, Edge, EdgeSettings, Turns};
 use store::{Store, StoreSettings};
 
@@ -13,14 +14,12 @@ fn main() -> ExitCode {
             |name| boot.settings.integer(name),
             |name| boot.settings.list(name),
         )?;
-        let store = Store::connect(StoreSettings {
-            table: boot.settings.text("SHANNON_TABLE")?.to_owned(),
-            bucket: boot.settings.text("SHANNON_BUCKET")?.to_owned(),
-            retention_days: boot.deployment.retention_days,
-            keep_deltas_hours: boot.settings.integer("SHANNON_KEEP_DELTAS_HOURS")?,
-            compute: None,
+        let store = StoreSettings::read(|name| {
+            let text = boot.settings.optional(name)?;
+            Ok::<_, boot::SettingsError>(text.map(str::to_owned))
         })
-        .await;
+        .map_err(|error| StartError::Part(error.into()))?;
+        let store = Store::connect(store).await;
         let edge = Edge::new(class, settings, Turns::new(store, boot.deployment.clone()));
         boot.serve_http(move |incoming| {
             let edge = edge.clone();

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use domain::Deployment;
+use domain::{Deployment, Retention, ports::SlotLimits};
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -315,6 +315,31 @@ impl Settings {
             })
             .collect();
         json!({"function": function, "settings": settings})
+    }
+
+    /// How many sessions may hold compute.
+    ///
+    /// # Errors
+    /// [`SettingsError`]; the program does not start.
+    pub fn slots(&self) -> Result<SlotLimits, SettingsError> {
+        Ok(SlotLimits {
+            deployment: self.count("SHANNON_MAX_SESSIONS")?,
+            owner: self.count("SHANNON_MAX_SESSIONS_PER_OWNER")?,
+        })
+    }
+
+    /// For how long checkpoints are kept.
+    ///
+    /// # Errors
+    /// [`SettingsError`]; the program does not start.
+    pub fn retention(&self) -> Result<Retention, SettingsError> {
+        const HOUR_MILLISECONDS: u64 = 60 * 60 * 1000;
+        let days = self.integer("SHANNON_CHECKPOINT_RETENTION_DAYS")?;
+        Ok(Retention {
+            max_checkpoints: self.integer("SHANNON_MAX_CHECKPOINTS")?,
+            checkpoint_milliseconds: days * 24 * HOUR_MILLISECONDS,
+            grace_milliseconds: self.integer("SHANNON_CHECKPOINT_GRACE_HOURS")? * HOUR_MILLISECONDS,
+        })
     }
 
     /// What the use cases need to know of this deployment.

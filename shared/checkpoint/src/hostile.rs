@@ -11,7 +11,7 @@ use testkit::Fake;
 use crate::{
     About, Manifest, ReadError, RestoreError, RestoreOptions, RootName, Snapshots, Statistics,
     TargetRoot,
-    codec::Hash,
+    codec::{Hash, Malformed},
     entry::{Chunk, Entry, Extent, Frame, Node},
     limits::STAGING,
     manifest::Part,
@@ -278,6 +278,24 @@ async fn forged_sizes_are_refused_before_anything_is_allocated() {
         *mode = 0o4755;
     }
     assert!(decode(&encode(&[it]), SAME_PACK).is_err());
+}
+
+/// Devices, FIFOs and sockets have no spelling; whatever stands in the place of a kind is refused.
+#[test]
+fn there_is_nothing_but_files_directories_and_links() {
+    let good = encode(&[directory(b"device")]);
+    let kind = good.len() - 3;
+    assert_eq!(good[kind], 0, "a directory, then its mode");
+    for other in 3..=u8::MAX {
+        let mut forged = good.clone();
+        forged[kind] = other;
+        let refused = decode(&forged, SAME_PACK);
+        assert_eq!(
+            refused,
+            Err(Malformed("neither file, directory nor link")),
+            "{other}"
+        );
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@
 //! bits, devices, FIFOs and sockets (named in the statistics).
 
 mod base;
+mod chunks;
 mod codec;
 mod content;
 mod create;
@@ -42,6 +43,7 @@ mod walk;
 use domain::TreeKey;
 
 pub use base::Base;
+pub use chunks::StoredChunks;
 pub use create::{CreateError, Created, NewSnapshot, SourceRoot};
 pub use diff::{Change, ChangeKind, Diff, DiffOptions, Side};
 pub use export::{ExportError, Exported};

@@ -160,6 +160,49 @@ impl CheckpointTrigger {
     }
 }
 
+/// When checkpoints are taken besides those at a suspension, at a stop, and on request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CheckpointStrategy {
+    /// At the end of each turn, and within a turn as files change.
+    Smart,
+    /// At the end of each turn.
+    Turn,
+    /// When the interval is over and files may have changed.
+    Interval,
+    /// Never.
+    Manual,
+}
+
+impl CheckpointStrategy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Smart, Self::Turn, Self::Interval, Self::Manual];
+
+    /// As set, stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Smart => "smart",
+            Self::Turn => "turn",
+            Self::Interval => "interval",
+            Self::Manual => "manual",
+        }
+    }
+
+    /// Reads what [`CheckpointStrategy::as_str`] wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|strategy| strategy.as_str() == text)
+    }
+
+    /// A turn that has ended is kept.
+    #[must_use]
+    pub const fn keeps_turns(self) -> bool {
+        matches!(self, Self::Smart | Self::Turn)
+    }
+}
+
 /// How large a checkpoint is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CheckpointSize {

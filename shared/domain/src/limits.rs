@@ -46,6 +46,13 @@ pub const QUESTION_BYTES: usize = 32 * 1024;
 pub const ANSWER_BYTES: usize = 64 * 1024;
 /// Longest message of a checkpoint.
 pub const CHECKPOINT_MESSAGE_BYTES: usize = 4 * 1024;
+/// Rules of one session that say what its checkpoints leave out. Own.
+pub const IGNORE_RULES: usize = 100;
+/// Longest of them.
+pub const IGNORE_RULE_BYTES: usize = 256;
+/// How long the address of an export is good. Own: long enough to fetch a large one, and to hand it
+/// to a program.
+pub const EXPORT_URL_MILLISECONDS: u64 = 3_600_000;
 /// Checkpoints on one page of `list_checkpoints`.
 pub const CHECKPOINT_PAGE: usize = 100;
 /// Between two sweeps of a tree. Own: garbage waits for the grace time anyway.

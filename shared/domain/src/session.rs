@@ -4,7 +4,11 @@ use std::fmt;
 
 use crate::{
     CheckpointId, FencingToken, Sequence, SessionId, SessionKey, State, Transition, TreeId,
-    TreeKey, UnixMillis, UploadId, checkpoint::PendingQuestion, limits, ports::Lease, state::after,
+    TreeKey, UnixMillis, UploadId,
+    checkpoint::{CheckpointStrategy, PendingQuestion},
+    limits,
+    ports::Lease,
+    state::after,
     workspace::Workspace,
 };
 
@@ -74,6 +78,10 @@ pub struct SessionSpec {
     pub system_prompt_addition: Option<String>,
     /// For finding it again; sorted, without repeats.
     pub tags: Vec<String>,
+    /// When checkpoints are taken; as the deployment does when absent.
+    pub checkpoint_strategy: Option<CheckpointStrategy>,
+    /// What checkpoints leave out, as lines of a `.gitignore`; when absent, what can be built again.
+    pub checkpoint_ignore: Option<Vec<String>>,
 }
 
 /// Where a fork began.

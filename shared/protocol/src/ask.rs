@@ -80,26 +80,25 @@ impl Caller {
             capabilities: ClientCapabilities::default(),
         }
     }
+}
 
-    /// Whether the client declared that it can be asked this.
-    fn can(&self, request: &InputRequest) -> bool {
-        let can = &self.capabilities;
-        match request {
-            InputRequest::Elicitation(request) => {
-                let url = serde_json::to_value(&request.params)
-                    .is_ok_and(|params| params["mode"] == "url");
-                can.elicitation.as_ref().is_some_and(|can| {
-                    // Older clients declare nothing closer, and mean forms.
-                    match (url, can.form.is_some(), can.url.is_some()) {
-                        (false, form, url) => form || !url,
-                        (true, _, url) => url,
-                    }
-                })
-            }
-            InputRequest::CreateMessage(_) => can.sampling.is_some(),
-            InputRequest::ListRoots(_) => can.roots.is_some(),
-            _ => false,
+/// Whether a client with these capabilities can be asked this.
+pub(crate) fn can(can: &ClientCapabilities, request: &InputRequest) -> bool {
+    match request {
+        InputRequest::Elicitation(request) => {
+            let url =
+                serde_json::to_value(&request.params).is_ok_and(|params| params["mode"] == "url");
+            can.elicitation.as_ref().is_some_and(|can| {
+                // Older clients declare nothing closer, and mean forms.
+                match (url, can.form.is_some(), can.url.is_some()) {
+                    (false, form, url) => form || !url,
+                    (true, _, url) => url,
+                }
+            })
         }
+        InputRequest::CreateMessage(_) => can.sampling.is_some(),
+        InputRequest::ListRoots(_) => can.roots.is_some(),
+        _ => false,
     }
 }
 
@@ -170,7 +169,7 @@ impl Asking {
     /// # Errors
     /// [`NotAnswered`].
     pub async fn ask(&self, key: &str, request: InputRequest) -> Result<Value, NotAnswered> {
-        if !self.caller.can(&request) {
+        if !can(&self.caller.capabilities, &request) {
             return Err(NotAnswered::CannotAsk);
         }
         match &self.caller.way {

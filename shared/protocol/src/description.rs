@@ -4,8 +4,9 @@ use rmcp::model::{Implementation, ServerCapabilities};
 
 const INSTRUCTIONS: &str = "Shannon runs Claude Code sessions on infrastructure that the user owns. \
     Start one with create_session, then call wait_session with the cursor it returned last until the \
-    session is idle or has ended; talk to it with send_message; read its files with read_file, and its \
-    log and diff as shannon://sessions/<session_id>/events and /diff; end it with cancel_session, because an idle session holds a machine for some minutes.";
+    session is idle or has ended; talk to it with send_message; when it waits for a person, answer_question; read its files with read_file, and its \
+    log and diff as shannon://sessions/<session_id>/events and /diff; give its machine back with suspend_session, or end it with cancel_session, \
+    because an idle session holds a machine for some minutes.";
 
 /// Name, capabilities and instructions.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,6 +9,7 @@
 //! A request without a session is served all the same, by itself, and can ask nothing.
 
 mod asked;
+mod cancelled;
 mod exchange;
 mod pair;
 mod recorded;
@@ -43,6 +44,9 @@ use crate::{Class, EdgeSettings};
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+
+/// The notification with which a client takes a request back.
+const CANCELLED: &str = "notifications/cancelled";
 
 /// JSON-RPC: the session is unknown or has expired; `initialize` gives a new one. The code that the
 /// official SDKs use.
@@ -252,6 +256,9 @@ where
         }
         Ok(match (&peek.method, peek.is_reply) {
             (None, true) => self.replied(&key, &peek.id, &message).await,
+            (Some(method), _) if method == CANCELLED && peek.id.is_null() => {
+                self.cancelled(&key, &message).await
+            }
             _ => self.requested(key, &session, request, principal).await,
         })
     }

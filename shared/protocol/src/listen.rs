@@ -99,7 +99,15 @@ where
         };
         match get_task(&self.ports, &reader, &id).await {
             Ok((state, head, command)) => Ok(Some(
-                task::shown(&self.deployment, &id, state, &head, &command).task,
+                task::shown(
+                    &self.deployment,
+                    &asked.capabilities,
+                    &id,
+                    state,
+                    &head,
+                    &command,
+                )
+                .task,
             )),
             Err(TaskError::NoSuchTask) => Ok(None),
             Err(TaskError::Unavailable(unavailable)) => Err(unavailable),

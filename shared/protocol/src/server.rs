@@ -7,6 +7,7 @@ use rmcp::model::{
     GetPromptRequestParams, GetPromptResponse, InitializeRequestParams, InitializeResult,
     ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
     PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ServerConfig,
+    SubscribeRequestParams, UnsubscribeRequestParams,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -155,6 +156,42 @@ impl<W: Work> ServerHandler for Server<W> {
     ) -> Result<ReadResourceResponse, ErrorData> {
         let asked = asked(&context)?;
         until_gone(context, self.0.work.read_resource(asked, request)).await
+    }
+
+    #[expect(
+        deprecated,
+        reason = "clients of the initialize era still send it; the suite requires an answer"
+    )]
+    async fn set_level(
+        &self,
+        request: rmcp::model::SetLevelRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let asked = asked(&context)?;
+        // One of eight words, by its type.
+        let level = serde_json::to_value(request.level).unwrap_or_default();
+        let level = level.as_str().unwrap_or_default().to_owned();
+        until_gone(context, self.0.work.set_log_level(asked, level)).await
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let asked = asked(&context)?;
+        let watching = self.0.work.watch_resource(asked, request.uri, true);
+        until_gone(context, watching).await
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let asked = asked(&context)?;
+        let watching = self.0.work.watch_resource(asked, request.uri, false);
+        until_gone(context, watching).await
     }
 
     async fn complete(

@@ -1,5 +1,6 @@
 //! Sessions and events as clients see them: as JSON, as one line, as a few lines of text.
 
+use domain::checkpoint::PendingQuestion;
 use domain::event::{EventBody, TokenUsage, TurnEnd};
 use domain::history::AbandonedRange;
 use domain::workspace::{Workspace, WorkspaceSource};
@@ -9,7 +10,7 @@ use serde_json::{Map, Value, json};
 /// Characters of one line for a person.
 const LINE_CHARACTERS: usize = 200;
 /// Characters of one text in the text form of an answer.
-const TEXT_CHARACTERS: usize = 2000;
+pub(crate) const TEXT_CHARACTERS: usize = 2000;
 
 /// An event of the log.
 pub(crate) fn event(event: &Event) -> Value {
@@ -229,8 +230,23 @@ pub(crate) fn session(head: &Head) -> Value {
         "max_turns": head.spec.max_turns,
         "max_budget_usd": head.spec.max_budget_usd,
         "tags": head.spec.tags,
+        "checkpoint_strategy": head.spec.checkpoint_strategy.map(|it| it.as_str()),
+        "checkpoint_ignore": head.spec.checkpoint_ignore,
         "claude_session_id": head.claude_session_id,
+        "question": head.question.as_ref().map(question),
+        "latest_checkpoint": head.checkpoint.as_ref().map(|it| it.as_str()),
+        "parent_session_id": head.parent.as_ref().map(|it| it.session.as_str()),
     }))
+}
+
+fn question(question: &PendingQuestion) -> Value {
+    let input = serde_json::from_str(&question.input)
+        .unwrap_or_else(|_| Value::from(question.input.as_str()));
+    json!({
+        "question_id": question.id.as_str(),
+        "input": input,
+        "asked_at_unix_ms": question.asked_at.0,
+    })
 }
 
 /// Commands that no runner has taken yet.

@@ -4,22 +4,30 @@
 
 use domain::event::TurnEnd;
 use domain::ports::{Clock, Compute, IdSource, Inbox, SessionDirectory};
-use domain::use_cases::{TaskError, TaskState, cancel_task, get_task};
-use domain::{Command, CommandState, Deployment, Head, Principal, State, TaskId};
+use domain::use_cases::{
+    AnswerError, AnswerQuestion, TaskError, TaskState, answer_question, cancel_task, get_task,
+    given_answers,
+};
+use domain::{
+    Command, CommandState, Deployment, Head, Principal, QuestionId, Sequence, State, TaskId,
+};
 use rmcp::ErrorData;
 use rmcp::model::{
-    CallToolResult, ContentBlock, CreateTaskResult, DetailedTask, ErrorCode, GetTaskResult,
-    InputResponses, JsonObject, Task, TaskPayload, TaskStatus,
+    CallToolResult, ClientCapabilities, ContentBlock, CreateTaskResult, DetailedTask, ErrorCode,
+    GetTaskResult, InputResponses, JsonObject, Resource, Task, TaskPayload, TaskStatus,
 };
 use serde_json::{Value, json};
 
 use crate::answer::INTERNAL_ERROR;
-use crate::show;
+use crate::asked::Asked;
+use crate::question::{Filled, form, words};
+use crate::resources::{Address, CONTENT_CHARACTERS};
 use crate::timestamp::to_rfc3339;
+use crate::{ask, show};
 
 /// Between two looks at a turn that runs.
 const POLL_MS: u64 = 5000;
-/// The same while nothing has run yet: the start is what a person waits for.
+/// The same while a person waits: for the start, or for what comes of an answer.
 const FIRST_POLL_MS: u64 = 1000;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -48,41 +56,70 @@ pub(crate) fn created(
 pub(crate) async fn get<P>(
     ports: &P,
     deployment: &Deployment,
-    principal: &Principal,
+    asked: &Asked,
     id: &str,
 ) -> Result<GetTaskResult, ErrorData>
 where
     P: SessionDirectory + Inbox + Compute + Clock,
 {
     let id = parse(id)?;
-    let reader = principal.authorize().map_err(missing_scope)?;
+    let reader = asked.principal.authorize().map_err(missing_scope)?;
     let (state, head, command) = get_task(ports, &reader, &id).await.map_err(refused)?;
-    Ok(shown(deployment, &id, state, &head, &command))
+    let client = &asked.capabilities;
+    Ok(shown(deployment, client, &id, state, &head, &command))
 }
 
-/// `tasks/update`: no turn asks for input yet, so every name is unknown; none is an acknowledgement.
+/// `tasks/update`: answers to what the turn asks, by the question's id. The first answer counts;
+/// the same again is acknowledged, whatever has become of the task, another one is refused. A form
+/// that a person closed answers nothing. Stopped in between, what was answered stays answered.
 pub(crate) async fn update<P>(
     ports: &P,
-    principal: &Principal,
+    deployment: &Deployment,
+    asked: &Asked,
     id: &str,
-    responses: &InputResponses,
+    responses: InputResponses,
 ) -> Result<(), ErrorData>
 where
     P: SessionDirectory + Inbox + Compute + Clock,
 {
     let id = parse(id)?;
-    let reader = principal.authorize().map_err(missing_scope)?;
-    get_task(ports, &reader, &id).await.map_err(refused)?;
-    match responses.keys().next() {
-        None => Ok(()),
-        Some(key) => {
-            let key: String = key.chars().take(64).collect();
-            Err(ErrorData::invalid_params(
-                format!("the task asks for no input named {key:?}; it asks for none at all"),
-                None,
-            ))
+    let reader = asked.principal.authorize().map_err(missing_scope)?;
+    let (state, head, _) = get_task(ports, &reader, &id).await.map_err(refused)?;
+    for (name, response) in responses {
+        let bad = |problem: &str| {
+            let name: String = name.chars().take(64).collect();
+            ErrorData::invalid_params(format!("inputResponses.{name}: {problem}"), None)
+        };
+        let unknown = || bad("the task asks for no input of this name");
+        let question = QuestionId::parse(&name).map_err(|_| unknown())?;
+        let filled = Filled::read(&response).map_err(|problem| bad(&problem))?;
+        let open = match &state {
+            TaskState::InputRequired(open) if open.id == question => open,
+            _ => {
+                let given = given_answers(ports, &head.key, &question).await;
+                match given.map_err(|error| refused(error.into()))? {
+                    Some(given) if filled.are(&given) => continue,
+                    Some(_) => return Err(bad(&AnswerError::AlreadyAnswered.to_string())),
+                    None => return Err(unknown()),
+                }
+            }
+        };
+        let Some(answers) = filled.answers(open).map_err(|problem| bad(&problem))? else {
+            continue;
+        };
+        let writer = asked.principal.authorize().map_err(missing_scope)?;
+        let answer = AnswerQuestion {
+            key: head.key.clone(),
+            question,
+            answers,
+        };
+        match answer_question(ports, deployment, &writer, answer).await {
+            Ok(_) => {}
+            Err(AnswerError::Unavailable(unavailable)) => return Err(refused(unavailable.into())),
+            Err(error) => return Err(bad(&error.to_string())),
         }
     }
+    Ok(())
 }
 
 /// `tasks/cancel`: takes the message back or interrupts its turn; the session goes on.
@@ -123,14 +160,38 @@ fn refused(error: TaskError) -> ErrorData {
 /// A task as clients see it.
 pub(crate) fn shown(
     deployment: &Deployment,
+    client: &ClientCapabilities,
     id: &TaskId,
     state: TaskState,
     head: &Head,
     command: &Command,
 ) -> GetTaskResult {
+    // A question that stands there and is answered is one whose answer was not taken yet.
     let waiting = matches!(head.state, State::Requested | State::Provisioning)
-        || command.state == CommandState::Queued;
+        || command.state == CommandState::Queued
+        || head.question.is_some();
     let (payload, message) = match state {
+        TaskState::InputRequired(question) => {
+            let form = form(&head.title, &question).filter(|form| ask::can(client, form));
+            match form {
+                Some(form) => (
+                    TaskPayload::InputRequired {
+                        input_requests: [(question.id.to_string(), form)].into(),
+                    },
+                    format!("session {} asks a person", head.key.session),
+                ),
+                // Whoever cannot ask can still say where to answer.
+                None => (
+                    TaskPayload::Working,
+                    format!(
+                        "session {} asks (answer it with the tool answer_question, question_id {}): {}",
+                        head.key.session,
+                        question.id,
+                        show::cut(&words(&question), show::TEXT_CHARACTERS)
+                    ),
+                ),
+            }
+        }
         TaskState::Working => (
             TaskPayload::Working,
             format!("session {} is {}", head.key.session, head.state),
@@ -168,20 +229,45 @@ pub(crate) fn shown(
 
 /// What the tool would have answered, had it waited for the turn: an answer of `create_session`
 /// for the session's first message, of `send_message` for the others. The same at every look, so it
-/// says nothing of where the session is by now.
+/// says nothing of where the session is by now. What is longer than clients take is cut, and a link
+/// says where it stands whole.
 fn result(head: &Head, command: &Command, end: &TurnEnd) -> JsonObject {
-    let structured = json!({
+    let mut structured = json!({
         "session_id": head.key.session.as_str(),
         "message_id": command.id.as_str(),
         "turn": show::turn_end(end),
     });
-    let text = format!(
+    let mut text = format!(
         "{}\n\n[session {}; {}]",
         end.text,
         head.key.session,
         show::turn_ended(end)
     );
-    let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
+    let mut link = None;
+    let characters = show::characters(&structured).max(text.chars().count());
+    if characters > CONTENT_CHARACTERS {
+        let uri = Address::Events {
+            session: head.key.session.clone(),
+            after: Sequence::default(),
+            limit: None,
+        }
+        .to_string();
+        let cut = show::cut(&end.text, show::TEXT_CHARACTERS);
+        text = format!(
+            "{cut}\n\n[session {}; {}; the text has {} characters and stands whole in the event \
+             turn_ended of message {}, in {uri}]",
+            head.key.session,
+            show::turn_ended(end),
+            end.text.chars().count(),
+            command.id
+        );
+        structured["turn"]["text"] = cut.into();
+        let name = format!("events of session {}", head.key.session);
+        link = Some(Resource::new(uri, name).with_mime_type("application/json"));
+    }
+    let mut contents = vec![ContentBlock::text(text)];
+    contents.extend(link.map(ContentBlock::resource_link));
+    let mut result = CallToolResult::success(contents);
     result.structured_content = Some(structured);
     result.is_error = Some(end.is_error);
     object(serde_json::to_value(result).unwrap_or_default())

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ports::{
-    Clock, Compute, IdSource, Inbox, Rounds, SessionDirectory, SessionLog, Uploads, WholeBodies,
+    Checkpoints, Clock, Compute, Erasure, IdSource, Inbox, Rounds, SessionDirectory, SessionLog,
+    Uploads, WholeBodies,
 };
 use domain::session_token::SigningKey;
 use domain::{Deployment, Principal};
@@ -23,6 +24,7 @@ use tokio::sync::OnceCell;
 use crate::ask::{Asking, Asks, Begun, Caller, Round};
 use crate::asked::Asked;
 use crate::description::Description;
+use crate::snapshots::Snapshots;
 use crate::subscription::{Accepted, Filter, Subscription};
 use crate::tools::find_claude_binary::{ClaudeFinder, Kept};
 use crate::{prompts, resources, task, tools};
@@ -32,6 +34,8 @@ pub trait Ports:
     SessionDirectory
     + SessionLog
     + WholeBodies
+    + Checkpoints
+    + Erasure
     + Inbox
     + Uploads
     + Compute
@@ -45,6 +49,8 @@ impl<P> Ports for P where
     P: SessionDirectory
         + SessionLog
         + WholeBodies
+        + Checkpoints
+        + Erasure
         + Inbox
         + Uploads
         + Compute
@@ -168,6 +174,31 @@ pub trait Work: Send + Sync + 'static {
     ) -> impl Future<Output = Result<CompleteResult, ErrorData>> + Send {
         drop((asked, request));
         std::future::ready(Err(ErrorData::method_not_found::<CompleteRequestMethod>()))
+    }
+
+    /// `logging/setLevel` of the initialize era; the level as the specification names it.
+    fn set_log_level(
+        &self,
+        asked: Asked,
+        level: String,
+    ) -> impl Future<Output = Result<(), ErrorData>> + Send {
+        drop((asked, level));
+        std::future::ready(Err(not_here("logging/setLevel")))
+    }
+
+    /// `resources/subscribe` and `resources/unsubscribe` of the initialize era.
+    fn watch_resource(
+        &self,
+        asked: Asked,
+        uri: String,
+        watched: bool,
+    ) -> impl Future<Output = Result<(), ErrorData>> + Send {
+        drop((asked, uri, watched));
+        std::future::ready(Err(not_here(if watched {
+            "resources/subscribe"
+        } else {
+            "resources/unsubscribe"
+        })))
     }
 
     /// `subscriptions/listen`: what of the filter will be told; `None` when there is no such method.
@@ -310,7 +341,7 @@ where
     P: SessionDirectory + Inbox + Compute + Clock + IdSource + 'static,
 {
     async fn get_task(&self, asked: Asked, id: &str) -> Result<GetTaskResult, ErrorData> {
-        task::get(&self.ports, &self.deployment, &asked.principal, id).await
+        task::get(&self.ports, &self.deployment, &asked, id).await
     }
 
     async fn update_task(
@@ -319,7 +350,7 @@ where
         id: &str,
         responses: InputResponses,
     ) -> Result<(), ErrorData> {
-        task::update(&self.ports, &asked.principal, id, &responses).await
+        task::update(&self.ports, &self.deployment, &asked, id, responses).await
     }
 
     async fn cancel_task(&self, asked: Asked, id: &str) -> Result<(), ErrorData> {
@@ -370,9 +401,16 @@ impl<P, F> Sessions<P, F> {
     }
 }
 
-impl<P: Ports, F: ClaudeFinder> Work for Sessions<P, F> {
+impl<P: Ports, F: ClaudeFinder + Snapshots> Work for Sessions<P, F> {
     fn waits(&self, tool: &str) -> bool {
-        ["wait_session", "read_file"].contains(&tool)
+        [
+            "wait_session",
+            "read_file",
+            "create_checkpoint",
+            "delete_session",
+            "export_workspace",
+        ]
+        .contains(&tool)
     }
 
     async fn call_tool(&self, call: ToolCall) -> Result<CallToolResponse, ErrorData> {
@@ -435,7 +473,8 @@ impl<P: Ports, F: ClaudeFinder> Work for Sessions<P, F> {
         request: ReadResourceRequestParams,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let config = self.config.as_deref();
-        let found = resources::read(&self.ports, config, &asked, &request.uri).await?;
+        let found =
+            resources::read(&self.ports, &self.finder, config, &asked, &request.uri).await?;
         Ok(found.into())
     }
 
@@ -448,7 +487,7 @@ impl<P: Ports, F: ClaudeFinder> Work for Sessions<P, F> {
     }
 
     async fn get_task(&self, asked: Asked, id: &str) -> Result<GetTaskResult, ErrorData> {
-        task::get(&self.ports, &self.deployment, &asked.principal, id).await
+        task::get(&self.ports, &self.deployment, &asked, id).await
     }
 
     async fn update_task(
@@ -457,7 +496,7 @@ impl<P: Ports, F: ClaudeFinder> Work for Sessions<P, F> {
         id: &str,
         responses: InputResponses,
     ) -> Result<(), ErrorData> {
-        task::update(&self.ports, &asked.principal, id, &responses).await
+        task::update(&self.ports, &self.deployment, &asked, id, responses).await
     }
 
     async fn cancel_task(&self, asked: Asked, id: &str) -> Result<(), ErrorData> {

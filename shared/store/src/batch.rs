@@ -32,7 +32,7 @@ const MOST_UNPACKED_BYTES: u64 = 16 * 1024 * 1024;
 
 impl Store {
     /// The batch row for `events` from `first` on. Puts long bodies into the bucket first: when
-    /// the row is not written after all, they lie there unused until the bucket's rules take them.
+    /// the row is not written after all, they lie there unused until the session is erased.
     /// The same events give the same objects and the same row.
     pub(crate) async fn batch(
         &self,
@@ -55,8 +55,12 @@ impl Store {
                         object: base32(&Sha256::digest(&text)),
                         bytes: text.len() as u64,
                     };
-                    self.put(&body_object(tree, key, &whole.object), text.into_bytes())
-                        .await?;
+                    self.put(
+                        tree,
+                        &body_object(tree, key, &whole.object),
+                        text.into_bytes(),
+                    )
+                    .await?;
                     (preview, Some(whole))
                 }
             };

@@ -4,7 +4,7 @@
 //! session's own partition, `owner#session`, so that its credentials can be bound to it. Times are
 //! milliseconds since 1970, except `expires_at`, which DynamoDB's TTL reads as seconds; readers
 //! treat an expired row as gone, because the sweep may be late. Prefixes are stored for ever: the
-//! test below pins them.
+//! test below pins them. When each kind goes is also in [`crate::retention`], as a table.
 
 use std::collections::HashMap;
 
@@ -269,6 +269,7 @@ pub(crate) fn live_key(shard: u8) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::retention;
 
     #[test]
     fn keys_are_spelled_as_they_are_stored() {
@@ -344,6 +345,17 @@ mod tests {
                 "OWNER round#rnd_aaaaaaaaaaaaaaaaaaaaaaaaaa",
             ]
         );
+        // Each has exactly one row in the table of retention, and each row has a record.
+        let mut retained: Vec<&str> = Vec::new();
+        for place in &spelled {
+            let kinds: Vec<_> = retention::kinds_of(retention::Place::Row(place)).collect();
+            assert_eq!(kinds.len(), 1, "{place}: {kinds:?}");
+            retained.push(kinds[0].name);
+        }
+        for kind in retention::RETENTION {
+            let stored = matches!(kind.place, retention::Place::Object(_));
+            assert!(stored || retained.contains(&kind.name), "{kind:?}");
+        }
         assert_eq!(
             owner_sort(UnixMillis(1_700_000_000_000), &key.session),
             "001700000000000#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa"

@@ -13,6 +13,7 @@ mod control;
 mod create;
 mod directory;
 mod erasure;
+mod exports;
 mod failure;
 mod fork;
 mod head;
@@ -21,6 +22,7 @@ mod item;
 mod keys;
 mod log;
 mod objects;
+pub mod retention;
 mod runner;
 mod settings;
 mod stored;
@@ -33,6 +35,7 @@ mod write;
 
 use domain::UnixMillis;
 
+pub use exports::{LEAST_PIECE_BYTES, ObjectWriter, WrittenObject};
 pub use objects::ObjectError;
 pub use runner::RunnerFacts;
 pub use settings::{ComputeSettings, Endpoint, StoreSettings, StoreSettingsError};

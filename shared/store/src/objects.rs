@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use aws_sdk_s3::{error::SdkError, operation::get_object::GetObjectError, primitives::ByteStream};
+use aws_sdk_s3::{
+    error::SdkError, operation::get_object::GetObjectError, primitives::ByteStream,
+    types::ServerSideEncryption,
+};
 use bytes::Bytes;
 use domain::{OwnerId, SessionKey, TreeKey, UploadId, ports::Unavailable};
 use thiserror::Error;
@@ -11,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use crate::{
     Store,
     failure::{self, Kind},
-    tree_objects::object,
+    tree_objects::{encryption_context, object},
 };
 
 /// Why an object was not brought to disk.
@@ -44,7 +47,8 @@ impl Store {
         name: &str,
         bytes: Vec<u8>,
     ) -> Result<(), Unavailable> {
-        self.put(&session_object(tree, key, name), bytes).await
+        self.put(tree, &session_object(tree, key, name), bytes)
+            .await
     }
 
     /// An object of a session, whole; `None` when there is none of that name.
@@ -101,12 +105,20 @@ impl Store {
         Ok(written)
     }
 
-    pub(crate) async fn put(&self, object: &str, bytes: Vec<u8>) -> Result<(), Unavailable> {
+    /// Writes an object of a tree, encrypted for it.
+    pub(crate) async fn put(
+        &self,
+        tree: &TreeKey,
+        object: &str,
+        bytes: Vec<u8>,
+    ) -> Result<(), Unavailable> {
         Box::pin(
             self.s3
                 .put_object()
                 .bucket(&self.bucket)
                 .key(object)
+                .server_side_encryption(ServerSideEncryption::AwsKms)
+                .ssekms_encryption_context(encryption_context(tree))
                 .body(ByteStream::from(bytes))
                 .send(),
         )
@@ -141,7 +153,46 @@ pub(crate) fn session_object(tree: &TreeKey, key: &SessionKey, name: &str) -> St
     object(tree, &format!("sessions/{}/{name}", key.session))
 }
 
-/// Where a client's upload lies.
+/// Where a client's upload lies: apart from what sessions store, because only uploads expire by
+/// themselves.
 pub(crate) fn upload_object(owner: &OwnerId, upload: &UploadId) -> String {
-    format!("{owner}/uploads/{upload}")
+    format!("uploads/{owner}/{upload}")
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{SessionId, TreeId};
+
+    use super::*;
+
+    /// The bucket's rules expire what begins with `uploads/`, and nothing else.
+    #[test]
+    fn objects_lie_where_the_rules_of_the_bucket_expect_them() {
+        let owner = OwnerId::of("issuer", "subject");
+        let session = SessionId::from_random([0; 17]);
+        let tree = TreeKey {
+            owner: owner.clone(),
+            tree: TreeId::of(session.clone()),
+        };
+        let key = SessionKey {
+            owner: owner.clone(),
+            session,
+        };
+        let spelled = [
+            object(&tree, "packs/x"),
+            session_object(&tree, &key, "transcript/1"),
+            upload_object(&owner, &UploadId::from_random([0; 17])),
+        ]
+        .map(|name| name.replace(owner.as_str(), "OWNER"));
+        assert_eq!(
+            spelled,
+            [
+                "OWNER/ses_aaaaaaaaaaaaaaaaaaaaaaaaaa/packs/x",
+                "OWNER/ses_aaaaaaaaaaaaaaaaaaaaaaaaaa/sessions/ses_aaaaaaaaaaaaaaaaaaaaaaaaaa/transcript/1",
+                "uploads/OWNER/upl_aaaaaaaaaaaaaaaaaaaaaaaaaa",
+            ]
+        );
+        // An owner is never called so.
+        assert!(OwnerId::parse("uploads").is_err());
+    }
 }

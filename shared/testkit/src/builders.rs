@@ -71,6 +71,8 @@ pub fn spec() -> SessionSpec {
         max_budget_usd: 10.0,
         system_prompt_addition: None,
         tags: Vec::new(),
+        checkpoint_strategy: None,
+        checkpoint_ignore: None,
     }
 }
 

@@ -119,7 +119,7 @@ pub(crate) fn call(shelf: &Shelf, call: &ToolCall) -> Result<CallToolResponse, E
                 ),
             }
         }
-        "test_input_required_result_multi_round" => rounds(state.as_deref(), responses)?,
+        "test_input_required_result_multi_round" => return rounds(state.as_deref(), responses),
         "test_input_required_result_capabilities" => {
             let capabilities = &call.asked.capabilities;
             let mut requests = json!({});
@@ -154,19 +154,29 @@ pub(crate) fn call(shelf: &Shelf, call: &ToolCall) -> Result<CallToolResponse, E
 fn rounds(
     state: Option<&str>,
     responses: Option<&InputResponses>,
-) -> Result<Result<InputRequiredResult, ErrorData>, ErrorData> {
+) -> Result<CallToolResponse, ErrorData> {
     let first = entered(responses, "step1", "name");
     let second = entered(responses, "step2", "color");
-    Ok(match (state, first, second) {
-        (Some("step 1"), Some(Value::String(name)), _) => required(
-            json!({"step2": elicit("Step 2: What is your favorite color?", "color", "string")}),
-            Some(seal(&format!("step 2 {name}"))),
-        ),
+    let known = state.and_then(|state| state.strip_prefix("step 2 "));
+    let asked = match (state, known, first, second) {
+        (_, Some(name), _, Some(Value::String(color))) => {
+            return tools::text(format!("{name} likes {color}."));
+        }
+        (_, Some(name), _, _) => second_step(name),
+        (Some("step 1"), _, Some(Value::String(name)), _) => second_step(&name),
         _ => required(
             json!({"step1": elicit("Step 1: What is your name?", "name", "string")}),
             Some(seal("step 1")),
         ),
-    })
+    };
+    asked.map(CallToolResponse::InputRequired)
+}
+
+fn second_step(name: &str) -> Result<InputRequiredResult, ErrorData> {
+    required(
+        json!({"step2": elicit("Step 2: What is your favorite color?", "color", "string")}),
+        Some(seal(&format!("step 2 {name}"))),
+    )
 }
 
 /// The prompt that asks.

@@ -44,6 +44,7 @@ fn made() -> Vec<Tool> {
         "test_elicitation_sep1330_enums",
         "test_missing_capability",
         "test_streaming_elicitation",
+        "test_reconnection",
         "test_trigger_tool_change",
         "test_trigger_prompt_change",
         "test_input_required_result_elicitation",

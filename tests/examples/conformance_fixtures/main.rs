@@ -4,6 +4,8 @@
 
 mod asking;
 mod catalog;
+mod clients;
+mod pushing;
 mod shelf;
 mod tasks;
 mod tools;
@@ -15,7 +17,8 @@ use std::time::Duration;
 use domain::authorization::{ReadSessions, Scope, WriteSessions};
 use domain::{OwnerId, Principal};
 use protocol::{
-    Accepted, Asked, Class, Description, Edge, EdgeSettings, Filter, Subscription, ToolCall, Work,
+    Accepted, Asked, Class, ClientSessionSettings, Description, Edge, EdgeSettings, Filter,
+    Subscription, ToolCall, Work,
 };
 use rmcp::ErrorData;
 use rmcp::model::{
@@ -26,6 +29,7 @@ use rmcp::model::{
     Tool,
 };
 
+use clients::Clients;
 use shelf::Shelf;
 use tokio::sync::watch;
 
@@ -38,6 +42,7 @@ const LISTS: [&str; 2] = ["tools", "prompts"];
 /// Everything the suite asks for.
 struct Fixtures {
     shelf: Shelf,
+    clients: Clients,
     /// How often each list changed, as looked up lately.
     changes: watch::Receiver<[u64; 2]>,
 }
@@ -85,6 +90,9 @@ impl Work for Fixtures {
         if call.name.starts_with("test_input_required_result") || call.name == "test_tool_with_task"
         {
             return asking::call(&self.shelf, &call);
+        }
+        if let Some(answer) = pushing::call(&self.clients, &call).await? {
+            return Ok(answer);
         }
         if let Some(answer) = tasks::start(&self.shelf, &call)? {
             return Ok(answer);
@@ -151,6 +159,21 @@ impl Work for Fixtures {
         let completion = CompletionInfo::new(values)
             .map_err(|problem| ErrorData::internal_error(problem, None))?;
         Ok(CompleteResult::new(completion))
+    }
+
+    async fn set_log_level(&self, _asked: Asked, level: String) -> Result<(), ErrorData> {
+        tools::set_level(&self.shelf, &level)
+    }
+
+    async fn watch_resource(
+        &self,
+        _asked: Asked,
+        uri: String,
+        watched: bool,
+    ) -> Result<(), ErrorData> {
+        let mut all = self.shelf.read("watched")?.unwrap_or_default();
+        all[&uri] = watched.into();
+        self.shelf.write("watched", &all)
     }
 
     async fn subscribe(
@@ -221,10 +244,22 @@ fn main() -> ExitCode {
             || PathBuf::from("target/conformance-fixtures"),
             PathBuf::from,
         );
-        let shelf = Shelf::open(directory).map_err(|error| boot::StartError::Part(error.into()))?;
+        let part = |error: std::io::Error| boot::StartError::Part(error.into());
+        let clients = Clients::open(directory.join("clients")).map_err(part)?;
+        let shelf = Shelf::open(directory).map_err(part)?;
         let (sender, changes) = watch::channel([0; 2]);
         tokio::spawn(look(shelf.clone(), sender));
-        let edge = Edge::new(Class::Legacy, settings, Fixtures { shelf, changes });
+        let sessions = ClientSessionSettings {
+            days: 1,
+            pair: true,
+            pair_stream_seconds: 60,
+        };
+        let fixtures = Fixtures {
+            shelf,
+            clients: clients.clone(),
+            changes,
+        };
+        let edge = Edge::bridged(settings, sessions, fixtures, clients);
         // The suite sends no token.
         let anyone = Principal {
             owner: OwnerId::of("conformance", "suite"),

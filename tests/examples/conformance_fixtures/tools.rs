@@ -71,10 +71,16 @@ pub(crate) async fn call(shelf: &Shelf, call: &ToolCall) -> Result<CallToolRespo
                 "Tool processing data",
                 "Tool execution completed",
             ] {
-                log(call, line).await;
+                log(shelf, call, line).await?;
                 tokio::time::sleep(STEP).await;
             }
             text("Three lines were logged.")
+        }
+        // Whoever stands in between breaks the stream after its beginning.
+        "test_reconnection" => {
+            log(shelf, call, "The stream begins").await?;
+            tokio::time::sleep(10 * STEP).await;
+            text("The stream was taken up again.")
         }
         "test_missing_capability" => {
             if call.asked.capabilities.sampling.is_none() {
@@ -118,16 +124,29 @@ pub(crate) fn argument<'a>(call: &'a ToolCall, name: &str) -> &'a str {
     argument.and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A line of log, at level info: for modern clients that asked for it, and all others.
-async fn log(call: &ToolCall, line: &str) {
-    let level = call.asked.meta.get("io.modelcontextprotocol/logLevel");
-    let wanted = match level.and_then(Value::as_str) {
-        Some(level) => ["debug", "info"].contains(&level),
-        None => !call.asked.modern,
+/// What the suite sets stands where all instances read it.
+const LEVEL: &str = "level";
+
+/// Notes from which level on clients of the initialize era want lines of log.
+pub(crate) fn set_level(shelf: &Shelf, level: &str) -> Result<(), ErrorData> {
+    shelf.write(LEVEL, &level.into())
+}
+
+/// A line of log, at level info: for modern clients that ask for it with the request, and others
+/// unless they set a higher level.
+async fn log(shelf: &Shelf, call: &ToolCall, line: &str) -> Result<(), ErrorData> {
+    let level = match call.asked.modern {
+        true => call
+            .asked
+            .meta
+            .get("io.modelcontextprotocol/logLevel")
+            .cloned(),
+        false => Some(shelf.read(LEVEL)?.unwrap_or_else(|| "info".into())),
     };
-    if wanted {
+    if level.is_some_and(|level| level == "debug" || level == "info") {
         let params = json!({"level": "info", "logger": "fixtures", "data": line});
         let notices = &call.asked.notices;
         notices.send("notifications/message", params).await;
     }
+    Ok(())
 }

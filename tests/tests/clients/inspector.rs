@@ -82,6 +82,11 @@ fn the_legacy_era() {
 }
 
 #[test]
+fn the_era_it_finds() {
+    lists_and_calls("auto");
+}
+
+#[test]
 fn a_wrong_token_is_a_matter_of_authorization() {
     let stack = stack::shared();
     let home = tempfile::tempdir().expect("a directory");

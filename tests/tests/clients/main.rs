@@ -2,6 +2,7 @@
 //!
 //! They come from npm and PyPI into the cache; what cannot be installed fails the test.
 
+mod asking;
 mod claude_code;
 mod inspector;
 mod mcp_remote;

@@ -18,13 +18,13 @@ struct Bridge {
 }
 
 impl Bridge {
-    fn start(protocol: &str) -> Self {
+    fn start(url: &str, transport: &str, protocol: &str) -> Self {
         let stack = stack::shared();
         let home = tempfile::tempdir().expect("a directory");
         let mut child = Command::new(installed::node())
             .arg(installed::mcp_remote())
-            .arg(stack.mcp_url())
-            .args(["--transport", "http-only", "--protocol", protocol])
+            .arg(url)
+            .args(["--transport", transport, "--protocol", protocol])
             .args([
                 "--header",
                 &format!("Authorization: Bearer {}", stack.token),
@@ -88,8 +88,8 @@ impl Drop for Bridge {
     }
 }
 
-fn drives_a_session(protocol: &str) {
-    let mut bridge = Bridge::start(protocol);
+fn drives_a_session(url: &str, transport: &str, protocol: &str) {
+    let mut bridge = Bridge::start(url, transport, protocol);
     let initialized = bridge.request(
         1,
         "initialize",
@@ -142,10 +142,21 @@ fn drives_a_session(protocol: &str) {
 
 #[test]
 fn the_legacy_protocol() {
-    drives_a_session("legacy");
+    drives_a_session(&stack::shared().mcp_url(), "http-only", "legacy");
 }
 
 #[test]
 fn the_protocol_it_finds() {
-    drives_a_session("auto");
+    drives_a_session(&stack::shared().mcp_url(), "http-only", "auto");
+}
+
+#[test]
+fn the_transport_that_people_have() {
+    drives_a_session(&stack::shared().mcp_url(), "http-first", "legacy");
+}
+
+/// As set-ups of Claude Desktop name it.
+#[test]
+fn the_oldest_transport() {
+    drives_a_session(&stack::shared().sse_url(), "sse-only", "legacy");
 }

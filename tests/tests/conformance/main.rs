@@ -8,6 +8,15 @@ mod suite;
 use round_robin::RoundRobin;
 
 #[test]
+fn what_2025_11_25_requires() {
+    let instances = RoundRobin::start();
+    let report = suite::run(&instances.url(), "2025-11-25");
+    report.must_pass(30);
+    instances.must_have_cut(1);
+    instances.must_have_replaced(3);
+}
+
+#[test]
 fn what_2026_07_28_requires() {
     let instances = RoundRobin::start();
     let report = suite::run(&instances.url(), "2026-07-28");

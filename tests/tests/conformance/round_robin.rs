@@ -31,12 +31,18 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    pub(crate) fn start(program: &std::path::Path, directory: &std::path::Path) -> Self {
+    /// `origins`: those of the pages that may call it, with commas between them.
+    pub(crate) fn start(
+        program: &std::path::Path,
+        directory: &std::path::Path,
+        origins: &str,
+    ) -> Self {
         let mut child = Command::new(program)
             .env_clear()
             .env("PORT", "0")
             .env("FIXTURES_DIRECTORY", directory)
             .env("SHANNON_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+            .env("SHANNON_ALLOWED_ORIGINS", origins)
             .env("SHANNON_SLOW_REQUEST_MILLISECONDS", "60000")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -142,6 +148,7 @@ struct Ring {
     instances: Mutex<Vec<Arc<Instance>>>,
     next: AtomicUsize,
     replaced: AtomicUsize,
+    cut: AtomicUsize,
     over: AtomicBool,
 }
 
@@ -170,14 +177,6 @@ impl RoundRobin {
     pub(crate) fn start() -> Self {
         let program = build();
         let directory = tempfile::tempdir().expect("a directory");
-        let ring = Arc::new(Ring::default());
-        for _ in 0..INSTANCES {
-            let instance = Arc::new(Instance::start(&program, directory.path()));
-            ring.instances
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(instance);
-        }
         let proxy = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -187,6 +186,15 @@ impl RoundRobin {
             .block_on(tokio::net::TcpListener::bind(("127.0.0.1", 0)))
             .expect("a free port");
         let port = listener.local_addr().expect("an address").port();
+        let origins = format!("http://127.0.0.1:{port},http://localhost:{port}");
+        let ring = Arc::new(Ring::default());
+        for _ in 0..INSTANCES {
+            let instance = Arc::new(Instance::start(&program, directory.path(), &origins));
+            ring.instances
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(instance);
+        }
         // The client wants one although all of this is plain http; another test may have been first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
@@ -199,7 +207,7 @@ impl RoundRobin {
         proxy.spawn(async move { axum::serve(listener, router).await });
         let replacing = std::thread::spawn({
             let (ring, directory) = (Arc::clone(&ring), directory.path().to_path_buf());
-            move || replace(&ring, &program, &directory)
+            move || replace(&ring, &program, &directory, &origins)
         });
         Self {
             ring,
@@ -220,6 +228,12 @@ impl RoundRobin {
         let replaced = self.ring.replaced.load(Ordering::Relaxed);
         assert!(replaced >= least, "only {replaced} instances were replaced");
     }
+
+    /// Streams broke, as they should.
+    pub(crate) fn must_have_cut(&self, least: usize) {
+        let cut = self.ring.cut.load(Ordering::Relaxed);
+        assert!(cut >= least, "only {cut} streams were cut");
+    }
 }
 
 impl Drop for RoundRobin {
@@ -238,10 +252,10 @@ impl Drop for RoundRobin {
 }
 
 /// Replaces the oldest instance again and again.
-fn replace(ring: &Ring, program: &std::path::Path, directory: &std::path::Path) {
+fn replace(ring: &Ring, program: &std::path::Path, directory: &std::path::Path, origins: &str) {
     while !ring.over.load(Ordering::Relaxed) {
         std::thread::sleep(REPLACED_EVERY);
-        let new = Arc::new(Instance::start(program, directory));
+        let new = Arc::new(Instance::start(program, directory, origins));
         let old = {
             let mut instances = ring
                 .instances
@@ -256,6 +270,9 @@ fn replace(ring: &Ring, program: &std::path::Path, directory: &std::path::Path) 
     }
 }
 
+/// The tool whose streams break after their beginning.
+const BROKEN: &[u8] = b"\"test_reconnection\"";
+
 /// Gives a request to the next instance and its answer back as it comes.
 async fn forward(
     State((ring, client)): State<(Arc<Ring>, reqwest::Client)>,
@@ -264,10 +281,12 @@ async fn forward(
     let instance = ring.take();
     let (parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut breaks = false;
     let sent = async {
         let bytes = axum::body::to_bytes(body, usize::MAX)
             .await
             .map_err(|error| error.to_string())?;
+        breaks = bytes.windows(BROKEN.len()).any(|part| part == BROKEN);
         client
             .request(parts.method, format!("{}{path}", instance.url))
             .headers(parts.headers)
@@ -277,12 +296,23 @@ async fn forward(
             .map_err(|error| format!("{error:?}"))
     };
     match sent.await {
-        Ok(answer) => {
+        Ok(mut answer) => {
             let mut response = Response::builder().status(answer.status());
             for (name, value) in answer.headers() {
                 if name != "transfer-encoding" && name != "connection" {
                     response = response.header(name, value);
                 }
+            }
+            if breaks && let Ok(Some(first)) = answer.chunk().await {
+                ring.cut.fetch_add(1, Ordering::Relaxed);
+                // Only the way to the client broke: the instance goes on.
+                tokio::spawn(async move {
+                    while matches!(answer.chunk().await, Ok(Some(_))) {}
+                    drop(instance);
+                });
+                return response
+                    .body(Body::from(first))
+                    .expect("an answer can be passed on");
             }
             // The instance is kept until its answer is whole.
             let stream = futures_util::StreamExt::inspect(answer.bytes_stream(), move |_| {

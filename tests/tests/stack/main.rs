@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod catalog;
+mod checkpoints;
 mod command_line;
 mod failing_claude;
 mod failing_services;

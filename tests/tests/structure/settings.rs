@@ -45,10 +45,16 @@ const TESTED: &[(&str, &str, &str)] = &[
     ),
     ("BIND", EMULATOR, "an_address_for_others_is_warned_of"),
     ("CATALOG_TTL_SECONDS", STACK, "sizes_and_times_of_requests"),
+    ("CHECKPOINT_GRACE_HOURS", BOOT, "sweeps_follow_the_settings"),
     (
         "CHECKPOINT_INTERVAL_SECONDS",
         "functions/session-runner/src/supervisor/cutting.rs",
         "changes_are_kept_soon_and_no_later_than_the_interval",
+    ),
+    (
+        "CHECKPOINT_RETENTION_DAYS",
+        BOOT,
+        "sweeps_follow_the_settings",
     ),
     (
         "CHECKPOINT_STRATEGY",
@@ -133,6 +139,7 @@ const TESTED: &[(&str, &str, &str)] = &[
         "every_parameter_changes_the_stack",
     ),
     ("MAX_BUDGET_USD", STACK, "sessions_and_what_they_may_do"),
+    ("MAX_CHECKPOINTS", BOOT, "sweeps_follow_the_settings"),
     (
         "MAX_LINE_BYTES",
         FAILURES,

@@ -23,7 +23,9 @@ use super::{
     conditions::{self, etag},
     metadata::{self, NewVersion, database_error, now, to_json},
     objects::without_aws_chunked,
-    properties::{Checksums, Properties, metadata_from, tags_from_header},
+    properties::{
+        Checksums, Properties, check_encryption_context, metadata_from, tags_from_header,
+    },
     uploads::{StoredPart, Upload, parts, remove_upload, upload},
 };
 
@@ -55,6 +57,11 @@ impl ObjectStore {
                     .to_owned()
                 })
             });
+        let encryption = input
+            .server_side_encryption
+            .map(|it| it.as_str().to_owned());
+        let encryption_context = input.ssekms_encryption_context;
+        check_encryption_context(encryption.as_deref(), encryption_context.as_deref())?;
         let properties = Properties {
             content_type: input.content_type,
             cache_control: input.cache_control,
@@ -63,10 +70,9 @@ impl ObjectStore {
             content_language: input.content_language,
             expires: input.expires,
             metadata: metadata_from(input.metadata),
-            encryption: input
-                .server_side_encryption
-                .map(|it| it.as_str().to_owned()),
+            encryption,
             encryption_key: input.ssekms_key_id,
+            encryption_context,
             storage_class: input.storage_class.map(|it| it.as_str().to_owned()),
             parts: None,
             checksums: Checksums {
@@ -82,6 +88,7 @@ impl ObjectStore {
             upload_id: Some(id.clone()),
             server_side_encryption: properties.encryption(),
             ssekms_key_id: properties.encryption_key.clone(),
+            ssekms_encryption_context: properties.encryption_context.clone(),
             checksum_algorithm: algorithm.map(ChecksumAlgorithm::from),
             checksum_type: kind.map(ChecksumType::from),
             ..CreateMultipartUploadOutput::default()

@@ -15,7 +15,7 @@ use super::{
     conditions::{self, ReadConditions, etag},
     files::file_error,
     metadata::{self, NewVersion},
-    properties::{Properties, metadata_from, tags_from_header},
+    properties::{Properties, check_encryption_context, metadata_from, tags_from_header},
     reading::find,
 };
 
@@ -31,6 +31,11 @@ impl ObjectStore {
         let tags = tags_from_header(input.tagging.as_deref())?;
         let (bucket, key) = (input.bucket, input.key);
         let (if_match, if_none_match) = (input.if_match, input.if_none_match);
+        let encryption = input
+            .server_side_encryption
+            .map(|it| it.as_str().to_owned());
+        let encryption_context = input.ssekms_encryption_context;
+        check_encryption_context(encryption.as_deref(), encryption_context.as_deref())?;
         {
             let (bucket, key) = (bucket.clone(), key.clone());
             let (if_match, if_none_match) = (if_match.clone(), if_none_match.clone());
@@ -75,10 +80,9 @@ impl ObjectStore {
                 content_language: input.content_language,
                 expires: input.expires,
                 metadata: metadata_from(input.metadata),
-                encryption: input
-                    .server_side_encryption
-                    .map(|it| it.as_str().to_owned()),
+                encryption,
                 encryption_key: input.ssekms_key_id,
+                encryption_context,
                 storage_class: input.storage_class.map(|it| it.as_str().to_owned()),
                 parts: None,
                 checksums,
@@ -88,6 +92,7 @@ impl ObjectStore {
         };
         output.server_side_encryption = new.properties.encryption();
         output.ssekms_key_id = new.properties.encryption_key.clone();
+        output.ssekms_encryption_context = new.properties.encryption_context.clone();
         output.version_id = self
             .metadata
             .write(Some(file), move |transaction, unneeded| {
@@ -163,6 +168,8 @@ impl ObjectStore {
             .server_side_encryption
             .map(|it| it.as_str().to_owned());
         let encryption_key = input.ssekms_key_id;
+        let encryption_context = input.ssekms_encryption_context;
+        check_encryption_context(encryption.as_deref(), encryption_context.as_deref())?;
         let storage = input.storage_class.map(|it| it.as_str().to_owned());
         let (bucket, key) = (input.bucket, input.key);
         let files = self.files.clone();
@@ -207,6 +214,7 @@ impl ObjectStore {
                 };
                 properties.encryption = encryption;
                 properties.encryption_key = encryption_key;
+                properties.encryption_context = encryption_context;
                 properties.storage_class = storage;
                 let new = NewVersion {
                     marker: false,
@@ -242,6 +250,7 @@ impl ObjectStore {
             copy_source_version_id: source_shown,
             server_side_encryption: new.properties.encryption(),
             ssekms_key_id: new.properties.encryption_key.clone(),
+            ssekms_encryption_context: new.properties.encryption_context.clone(),
             version_id: shown,
             ..CopyObjectOutput::default()
         }))

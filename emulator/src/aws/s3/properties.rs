@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use s3s::{
     S3Result,
     dto::{Checksum, ChecksumType, ServerSideEncryption, Timestamp},
@@ -22,11 +23,44 @@ pub(super) struct Properties {
     pub(super) metadata: Option<BTreeMap<String, String>>,
     pub(super) encryption: Option<String>,
     pub(super) encryption_key: Option<String>,
+    /// As the request gave it: base64 of a JSON object of texts.
+    #[serde(default)]
+    pub(super) encryption_context: Option<String>,
     pub(super) storage_class: Option<String>,
     pub(super) parts: Option<i32>,
     pub(super) checksums: Checksums,
     /// Of an upload: the algorithm that its parts use.
     pub(super) checksum_algorithm: Option<String>,
+}
+
+/// Refuses an encryption context as S3 does: only KMS takes one, and it is base64 of a JSON object
+/// of texts.
+pub(super) fn check_encryption_context(
+    encryption: Option<&str>,
+    context: Option<&str>,
+) -> S3Result<()> {
+    let Some(context) = context else {
+        return Ok(());
+    };
+    if !encryption.is_some_and(|name| name.starts_with("aws:kms")) {
+        return Err(s3_error!(
+            InvalidArgument,
+            "Server Side Encryption with AWS KMS managed key requires HTTP header \
+             x-amz-server-side-encryption : aws:kms"
+        ));
+    }
+    let pairs = STANDARD
+        .decode(context)
+        .ok()
+        .and_then(|json| serde_json::from_slice::<BTreeMap<String, String>>(&json).ok());
+    match pairs {
+        Some(_) => Ok(()),
+        None => Err(s3_error!(
+            InvalidArgument,
+            "The header 'x-amz-server-side-encryption-context' shall be Base64-encoded UTF-8 \
+             string holding JSON which represents a string-string map"
+        )),
+    }
 }
 
 impl Properties {

@@ -146,8 +146,13 @@ impl Cuts {
 impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     fn due(&self) -> Option<(CheckpointTrigger, Instant, Instant)> {
         let settings = &self.settings;
-        self.cuts
-            .due(settings.checkpoint_strategy, settings.checkpoint_interval)
+        self.cuts.due(self.strategy(), settings.checkpoint_interval)
+    }
+
+    /// What the session asked for, or the deployment's.
+    fn strategy(&self) -> Strategy {
+        let asked = self.spec.checkpoint_strategy;
+        asked.unwrap_or(self.settings.checkpoint_strategy)
     }
 
     /// When to look again whether one is due, or held calls must go.
@@ -217,8 +222,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             let event = self.conversation.event(self.ports.now(), None, changed);
             entry.events.push(event);
         }
-        if !self.settings.checkpoint_strategy.keeps_turns() || !started.calls.is_quiet() {
-            if self.settings.checkpoint_strategy.keeps_turns() {
+        let keeps_turns = self.strategy().keeps_turns();
+        if !keeps_turns || !started.calls.is_quiet() {
+            if keeps_turns {
                 self.cuts.turn_waits = Some(Instant::now());
             }
             self.note(entry);
@@ -367,6 +373,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             commands_settled: self.settled(),
         };
         let nothing = IgnoreRules::new::<&str>(&[]).0;
+        let ignored = left_out(self.spec.checkpoint_ignore.as_deref());
         let root = |name, directory: &std::path::Path, ignore: &IgnoreRules| SourceRoot {
             name,
             directory: directory.to_owned(),
@@ -380,7 +387,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 root(
                     RootName::Workspace,
                     &directories.workspace.outside,
-                    &IgnoreRules::default(),
+                    &ignored,
                 ),
                 root(
                     RootName::Transcript,
@@ -440,9 +447,24 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     }
 }
 
+/// What the session asked to leave out of its files. A line that means nothing matches nothing, as
+/// in git.
+fn left_out(asked: Option<&[String]>) -> IgnoreRules {
+    asked.map_or_else(IgnoreRules::default, |lines| IgnoreRules::new(lines).0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_says_what_is_left_out() {
+        let usual = IgnoreRules::default();
+        assert_eq!(left_out(None).lines(), usual.lines());
+        let asked = ["out/".to_owned(), "a{".to_owned()];
+        assert_eq!(left_out(Some(&asked)).lines(), ["out/"]);
+        assert!(left_out(Some(&[])).lines().is_empty());
+    }
 
     fn cuts() -> Cuts {
         let key = domain::SessionKey {

@@ -61,6 +61,9 @@ impl SessionObjects for Memory {
     }
 }
 
+/// The session token that the model knows; as long as the real program wants one.
+pub(crate) const TOKEN: &str = "session-token-for-tests-0123456789";
+
 /// A model behind a gateway. The prompt carries the script: after `@@` a JSON list of steps, each
 /// `{"text": ..}` or `{"tool": .., "input": ..}`; step N answers the N-th request.
 pub(crate) async fn model() -> String {
@@ -80,7 +83,7 @@ async fn answer(request: Request) -> Response {
         .await
         .unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    if token.is_none_or(|token| token != "Bearer session-token-for-tests") {
+    if token.is_none_or(|token| token != format!("Bearer {TOKEN}")) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     if path != "/model/v1/messages" {
@@ -246,7 +249,7 @@ impl World {
             assignment: Assignment {
                 key: head.key,
                 task: "task-1".to_owned(),
-                session_token: "session-token-for-tests".to_owned(),
+                session_token: TOKEN.to_owned(),
                 secrets: vec![],
                 isolation: if cfg!(target_os = "linux") {
                     Isolation::Namespaces

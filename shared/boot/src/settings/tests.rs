@@ -218,6 +218,30 @@ fn the_deployment_follows_the_settings() {
 }
 
 #[test]
+fn sweeps_follow_the_settings() {
+    let default = read(&[]).expect("defaults");
+    assert_eq!(default.slots().expect("whole").deployment, 100);
+    let retention = default.retention().expect("whole");
+    assert_eq!(retention.max_checkpoints, 1000);
+    assert_eq!(retention.checkpoint_milliseconds, 90 * 86_400_000);
+    assert_eq!(retention.grace_milliseconds, 86_400_000);
+    let changed = read(&[
+        ("SHANNON_MAX_SESSIONS", "5"),
+        ("SHANNON_MAX_SESSIONS_PER_OWNER", "4"),
+        ("SHANNON_MAX_CHECKPOINTS", "3"),
+        ("SHANNON_CHECKPOINT_RETENTION_DAYS", "2"),
+        ("SHANNON_CHECKPOINT_GRACE_HOURS", "1"),
+    ])
+    .expect("good values");
+    let slots = changed.slots().expect("whole");
+    assert_eq!((slots.deployment, slots.owner), (5, 4));
+    let retention = changed.retention().expect("whole");
+    assert_eq!(retention.max_checkpoints, 3);
+    assert_eq!(retention.checkpoint_milliseconds, 2 * 86_400_000);
+    assert_eq!(retention.grace_milliseconds, 3_600_000);
+}
+
+#[test]
 fn an_administrator_sees_values_and_no_secret() {
     let settings = read(&[
         ("SHANNON_MAX_TURNS", "7"),

@@ -308,3 +308,39 @@ async fn unknown_checkpoints_and_missing_roots_are_clear() {
         Err(CreateError::Root(RootName::Workspace, _))
     ));
 }
+
+/// Whatever a session leaves in a directory that is restored into, nothing is written through it.
+#[tokio::test]
+async fn no_link_leads_a_restore_elsewhere() {
+    let place = Place::new();
+    let files = place.files();
+    fs::create_dir_all(files.join("a/b")).expect("created");
+    fs::write(files.join("a/b/file"), "new").expect("written");
+    let (manifest, _) = place.create(None).await;
+    let outside = place.directory.path().join("outside");
+    fs::create_dir_all(outside.join("b")).expect("created");
+    fs::write(outside.join("b/file"), "mine").expect("written");
+
+    let back = place.back();
+    for planted in ["a", ".shannon-restore", ".shannon-restore-x"] {
+        symlink(&outside, back.join(planted)).expect("linked");
+    }
+    place.restore(&manifest.id).await;
+    assert_same(&files, &back);
+
+    // The directory itself is no link either.
+    let link = place.directory.path().join("link");
+    symlink(&outside, &link).expect("linked");
+    let target = [TargetRoot {
+        name: RootName::Workspace,
+        directory: link,
+    }];
+    let refused = place
+        .snapshots()
+        .restore(&manifest, &target, RestoreOptions::default())
+        .await;
+    assert!(refused.is_err(), "{refused:?}");
+    let mine = fs::read_to_string(outside.join("b/file")).expect("still there");
+    assert_eq!(mine, "mine");
+    assert_eq!(look(&outside).len(), 2, "{:?}", look(&outside));
+}

@@ -3,8 +3,9 @@
 use thiserror::Error;
 
 use crate::{
-    Authorized, CommandBody, CommandId, Deployment, QuestionId, SessionKey, State,
+    Authorized, CommandBody, CommandId, Deployment, Head, QuestionId, SessionKey, State,
     authorization::WriteSessions,
+    checkpoint::PendingQuestion,
     limits,
     ports::{
         Clock, Compute, EnqueueError, Enqueued, Inbox, NewCommand, SessionDirectory, Unavailable,
@@ -50,6 +51,47 @@ pub enum AnswerError {
     Unavailable(#[from] Unavailable),
 }
 
+/// The command that answers a question: one for each, so that the first answer counts. The question
+/// has at most 48 characters, so this is a name.
+fn answer_id(question: &QuestionId) -> Option<CommandId> {
+    CommandId::parse(&format!("answer.{question}")).ok()
+}
+
+/// The answers (JSON) that a question got, whether or not its session has gone on with them; `None`
+/// while nobody answered. Reads only.
+///
+/// # Errors
+/// [`Unavailable`]: ask again.
+pub async fn given_answers<P: Inbox>(
+    ports: &P,
+    key: &SessionKey,
+    question: &QuestionId,
+) -> Result<Option<String>, Unavailable> {
+    let Some(id) = answer_id(question) else {
+        return Ok(None);
+    };
+    let given = ports.command(key, &id).await?;
+    Ok(given.and_then(|command| match command.body {
+        CommandBody::Answer { answers, .. } => Some(answers),
+        _ => None,
+    }))
+}
+
+/// The question of a session that nobody has answered yet. Reads only.
+///
+/// # Errors
+/// [`Unavailable`]: ask again.
+pub async fn open_question<'a, P: Inbox>(
+    ports: &P,
+    head: &'a Head,
+) -> Result<Option<&'a PendingQuestion>, Unavailable> {
+    let Some(question) = head.question.as_ref().filter(|_| !head.state.is_ended()) else {
+        return Ok(None);
+    };
+    let given = given_answers(ports, &head.key, &question.id).await?;
+    Ok(given.is_none().then_some(question))
+}
+
 /// Accepts the answer to the question that waits, and wakes a suspended session.
 ///
 /// The first answer counts: run twice with the same one it gives the recorded command, and wakes
@@ -72,9 +114,7 @@ where
     let head = observe::observe(ports, &answer.key)
         .await?
         .ok_or(NoSuchSession)?;
-    // The question has at most 48 characters, so this is a name.
-    let id = CommandId::parse(&format!("answer.{}", answer.question))
-        .map_err(|_| AnswerError::Invalid("the question has no name"))?;
+    let id = answer_id(&answer.question).ok_or(AnswerError::Invalid("the question has no name"))?;
     let body = CommandBody::Answer {
         question: answer.question.clone(),
         answers: answer.answers,

@@ -7,6 +7,7 @@ use crate::{
     Authorized, CommandBody, CommandId, Deployment, PermissionMode, SessionId, SessionKey,
     SessionSpec,
     authorization::WriteSessions,
+    checkpoint::CheckpointStrategy,
     ids::base32,
     limits,
     ports::{
@@ -45,6 +46,10 @@ pub struct CreateSession {
     pub system_prompt_addition: Option<String>,
     /// For finding it again.
     pub tags: Vec<String>,
+    /// When checkpoints are taken.
+    pub checkpoint_strategy: Option<CheckpointStrategy>,
+    /// What checkpoints leave out, as lines of a `.gitignore`.
+    pub checkpoint_ignore: Option<Vec<String>>,
     /// Makes repeating the request harmless.
     pub client_token: Option<String>,
 }
@@ -231,7 +236,25 @@ fn check(
         max_budget_usd,
         system_prompt_addition: request.system_prompt_addition.clone(),
         tags: check_tags(&request.tags)?,
+        checkpoint_strategy: request.checkpoint_strategy,
+        checkpoint_ignore: check_ignored(request.checkpoint_ignore.as_deref())?,
     })
+}
+
+/// What a line means is for the checkpoint to say: one that means nothing matches nothing, as in
+/// git.
+fn check_ignored(lines: Option<&[String]>) -> Result<Option<Vec<String>>, CreateSessionError> {
+    let good = |line: &String| {
+        (1..=limits::IGNORE_RULE_BYTES).contains(&line.len()) && !line.chars().any(char::is_control)
+    };
+    let Some(lines) = lines else { return Ok(None) };
+    if lines.len() > limits::IGNORE_RULES || !lines.iter().all(good) {
+        return Err(invalid(
+            "checkpoint_ignore",
+            "use at most 100 lines of 1 to 256 bytes without control characters",
+        ));
+    }
+    Ok(Some(lines.to_vec()))
 }
 
 fn check_tags(tags: &[String]) -> Result<Vec<String>, CreateSessionError> {

@@ -25,7 +25,9 @@ mod wake;
 
 use thiserror::Error;
 
-pub use answer_question::{AnswerError, AnswerQuestion, answer_question};
+pub use answer_question::{
+    AnswerError, AnswerQuestion, answer_question, given_answers, open_question,
+};
 pub use cancel_session::{CancelError, cancel_session};
 pub use checkpoints::{
     CheckpointPage, FindCheckpointError, NameCheckpointError, find_checkpoint, list_checkpoints,

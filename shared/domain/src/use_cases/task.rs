@@ -5,17 +5,20 @@ use thiserror::Error;
 use crate::{
     Authorized, Command, CommandBody, CommandOutcome, CommandState, Head, TaskId,
     authorization::{ReadSessions, WriteSessions},
+    checkpoint::PendingQuestion,
     event::TurnEnd,
     ports::{Clock, Compute, IdSource, Inbox, SessionDirectory, Unavailable, Withdrawal},
 };
 
-use super::{InterruptError, NoSuchSession, interrupt_session, observe};
+use super::{InterruptError, NoSuchSession, interrupt_session, observe, open_question};
 
 /// Where a turn is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TaskState {
     /// Waiting or running.
     Working,
+    /// The turn asks a person something, and nobody has answered yet.
+    InputRequired(PendingQuestion),
     /// The turn ended; it may have ended in an error.
     Completed(TurnEnd),
     /// The message was taken back, or the turn interrupted.
@@ -80,9 +83,12 @@ pub async fn get_task<P: SessionDirectory + Inbox + Compute + Clock>(
         (CommandState::Done, Some(CommandOutcome::Refused(reason))) => {
             TaskState::Failed(reason.clone())
         }
-        (CommandState::Queued | CommandState::Taken(_) | CommandState::Done, _) => {
-            TaskState::Working
-        }
+        // Messages that were taken are part of the turn that runs.
+        (CommandState::Taken(_), _) => match open_question(ports, &head).await? {
+            Some(question) => TaskState::InputRequired(question.clone()),
+            None => TaskState::Working,
+        },
+        (CommandState::Queued | CommandState::Done, _) => TaskState::Working,
     };
     Ok((state, head, command))
 }
@@ -103,7 +109,7 @@ where
     P: SessionDirectory + Inbox + Compute + Clock + IdSource,
 {
     let (state, head, command) = get_task(ports, reader, id).await?;
-    if state != TaskState::Working {
+    if !matches!(state, TaskState::Working | TaskState::InputRequired(_)) {
         return Ok(());
     }
     if ports.withdraw(&head.key, &command.id, ports.now()).await? == Withdrawal::Withdrawn {

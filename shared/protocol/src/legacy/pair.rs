@@ -6,7 +6,7 @@
 //! A stream ends before its function has to. The client connects again with the id of the last
 //! event, which carries its session, and finds everything as it was; posts wait meanwhile.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,14 +20,14 @@ use http::{Method, Request, Response, StatusCode};
 use rmcp::model::InitializeRequestParams;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::exchange::is_answer;
 use super::recorded::EventId;
 use super::{
-    Bridge, ClientPorts, KEEP_ALIVE, LAST_EVENT, Peek, accepted, event_stream, introduction,
-    unavailable,
+    Bridge, CANCELLED, ClientPorts, KEEP_ALIVE, LAST_EVENT, Peek, accepted, event_stream,
+    introduction, unavailable,
 };
 use crate::answer::{
     Body, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR, error_message,
@@ -183,6 +183,7 @@ where
             answers,
             answered,
             running: JoinSet::new(),
+            by_id: HashMap::new(),
             ready: VecDeque::new(),
             lively_until: Instant::now() + LIVELY,
             quiet_until: Instant::now() + Duration::from_secs(self.settings.keep_alive_seconds),
@@ -220,6 +221,8 @@ struct Held<W, P> {
     answers: mpsc::Sender<Value>,
     answered: mpsc::Receiver<Value>,
     running: JoinSet<()>,
+    /// What the client can take back, by its id as JSON.
+    by_id: HashMap<String, AbortHandle>,
     /// To be sent.
     ready: VecDeque<Bytes>,
     lively_until: Instant,
@@ -353,10 +356,18 @@ where
         ports.take_posted(&self.key).await.map(Some)
     }
 
-    /// Works on one message beside the others. Notifications change nothing here.
+    /// Works on one message beside the others. Of notifications only the one counts that takes a
+    /// request back.
     async fn work_on(&mut self, message: &str) {
         let message: Value = serde_json::from_str(message).unwrap_or_default();
         let (Some(method), Some(id)) = (message["method"].as_str(), message.get("id")) else {
+            if message["method"] == CANCELLED
+                && let Some(id) = message.pointer("/params/requestId")
+                && let Some(work) = self.by_id.remove(&id.to_string())
+            {
+                tracing::info!("a request was taken back");
+                work.abort();
+            }
             return;
         };
         let (initializes, id) = (method == "initialize", id.clone());
@@ -403,7 +414,8 @@ where
             return;
         }
         let answers = self.answers.clone();
-        self.running.spawn(async move {
+        let name = id.to_string();
+        let work = self.running.spawn(async move {
             // All of it: what is left behind would stop the work.
             let mut run = run;
             let deadline = run.deadline;
@@ -418,5 +430,7 @@ where
                 }
             }
         });
+        self.by_id.retain(|_, work| !work.is_finished());
+        self.by_id.insert(name, work);
     }
 }

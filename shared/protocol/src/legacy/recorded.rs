@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::cancelled::taken_back;
 use super::exchange::is_answer;
 use super::running::Running;
 use super::{ClientPorts, KEEP_ALIVE, event_stream};
@@ -190,7 +191,21 @@ impl<P: ClientPorts> Recorded<P> {
                 Some(message) => Some(message),
                 None => {
                     let quiet = (Instant::now() + silence).min(self.running.deadline);
-                    match tokio::time::timeout_at(quiet, self.running.messages.recv()).await {
+                    let Running {
+                        messages,
+                        withdrawal,
+                        ..
+                    } = &mut self.running;
+                    let heard = tokio::select! {
+                        biased;
+                        heard = tokio::time::timeout_at(quiet, messages.recv()) => heard,
+                        () = taken_back(withdrawal) => {
+                            // Complete, without an answer: nobody waits for one.
+                            let _noted = self.note(true).await;
+                            return;
+                        }
+                    };
+                    match heard {
                         Ok(Some(message)) => Some(message),
                         Ok(None) => Some(self.failure("the request was not answered; ask again")),
                         Err(_) if Instant::now() >= self.running.deadline => Some(self.failure(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::Principal;
 use domain::client_session::ClientKey;
+use futures_util::stream;
 use http::{Request, Response, StatusCode};
 use rmcp::RoleServer;
 use rmcp::model::{ClientJsonRpcMessage, GetExtensions, InitializeRequestParams, JsonRpcMessage};
@@ -14,14 +15,18 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::cancelled::{Withdrawal, taken_back};
 use super::exchange::{Exchange, is_answer};
 use super::recorded::Recorded;
-use super::{Askable, Bridge, BridgeSettings, ClientPorts, lost};
+use super::{Askable, Bridge, BridgeSettings, ClientPorts, event_stream, lost};
 use crate::answer::{Body, json_response};
 use crate::back::JSON_WITHIN;
 use crate::modern::Sharing;
 use crate::server::Server;
 use crate::work::Work;
+
+/// What is answered within this time is not worth a row with which it could be taken back.
+const SOON: Duration = Duration::from_secs(1);
 
 /// A request that is being worked on. Dropping it stops the work.
 pub(super) struct Running<P> {
@@ -30,6 +35,8 @@ pub(super) struct Running<P> {
     /// The client's version knows events that only carry an id.
     pub(super) primes: bool,
     pub(super) messages: mpsc::Receiver<Value>,
+    /// Whether the client takes the request back.
+    pub(super) withdrawal: Option<Withdrawal<P>>,
     /// For when it is dropped.
     _work: Stopping,
     pub(super) deadline: Instant,
@@ -97,6 +104,7 @@ where
             settings: self.settings.clone(),
             primes,
             messages,
+            withdrawal: None,
             _work: work,
             // A second is left to say so before the platform ends the function.
             deadline: Instant::now() + Duration::from_secs(longest),
@@ -119,11 +127,32 @@ impl<P: ClientPorts> Running<P> {
         answer.unwrap_or_default()
     }
 
-    /// JSON, or a stream that can be taken up again.
+    /// JSON, or a stream that can be taken up again; an empty stream once the client has taken the
+    /// request back, which stops the work.
     pub(super) async fn response(mut self, key: ClientKey, id: Value) -> Response<Body> {
         let key = Arc::new(key);
-        let patience = (Instant::now() + JSON_WITHIN).min(self.deadline);
-        match tokio::time::timeout_at(patience, self.messages.recv()).await {
+        let begun = Instant::now();
+        let soon = (begun + SOON).min(self.deadline);
+        let first = tokio::time::timeout_at(soon, self.messages.recv()).await;
+        if !matches!(&first, Ok(Some(answer)) if is_answer(answer)) && !matches!(first, Ok(None)) {
+            let longest = self.deadline.duration_since(begun);
+            self.withdrawal =
+                Withdrawal::listen(self.ports.clone(), Arc::clone(&key), &id, longest).await;
+        }
+        let first = match first {
+            Ok(first) => Ok(first),
+            Err(_) => {
+                let patience = (begun + JSON_WITHIN).min(self.deadline);
+                let (messages, withdrawal) = (&mut self.messages, &mut self.withdrawal);
+                tokio::select! {
+                    biased;
+                    first = tokio::time::timeout_at(patience, messages.recv()) => first,
+                    // Nobody wants an answer.
+                    () = taken_back(withdrawal) => return event_stream(stream::empty()),
+                }
+            }
+        };
+        match first {
             Ok(Some(answer)) if is_answer(&answer) => json_response(StatusCode::OK, &answer),
             Ok(Some(first)) => Recorded::begin(self, key, &id, Some(first)).await,
             Ok(None) => lost(&id),

@@ -64,6 +64,15 @@ pub(crate) enum Address {
         turn: Option<u32>,
         after: Sequence,
     },
+    /// Its checkpoints, a page of them.
+    Checkpoints {
+        session: SessionId,
+        before: Option<u64>,
+    },
+    /// The tree that it belongs to.
+    Timeline(SessionId),
+    /// Its log as a person reads it, after an event.
+    Transcript { session: SessionId, after: Sequence },
     /// The settings of the deployment.
     Config,
 }
@@ -139,6 +148,15 @@ impl Address {
                 turn: query.number("turn")?,
                 after: Sequence(query.number("after")?.unwrap_or(0)),
             }),
+            "checkpoints" => Ok(Self::Checkpoints {
+                session,
+                before: query.number("before")?,
+            }),
+            "timeline" => Ok(Self::Timeline(session)),
+            "transcript" => Ok(Self::Transcript {
+                session,
+                after: Sequence(query.number("after")?.unwrap_or(0)),
+            }),
             _ => Err(NoAddress::Unknown),
         }
     }
@@ -187,6 +205,15 @@ impl fmt::Display for Address {
             } => {
                 write!(formatter, "sessions/{session}/diff")?;
                 add("turn", u64::from(turn.unwrap_or_default()));
+                add("after", after.0);
+            }
+            Self::Checkpoints { session, before } => {
+                write!(formatter, "sessions/{session}/checkpoints")?;
+                add("before", before.unwrap_or_default());
+            }
+            Self::Timeline(session) => write!(formatter, "sessions/{session}/timeline")?,
+            Self::Transcript { session, after } => {
+                write!(formatter, "sessions/{session}/transcript")?;
                 add("after", after.0);
             }
             Self::Config => formatter.write_str("config")?,
@@ -280,6 +307,10 @@ mod tests {
             format!("shannon://sessions/{ID}/events?after=7&limit=2"),
             format!("shannon://sessions/{ID}/events/12"),
             format!("shannon://sessions/{ID}/diff?turn=2"),
+            format!("shannon://sessions/{ID}/checkpoints"),
+            format!("shannon://sessions/{ID}/checkpoints?before=9"),
+            format!("shannon://sessions/{ID}/timeline"),
+            format!("shannon://sessions/{ID}/transcript?after=3"),
             format!("shannon://sessions/{ID}/files/src/a%20b%3F%C3%A9.rs?offset=5"),
         ] {
             let address = Address::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -334,6 +365,12 @@ mod tests {
             ),
             (format!("shannon://sessions/{ID}/events/x"), false),
             (format!("shannon://sessions/{ID}?x"), false),
+            (
+                format!("shannon://sessions/{ID}/checkpoints?before=x"),
+                false,
+            ),
+            (format!("shannon://sessions/{ID}/timeline?after=1"), false),
+            (format!("shannon://sessions/{ID}/timeline/x"), true),
             (format!("shannon://sessions/{}", "x".repeat(20_000)), true),
         ] {
             let refused = Address::parse(&text).expect_err(&text);

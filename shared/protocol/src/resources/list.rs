@@ -95,9 +95,10 @@ pub(super) fn session_text(session: &Value) -> String {
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const DIFF: &str = "text/x-diff";
+pub(super) const TEXT: &str = "text/plain";
 
 /// Every template, in a fixed order.
-pub(crate) static TEMPLATES: [Template; 5] = [
+pub(crate) static TEMPLATES: [Template; 8] = [
     Template {
         uri: "shannon://sessions/{id}",
         name: "session",
@@ -126,8 +127,9 @@ pub(crate) static TEMPLATES: [Template; 5] = [
         uri: "shannon://sessions/{id}/files/{+path}",
         name: "session_file",
         title: "A file of a session",
-        description: "A file of the session's workspace, relative to it, while the session has a runner. Links are \
-            not followed. A long file comes in pieces; next is the address of the following one.",
+        description: "A file of the session's workspace, relative to it: as it is while the session has a runner, else \
+            as its newest checkpoint holds it. Links are not followed. A long file comes in pieces; next is the address \
+            of the following one.",
         media_type: None,
     },
     Template {
@@ -137,6 +139,29 @@ pub(crate) static TEMPLATES: [Template; 5] = [
         description: "What the turns of a session did to its workspace, as patches in the order of the turns; of one \
             turn when it is given.",
         media_type: Some(DIFF),
+    },
+    Template {
+        uri: "shannon://sessions/{id}/checkpoints{?before}",
+        name: "session_checkpoints",
+        title: "Checkpoints of a session",
+        description: "The cuts of files and conversation that a session can be set back to or forked at, newest first; \
+            next is the address of older ones.",
+        media_type: Some(JSON),
+    },
+    Template {
+        uri: "shannon://sessions/{id}/timeline",
+        name: "session_timeline",
+        title: "The tree of a session",
+        description: "A session with those that it was forked from and those forked from it, and their checkpoints.",
+        media_type: Some(JSON),
+    },
+    Template {
+        uri: "shannon://sessions/{id}/transcript{?after}",
+        name: "session_transcript",
+        title: "What was said and done in a session",
+        description: "The log of a session as text for a person, an event a paragraph; long texts are shortened, \
+            secrets are not shown. next is the address of what follows.",
+        media_type: Some(TEXT),
     },
 ];
 

@@ -5,6 +5,7 @@ mod address;
 mod complete;
 mod list;
 mod media;
+mod past;
 mod read;
 
 use domain::Principal;

@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::authorization::{Administer, ReadSessions};
 use domain::ports::{
-    Clock, Compute, IdSource, Inbox, ListQuery, SessionDirectory, SessionLog, Unavailable,
-    WholeBodies,
+    Checkpoints, Clock, Compute, IdSource, Inbox, ListQuery, SessionDirectory, SessionLog,
+    Unavailable, WholeBodies,
 };
 use domain::use_cases::{self, GetError, ListError, ReadFile, ReadFileError};
 use domain::workspace::RelativePath;
@@ -19,9 +19,11 @@ use serde_json::{Value, json};
 
 use super::address::NoAddress;
 use super::list::{DIFF, JSON, session_text};
-use super::{Address, CONTENT_CHARACTERS, media_type, missing_scope, unavailable};
+use super::{Address, CONTENT_CHARACTERS, media_type, missing_scope, past, unavailable};
 use crate::asked::Asked;
+use crate::files;
 use crate::show;
+use crate::snapshots::{SnapshotError, Snapshots};
 use crate::tools::list_sessions::{cursor, fitting, position};
 use crate::tools::read_file::as_text;
 
@@ -30,7 +32,7 @@ const EVENTS: usize = 100;
 /// The most one may ask for.
 const MOST_EVENTS: usize = 500;
 /// Bytes of the log that are read at once.
-const READ_BYTES: usize = 256 * 1024;
+pub(super) const READ_BYTES: usize = 256 * 1024;
 /// Most bytes of a file in one content: its base64 stays within what clients take.
 const FILE_BYTES: u64 = 72 * 1024;
 
@@ -38,7 +40,7 @@ const FILE_BYTES: u64 = 72 * 1024;
 const LASTING_MS: u64 = 300_000;
 
 /// Why nothing was read.
-enum NotRead {
+pub(super) enum NotRead {
     NoAddress(NoAddress),
     /// The resource is not there (any more); the text says why.
     Missing(String),
@@ -69,23 +71,43 @@ impl From<GetError> for NotRead {
     }
 }
 
-/// One content and where it goes on.
-struct Content {
-    text: Bytes,
-    media_type: &'static str,
-    next: Option<Address>,
-    /// Bytes of the whole, where that is known.
-    whole_bytes: Option<u64>,
-    lasting: bool,
+impl From<files::NotRead> for NotRead {
+    fn from(not_read: files::NotRead) -> Self {
+        match not_read {
+            files::NotRead::Runner(error) => match error {
+                ReadFileError::Unavailable(unavailable) => Self::Unavailable(unavailable),
+                ReadFileError::Length => Self::Refused(error.to_string()),
+                ReadFileError::NoSuchSession(_)
+                | ReadFileError::NoRunner(_)
+                | ReadFileError::Refused(_)
+                | ReadFileError::NoAnswer => Self::Missing(error.to_string()),
+            },
+            files::NotRead::Find(error) => error.into(),
+            files::NotRead::Content(SnapshotError::Unavailable(unavailable)) => {
+                Self::Unavailable(unavailable)
+            }
+            files::NotRead::Content(error) => Self::Missing(error.to_string()),
+        }
+    }
 }
 
-enum Bytes {
+/// One content and where it goes on.
+pub(super) struct Content {
+    pub(super) text: Bytes,
+    pub(super) media_type: &'static str,
+    pub(super) next: Option<Address>,
+    /// Bytes of the whole, where that is known.
+    pub(super) whole_bytes: Option<u64>,
+    pub(super) lasting: bool,
+}
+
+pub(super) enum Bytes {
     Text(String),
     Blob(Vec<u8>),
 }
 
 impl Content {
-    fn json(value: &Value, lasting: bool) -> Self {
+    pub(super) fn json(value: &Value, lasting: bool) -> Self {
         Self {
             text: Bytes::Text(session_text(value)),
             media_type: JSON,
@@ -97,17 +119,26 @@ impl Content {
 }
 
 /// Reads what `uri` names. `config` is what the deployment tells an administrator.
-pub(crate) async fn read<P>(
+pub(crate) async fn read<P, S>(
     ports: &P,
+    snapshots: &S,
     config: Option<&Value>,
     asked: &Asked,
     uri: &str,
 ) -> Result<ReadResourceResult, ErrorData>
 where
-    P: SessionDirectory + SessionLog + WholeBodies + Inbox + Compute + Clock + IdSource,
+    P: SessionDirectory
+        + SessionLog
+        + WholeBodies
+        + Checkpoints
+        + Inbox
+        + Compute
+        + Clock
+        + IdSource,
+    S: Snapshots,
 {
     let about = || Some(json!({ "uri": uri }));
-    let content = match find(ports, config, &asked.principal, uri).await {
+    let content = match find(ports, snapshots, config, &asked.principal, uri).await {
         Ok(content) => content,
         Err(NotRead::NoAddress(error @ NoAddress::Unknown)) => {
             return Err(ErrorData::resource_not_found(error.to_string(), about()));
@@ -145,14 +176,23 @@ where
     Ok(result)
 }
 
-async fn find<P>(
+async fn find<P, S>(
     ports: &P,
+    snapshots: &S,
     config: Option<&Value>,
     principal: &Principal,
     uri: &str,
 ) -> Result<Content, NotRead>
 where
-    P: SessionDirectory + SessionLog + WholeBodies + Inbox + Compute + Clock + IdSource,
+    P: SessionDirectory
+        + SessionLog
+        + WholeBodies
+        + Checkpoints
+        + Inbox
+        + Compute
+        + Clock
+        + IdSource,
+    S: Snapshots,
 {
     let reader: Authorized<ReadSessions> = principal.authorize()?;
     let key = |session| SessionKey {
@@ -177,12 +217,19 @@ where
             session,
             path,
             offset,
-        } => file(ports, &reader, key(session), path, offset).await,
+        } => file(ports, snapshots, &reader, key(session), path, offset).await,
         Address::Diff {
             session,
             turn,
             after,
         } => diff(ports, &reader, &key(session), turn, after).await,
+        Address::Checkpoints { session, before } => {
+            past::checkpoints(ports, &reader, &key(session), before).await
+        }
+        Address::Timeline(session) => past::timeline(ports, &reader, &key(session)).await,
+        Address::Transcript { session, after } => {
+            past::transcript(ports, &reader, &key(session), after).await
+        }
         Address::Config => {
             principal.authorize::<Administer>()?;
             match config {
@@ -319,15 +366,17 @@ async fn make_whole<P: WholeBodies>(
     Ok(None)
 }
 
-async fn file<P>(
+async fn file<P, S>(
     ports: &P,
+    snapshots: &S,
     reader: &Authorized<ReadSessions>,
     key: SessionKey,
     path: RelativePath,
     offset: u64,
 ) -> Result<Content, NotRead>
 where
-    P: SessionDirectory + Inbox + Compute + Clock + IdSource,
+    P: SessionDirectory + Inbox + Checkpoints + Compute + Clock + IdSource,
+    S: Snapshots,
 {
     let request = ReadFile {
         key: key.clone(),
@@ -335,17 +384,7 @@ where
         offset,
         length: Some(FILE_BYTES),
     };
-    let content =
-        use_cases::read_file(ports, reader, request)
-            .await
-            .map_err(|error| match error {
-                ReadFileError::Unavailable(unavailable) => NotRead::Unavailable(unavailable),
-                ReadFileError::Length => NotRead::Refused(error.to_string()),
-                ReadFileError::NoSuchSession(_)
-                | ReadFileError::NoRunner(_)
-                | ReadFileError::Refused(_)
-                | ReadFileError::NoAnswer => NotRead::Missing(error.to_string()),
-            })?;
+    let (content, _) = files::read(ports, snapshots, reader, request, None).await?;
     let at_end = offset.saturating_add(content.bytes.len() as u64) >= content.file_bytes;
     let (bytes, text) = as_text(content.bytes, at_end);
     let end = offset.saturating_add(bytes.len() as u64);

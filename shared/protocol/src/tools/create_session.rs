@@ -1,5 +1,6 @@
 //! `create_session`: records a session, starts its runner, answers at once.
 
+use domain::checkpoint::CheckpointStrategy;
 use domain::session::Attachment;
 use domain::use_cases::{self, CreateSessionError};
 use domain::workspace::{GitReference, GitUrl, RelativePath, Workspace, WorkspaceSource};
@@ -58,6 +59,8 @@ fn input() -> Value {
             "max_budget_usd": {"type": "number", "exclusiveMinimum": 0, "description": "Most US dollars that the whole session may cost; the deployment's limit when left out."},
             "system_prompt_addition": {"type": "string", "description": "Text that is added to the system prompt of Claude Code."},
             "tags": {"type": "array", "maxItems": domain::limits::TAGS, "items": {"type": "string", "minLength": 1, "maxLength": domain::limits::TAG_CHARACTERS}, "description": "Labels by which list_sessions finds the session again."},
+            "checkpoint_strategy": {"type": "string", "enum": CheckpointStrategy::ALL.map(CheckpointStrategy::as_str), "description": "When checkpoints are taken: smart at the end of each turn and within a turn as files change, turn at the end of each turn, interval by time, manual only when create_checkpoint asks; always when the session is suspended or its machine stops. The deployment's when left out."},
+            "checkpoint_ignore": {"type": "array", "maxItems": domain::limits::IGNORE_RULES, "items": {"type": "string", "minLength": 1, "maxLength": domain::limits::IGNORE_RULE_BYTES}, "description": "What checkpoints leave out, as lines of a .gitignore, in place of target/ and node_modules/. Files that are left out are lost when the session moves to another machine."},
             "message_id": message_id_schema("Your name for the first message, by which interrupt_session can take it back; chosen for you when left out."),
             "client_token": {"type": "string", "minLength": 1, "maxLength": domain::limits::CLIENT_TOKEN_CHARACTERS, "description": "Any unique text: repeating the call with the same token and arguments returns the same session instead of starting another."}
         }
@@ -96,6 +99,8 @@ pub(super) struct Input {
     system_prompt_addition: Option<String>,
     #[serde(default)]
     tags: Vec<String>,
+    checkpoint_strategy: Option<String>,
+    checkpoint_ignore: Option<Vec<String>>,
     message_id: Option<String>,
     client_token: Option<String>,
 }
@@ -154,6 +159,12 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
         max_budget_usd: input.max_budget_usd,
         system_prompt_addition: input.system_prompt_addition,
         tags: input.tags,
+        // The schema has let only these through.
+        checkpoint_strategy: input
+            .checkpoint_strategy
+            .as_deref()
+            .and_then(CheckpointStrategy::parse),
+        checkpoint_ignore: input.checkpoint_ignore,
         client_token: input.client_token,
     };
     let created = use_cases::create_session(&work.ports, &work.deployment, &writer, request)

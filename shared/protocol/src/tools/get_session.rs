@@ -71,7 +71,22 @@ pub(super) fn session_schema() -> Value {
             "max_turns": {"type": "integer"},
             "max_budget_usd": {"type": "number"},
             "tags": {"type": "array", "items": {"type": "string"}},
-            "claude_session_id": {"type": "string", "description": "The id that Claude Code itself uses."}
+            "checkpoint_strategy": {"type": "string", "description": "Absent: the deployment's."},
+            "checkpoint_ignore": {"type": "array", "items": {"type": "string"}, "description": "What checkpoints leave out; absent: target/ and node_modules/."},
+            "claude_session_id": {"type": "string", "description": "The id that Claude Code itself uses."},
+            "question": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["question_id", "input", "asked_at_unix_ms"],
+                "description": "What it asks a person; answer_question answers it.",
+                "properties": {
+                    "question_id": {"type": "string"},
+                    "input": {"description": "The questions and what can be chosen."},
+                    "asked_at_unix_ms": {"type": "integer"}
+                }
+            },
+            "latest_checkpoint": {"type": "string", "description": "The checkpoint that it would go on from."},
+            "parent_session_id": {"type": "string", "description": "The session that it was forked from."}
         }
     })
 }

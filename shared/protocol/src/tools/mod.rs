@@ -3,17 +3,29 @@
 //! A tool's refusal is a result with `isError` whose text says what to do; only a call that names no
 //! tool is a protocol error.
 
+mod answer_question;
 mod arguments;
 mod cancel_session;
+mod create_checkpoint;
 mod create_session;
 mod create_upload;
+mod delete_session;
+mod diff_checkpoints;
+mod export_workspace;
 pub(crate) mod find_claude_binary;
+mod fork_session;
 mod get_session;
+mod get_timeline;
 mod interrupt_session;
+mod list_checkpoints;
 pub(crate) mod list_sessions;
+mod name_checkpoint;
 mod outcome;
+mod pin_checkpoint;
 pub(crate) mod read_file;
+mod restore_checkpoint;
 mod send_message;
+mod suspend_session;
 mod wait_session;
 
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -29,6 +41,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::ask::Asking;
+use crate::snapshots::Snapshots;
 use crate::task;
 use crate::work::{Ports, Sessions, ToolCall};
 use find_claude_binary::ClaudeFinder;
@@ -53,6 +66,8 @@ pub(crate) enum Effect {
     /// Adds something once: repeating it with the same id does nothing more. What a session then
     /// does reaches the outside world.
     AddsOnce,
+    /// Changes how something is kept: repeating it changes nothing more.
+    Keeps,
     /// Stops something.
     Stops,
 }
@@ -61,7 +76,7 @@ impl Effect {
     const fn scope(self) -> &'static str {
         match self {
             Self::Reads => ReadSessions::NAME,
-            Self::Adds | Self::AddsOnce | Self::Stops => WriteSessions::NAME,
+            Self::Adds | Self::AddsOnce | Self::Keeps | Self::Stops => WriteSessions::NAME,
         }
     }
 
@@ -77,7 +92,7 @@ impl Effect {
 /// What claude.ai takes of one result, and Claude Code of a tool that says so.
 const MOST_RESULT_CHARACTERS: usize = 150_000;
 
-const DEFINITIONS: [Definition; 10] = [
+const DEFINITIONS: [Definition; 22] = [
     create_session::DEFINITION,
     wait_session::DEFINITION,
     send_message::DEFINITION,
@@ -86,16 +101,31 @@ const DEFINITIONS: [Definition; 10] = [
     interrupt_session::DEFINITION,
     cancel_session::DEFINITION,
     read_file::DEFINITION,
+    answer_question::DEFINITION,
+    suspend_session::DEFINITION,
+    create_checkpoint::DEFINITION,
+    list_checkpoints::DEFINITION,
+    diff_checkpoints::DEFINITION,
+    export_workspace::DEFINITION,
+    pin_checkpoint::DEFINITION,
+    name_checkpoint::DEFINITION,
+    restore_checkpoint::DEFINITION,
+    fork_session::DEFINITION,
+    get_timeline::DEFINITION,
+    delete_session::DEFINITION,
     create_upload::DEFINITION,
     find_claude_binary::DEFINITION,
 ];
 
 /// Tools whose results may have all of the characters that clients take: without being told, Claude
 /// Code writes longer ones than its own limit of tokens to a file.
-const LONG_RESULTS: [&str; 3] = [
+const LONG_RESULTS: [&str; 6] = [
     wait_session::DEFINITION.name,
     read_file::DEFINITION.name,
     list_sessions::DEFINITION.name,
+    list_checkpoints::DEFINITION.name,
+    get_timeline::DEFINITION.name,
+    diff_checkpoints::DEFINITION.name,
 ];
 
 struct Entry {
@@ -190,13 +220,13 @@ impl Done {
 pub(crate) struct Refused(String);
 
 impl Refused {
-    fn because(reason: impl ToString) -> Self {
+    pub(crate) fn because(reason: impl ToString) -> Self {
         Self(reason.to_string())
     }
 
     /// An outside service failed; its own words are for the log. `repeat` says how to ask again
     /// without doing it twice.
-    fn unavailable(unavailable: &Unavailable, repeat: &str) -> Self {
+    pub(crate) fn unavailable(unavailable: &Unavailable, repeat: &str) -> Self {
         tracing::warn!(
             error = unavailable as &dyn std::error::Error,
             outcome_unknown = unavailable.outcome_unknown,
@@ -224,15 +254,19 @@ macro_rules! refused {
 }
 use refused;
 
-const ASK_AGAIN: &str = "Call the tool again in a moment.";
+pub(crate) const ASK_AGAIN: &str = "Call the tool again in a moment.";
 
 /// Whether a tool may ask a person.
 pub(crate) fn may_ask(tool: &str) -> bool {
-    tool == cancel_session::DEFINITION.name
+    [
+        cancel_session::DEFINITION.name,
+        wait_session::DEFINITION.name,
+    ]
+    .contains(&tool)
 }
 
 /// Calls a tool.
-pub(crate) async fn call<P: Ports, F: ClaudeFinder>(
+pub(crate) async fn call<P: Ports, F: ClaudeFinder + Snapshots>(
     work: &Sessions<P, F>,
     asking: &Asking,
     call: ToolCall,
@@ -276,7 +310,7 @@ pub(crate) async fn call<P: Ports, F: ClaudeFinder>(
     })
 }
 
-async fn run<P: Ports, F: ClaudeFinder>(
+async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
     work: &Sessions<P, F>,
     name: &str,
     asking: &Asking,
@@ -288,7 +322,7 @@ async fn run<P: Ports, F: ClaudeFinder>(
         "create_session" => create_session::run(work, caller, read(arguments)?).await,
         "wait_session" => {
             let progress = call.asked.progress();
-            wait_session::run(work, caller, progress.as_ref(), read(arguments)?).await
+            wait_session::run(work, caller, asking, progress.as_ref(), read(arguments)?).await
         }
         "send_message" => send_message::run(work, caller, read(arguments)?).await,
         "get_session" => get_session::run(work, caller, read(arguments)?).await,
@@ -296,6 +330,18 @@ async fn run<P: Ports, F: ClaudeFinder>(
         "interrupt_session" => interrupt_session::run(work, caller, read(arguments)?).await,
         "cancel_session" => cancel_session::run(work, caller, asking, read(arguments)?).await,
         "read_file" => read_file::run(work, caller, read(arguments)?).await,
+        "answer_question" => answer_question::run(work, caller, read(arguments)?).await,
+        "suspend_session" => suspend_session::run(work, caller, read(arguments)?).await,
+        "create_checkpoint" => create_checkpoint::run(work, caller, read(arguments)?).await,
+        "list_checkpoints" => list_checkpoints::run(work, caller, read(arguments)?).await,
+        "diff_checkpoints" => diff_checkpoints::run(work, caller, read(arguments)?).await,
+        "export_workspace" => export_workspace::run(work, caller, read(arguments)?).await,
+        "pin_checkpoint" => pin_checkpoint::run(work, caller, read(arguments)?).await,
+        "name_checkpoint" => name_checkpoint::run(work, caller, read(arguments)?).await,
+        "restore_checkpoint" => restore_checkpoint::run(work, caller, read(arguments)?).await,
+        "fork_session" => fork_session::run(work, caller, read(arguments)?).await,
+        "get_timeline" => get_timeline::run(work, caller, read(arguments)?).await,
+        "delete_session" => delete_session::run(work, caller, read(arguments)?).await,
         "create_upload" => create_upload::run(work, caller, read(arguments)?).await,
         "find_claude_binary" => find_claude_binary::run(work, caller).await,
         // The table and this list are compared by a test.
@@ -327,7 +373,7 @@ fn state_schema() -> Value {
         .iter()
         .map(|state| state.as_str())
         .collect();
-    json!({"type": "string", "enum": states, "description": "Where the session is; completed, failed, cancelled, timed_out and lost are ends."})
+    json!({"type": "string", "enum": states, "description": "Where the session is; completed, failed, cancelled and timed_out are ends. waiting: it asks a person something (answer_question). suspended: it holds no machine, and goes on with the next message or answer. lost and resuming: it goes on by itself from its latest checkpoint."})
 }
 
 fn message_id_schema(description: &str) -> Value {
@@ -413,6 +459,10 @@ mod tests {
                 "get_session",
                 "list_sessions",
                 "read_file",
+                "list_checkpoints",
+                "diff_checkpoints",
+                "export_workspace",
+                "get_timeline",
                 "find_claude_binary"
             ]
         );

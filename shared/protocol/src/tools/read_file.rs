@@ -1,7 +1,8 @@
-//! `read_file`: a file of a session's workspace, read by its runner.
+//! `read_file`: a file of a session's workspace, as it is or as it was.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use domain::checkpoint::CheckpointName;
 use domain::use_cases::{self, ReadFileError};
 use domain::workspace::RelativePath;
 use domain::{Principal, limits};
@@ -11,7 +12,10 @@ use serde_json::{Value, json};
 use super::find_claude_binary::ClaudeFinder;
 use super::outcome::Elsewhere;
 use super::{ASK_AGAIN, Definition, Done, Effect, Refused, key, refused, session_id_schema};
+use crate::files::{self, NotRead};
+use crate::history::{self, checkpoint_name_schema, content_refused};
 use crate::resources::{Address, media_type};
+use crate::snapshots::Snapshots;
 use crate::work::{Ports, Sessions};
 
 /// Bytes of one answer when no length is given: as base64, too, they stay within what clients take.
@@ -20,8 +24,9 @@ const DEFAULT_BYTES: u64 = 72 * 1024;
 pub(super) const DEFINITION: Definition = Definition {
     name: "read_file",
     title: "Read a file of a session",
-    description: "Reads a file of a Claude Code session's workspace while the session is running or idle: text as \
-        text, anything else as base64. One call returns 73728 bytes unless length says otherwise; when next_offset is \
+    description: "Reads a file of a Claude Code session's workspace: as it is while the session is running or idle, as its \
+        newest checkpoint holds it while the session is suspended or has ended, or as it was at a checkpoint. Text comes \
+        as text, anything else as base64. One call returns 73728 bytes unless length says otherwise; when next_offset is \
         present there is more: call again with it as offset. Links are not followed.",
     effect: Effect::Reads,
     input,
@@ -36,6 +41,7 @@ fn input() -> Value {
         "properties": {
             "session_id": session_id_schema(),
             "path": {"type": "string", "minLength": 1, "description": "The file, relative to the workspace (or as the session names it, below /workspace/)."},
+            "checkpoint": checkpoint_name_schema("Read it as it was at this checkpoint, which needs no running session"),
             "offset": {"type": "integer", "minimum": 0, "default": 0, "description": "First byte."},
             "length": {"type": "integer", "minimum": 1, "maximum": limits::READ_FILE_BYTES, "description": "At most this many bytes."}
         }
@@ -53,6 +59,7 @@ fn output() -> Value {
             "offset": {"type": "integer"},
             "bytes": {"type": "integer", "description": "How many bytes this is."},
             "file_bytes": {"type": "integer", "description": "Size of the whole file."},
+            "checkpoint_id": {"type": "string", "description": "The checkpoint that it was read at; absent when it was read as it is."},
             "next_offset": {"type": "integer", "description": "Present when there is more: offset of the next call."},
             "text": {"type": "string", "description": "The bytes, when they are UTF-8 text."},
             "base64": {"type": "string", "description": "The bytes otherwise."}
@@ -64,12 +71,13 @@ fn output() -> Value {
 pub(super) struct Input {
     session_id: String,
     path: String,
+    checkpoint: Option<String>,
     #[serde(default)]
     offset: u64,
     length: Option<u64>,
 }
 
-pub(super) async fn run<P: Ports, F: ClaudeFinder>(
+pub(super) async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
     work: &Sessions<P, F>,
     principal: &Principal,
     input: Input,
@@ -78,16 +86,23 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
     let path =
         RelativePath::parse(&input.path).map_err(|error| Refused(format!("path: {error}")))?;
     let key = key(principal, &input.session_id)?;
-    let session = key.session.clone();
+    let length = input.length.unwrap_or(DEFAULT_BYTES);
+    let checkpoint = input.checkpoint.as_deref().map(CheckpointName::parse);
+    let checkpoint = checkpoint.transpose().map_err(Refused::because)?;
     let request = use_cases::ReadFile {
-        key,
+        key: key.clone(),
         path: path.clone(),
         offset: input.offset,
-        length: Some(input.length.unwrap_or(DEFAULT_BYTES)),
+        // There is no resource for what is too long then: next_offset goes on.
+        length: Some(match checkpoint {
+            Some(_) => length.min(DEFAULT_BYTES),
+            None => length,
+        }),
     };
-    let content = use_cases::read_file(&work.ports, &reader, request)
+    let name = checkpoint.as_ref();
+    let (content, read_at) = files::read(&work.ports, &work.finder, &reader, request, name)
         .await
-        .map_err(|error| refused!(error, ReadFileError::Unavailable, ASK_AGAIN))?;
+        .map_err(not_read)?;
     let at_end = input.offset.saturating_add(content.bytes.len() as u64) >= content.file_bytes;
     let (bytes, text) = as_text(content.bytes, at_end);
     let is_text = text.is_some();
@@ -99,6 +114,9 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
         "bytes": bytes.len(),
         "file_bytes": content.file_bytes,
     });
+    if let Some(read_at) = read_at {
+        structured["checkpoint_id"] = read_at.as_str().into();
+    }
     let shown = match text {
         Some(text) => {
             structured["text"] = text.as_str().into();
@@ -117,9 +135,10 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
         structured["next_offset"] = next_offset.into();
     }
     let mut done = Done::new(structured, shown);
-    done.elsewhere = Some(Elsewhere {
+    // A resource is the file as it is now.
+    done.elsewhere = checkpoint.is_none().then(|| Elsewhere {
         address: Address::File {
-            session,
+            session: key.session,
             path: path.clone(),
             offset: input.offset,
         },
@@ -129,6 +148,14 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
         fields: &["text", "base64"],
     });
     Ok(done)
+}
+
+fn not_read(error: NotRead) -> Refused {
+    match error {
+        NotRead::Runner(error) => refused!(error, ReadFileError::Unavailable, ASK_AGAIN),
+        NotRead::Find(error) => history::not_found(error, ASK_AGAIN),
+        NotRead::Content(error) => content_refused(error),
+    }
 }
 
 /// The bytes as text, if they are. A piece that ends inside a character leaves that character to

@@ -1,7 +1,9 @@
-//! `wait_session`: the events of a session after a cursor, waited for during a bounded time.
+//! `wait_session`: the events of a session after a cursor, waited for during a bounded time. When
+//! the session asks a person something meanwhile, so does this tool, and goes on with the answer.
 
-use domain::use_cases::{self, Observer, Until, WaitError};
-use domain::{Cursor, Event, Principal};
+use domain::checkpoint::PendingQuestion;
+use domain::use_cases::{self, AnswerError, AnswerQuestion, Observer, Until, WaitError, Waited};
+use domain::{Cursor, Event, Principal, limits};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -9,7 +11,9 @@ use super::find_claude_binary::ClaudeFinder;
 use super::{
     ASK_AGAIN, Definition, Done, Effect, Refused, key, refused, session_id_schema, state_schema,
 };
+use crate::ask::Asking;
 use crate::asked::Progress;
+use crate::question::{self, Filled};
 use crate::resources::CONTENT_CHARACTERS;
 use crate::show;
 use crate::work::{Ports, Sessions};
@@ -24,7 +28,9 @@ pub(super) const DEFINITION: Definition = Definition {
     description: "Waits for a Claude Code session to get somewhere and returns what happened since the cursor: \
         texts, tool calls with inputs and results, changed files, costs. Answers when the session has nothing left \
         to do, when the answer is full, or when wait_seconds are over. Pass next_cursor of one answer as cursor of \
-        the next until state is idle or an end and more is false; the same cursor always gives the same events.",
+        the next until state is idle or an end and more is false; the same cursor always gives the same events. \
+        When the session asks a person something (state waiting), your user is asked, if your client can; otherwise \
+        the answer has the question, and answer_question answers it.",
     effect: Effect::Reads,
     input,
     output,
@@ -38,7 +44,7 @@ fn input() -> Value {
         "properties": {
             "session_id": session_id_schema(),
             "cursor": {"type": "string", "description": "next_cursor of the answer before; from the beginning when left out."},
-            "wait_seconds": {"type": "integer", "minimum": 0, "description": "Longest wait; 0 answers at once. Usually 25 when left out, and at most 50."},
+            "wait_seconds": {"type": "integer", "minimum": 0, "description": "Longest wait; 0 answers at once and asks nobody. Usually 25 when left out, and at most 50."},
             "until": {"type": "string", "enum": ["idle", "event"], "default": "idle", "description": "idle waits until the session has nothing left to do; event also answers as soon as anything new happened."},
             "response_budget_characters": {"type": "integer", "minimum": 500, "maximum": 100_000, "description": "About how many characters of events one answer may have; more than 80000 never come at once."}
         }
@@ -67,7 +73,7 @@ fn output() -> Value {
                         "sequence": {"type": "integer", "description": "Its place in the log, without gaps."},
                         "turn": {"type": "integer"},
                         "time_unix_ms": {"type": "integer"},
-                        "kind": {"type": "string", "description": "session_created, runner_started, workspace_ready, session_ready, message_taken, message_withdrawn, turn_started, text, thinking, tool_call, tool_result, tool_denied, retry, turn_ended, files_changed, notice, state_changed or session_ended."},
+                        "kind": {"type": "string", "description": "session_created, runner_started, workspace_ready, session_ready, message_taken, message_withdrawn, turn_started, text, thinking, tool_call, tool_result, tool_denied, retry, turn_ended, files_changed, checkpoint_created, question_asked, question_answered, runner_lost, session_resumed, session_forked, rewound, notice, state_changed or session_ended."},
                         "message_id": {"type": "string", "description": "The message that caused it."},
                         "body": {"type": "object", "description": "What the kind says."},
                         "whole_body_bytes": {"type": "integer", "description": "Present when body is only the beginning of something this long."},
@@ -81,6 +87,17 @@ fn output() -> Value {
                 "required": ["text"],
                 "description": "What the session is writing right now; it comes again as an event when it is finished.",
                 "properties": {"text": {"type": "string"}}
+            },
+            "question": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["question_id", "input", "asked_at_unix_ms"],
+                "description": "What it asks a person; answer_question answers it.",
+                "properties": {
+                    "question_id": {"type": "string"},
+                    "input": {"description": "The questions and what can be chosen."},
+                    "asked_at_unix_ms": {"type": "integer"}
+                }
             },
             "total_cost_usd": {"type": "number"},
             "pending_messages": {"type": "integer", "description": "Messages that the session has not taken yet."}
@@ -101,10 +118,16 @@ pub(super) struct Input {
 struct Watching<'a> {
     progress: Option<&'a Progress>,
     budget: usize,
+    /// Up to here: after a question the same events are read again, and progress only grows.
+    told: u64,
 }
 
 impl Observer for Watching<'_> {
     async fn event(&mut self, event: &Event) {
+        if event.sequence.0 <= self.told {
+            return;
+        }
+        self.told = event.sequence.0;
         if let Some(progress) = self.progress {
             // Sequences only grow, as progress must.
             #[expect(
@@ -122,9 +145,13 @@ impl Observer for Watching<'_> {
     }
 }
 
+/// Reads, except that an answer to the session's question is recorded: the first one counts, so
+/// that running it twice answers once. Stopped after that, the session goes on with the answer all
+/// the same.
 pub(super) async fn run<P: Ports, F: ClaudeFinder>(
     work: &Sessions<P, F>,
     principal: &Principal,
+    asking: &Asking,
     progress: Option<&Progress>,
     input: Input,
 ) -> Result<Done, Refused> {
@@ -148,16 +175,93 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
         wait_seconds: input.wait_seconds,
         response_budget_characters: Some(budget),
     };
-    let mut watching = Watching { progress, budget };
-    let waited = use_cases::wait_session(
-        &work.ports,
-        &work.deployment,
-        &reader,
-        &request,
-        &mut watching,
-    )
-    .await
-    .map_err(|error| refused!(error, WaitError::Unavailable, ASK_AGAIN))?;
+    let mut watching = Watching {
+        progress,
+        budget,
+        told: cursor.0.0,
+    };
+    let mut questions = 0;
+    loop {
+        let waited = use_cases::wait_session(
+            &work.ports,
+            &work.deployment,
+            &reader,
+            &request,
+            &mut watching,
+        )
+        .await
+        .map_err(|error| refused!(error, WaitError::Unavailable, ASK_AGAIN))?;
+        // What cannot be shown yet is not asked yet.
+        let open = match waited.more {
+            true => None,
+            false => use_cases::open_question(&work.ports, &waited.head)
+                .await
+                .map_err(|unavailable| Refused::unavailable(&unavailable, ASK_AGAIN))?,
+        };
+        let Some(open) = open else {
+            return Ok(shown(&waited, cursor, budget, None));
+        };
+        let at_once = input.wait_seconds == Some(0);
+        if at_once || questions == limits::ROUNDS {
+            return Ok(shown(&waited, cursor, budget, Some((open, None))));
+        }
+        questions += 1;
+        match ask(work, principal, asking, &waited, open).await? {
+            None => {}
+            Some(why) => return Ok(shown(&waited, cursor, budget, Some((open, Some(why))))),
+        }
+    }
+}
+
+/// Asks the caller what the session asks. `None` when it is answered; otherwise why not.
+async fn ask<P: Ports, F: ClaudeFinder>(
+    work: &Sessions<P, F>,
+    principal: &Principal,
+    asking: &Asking,
+    waited: &Waited,
+    open: &PendingQuestion,
+) -> Result<Option<String>, Refused> {
+    let writer = match principal.authorize() {
+        Ok(writer) => writer,
+        Err(missing) => return Ok(Some(missing.to_string())),
+    };
+    let Some(form) = question::form(&waited.head.title, open) else {
+        return Ok(Some("it has no form to fill in".to_owned()));
+    };
+    let answered = match asking.ask(open.id.as_str(), form).await {
+        Ok(answered) => answered,
+        // Of these words the client sees none when it is told to ask and to come again.
+        Err(why) => return Ok(Some(why.to_string())),
+    };
+    let answers = Filled::read(&answered).and_then(|filled| filled.answers(open));
+    let Some(answers) = answers.map_err(Refused)? else {
+        return Ok(Some("your user closed it without an answer".to_owned()));
+    };
+    let answer = AnswerQuestion {
+        key: waited.head.key.clone(),
+        question: open.id.clone(),
+        answers,
+    };
+    match use_cases::answer_question(&work.ports, &work.deployment, &writer, answer).await {
+        Ok(_) => Ok(None),
+        // Somebody was faster, or the session went on by itself: see what came of it.
+        Err(
+            AnswerError::AlreadyAnswered
+            | AnswerError::NoQuestion
+            | AnswerError::OtherQuestion(_)
+            | AnswerError::Ended(_),
+        ) => Ok(None),
+        Err(error) => Err(refused!(error, AnswerError::Unavailable, ASK_AGAIN)),
+    }
+}
+
+/// The answer, with the question that waits and why it was not answered here.
+fn shown(
+    waited: &Waited,
+    cursor: Cursor,
+    budget: usize,
+    question: Option<(&PendingQuestion, Option<String>)>,
+) -> Done {
     let head = &waited.head;
     let events: Vec<Value> = waited
         .events
@@ -196,5 +300,14 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
     if waited.more {
         text.push("There is more: call wait_session again with next_cursor.".to_owned());
     }
-    Ok(Done::new(structured, text.join("\n")))
+    if let Some((open, why)) = question {
+        structured["question"] = question::shown(open);
+        let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+        text.push(format!(
+            "It asks a person{why}: {}\nAnswer with answer_question, question_id {}.",
+            show::cut(&question::words(open), show::TEXT_CHARACTERS),
+            open.id
+        ));
+    }
+    Done::new(structured, text.join("\n"))
 }

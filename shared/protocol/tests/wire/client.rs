@@ -109,23 +109,27 @@ pub(crate) fn principal(name: &str) -> Principal {
     }
 }
 
+/// Everything that a class can do, over this world.
+pub(crate) fn work(fake: &Fake) -> Sessions<Fake, FoundHere> {
+    Sessions::new(
+        fake.clone(),
+        testkit::deployment(),
+        FoundHere,
+        Duration::from_secs(60),
+        domain::session_token::SigningKey::new(&[7; 32]).expect("long enough"),
+    )
+    .with_config(json!({"settings": [{"name": "SHANNON_STAGE"}]}))
+}
+
 impl Client {
     pub(crate) fn new(class: Class) -> Self {
         Self::of(class, Fake::new(7))
     }
 
     pub(crate) fn of(class: Class, fake: Fake) -> Self {
-        let work = Sessions::new(
-            fake.clone(),
-            testkit::deployment(),
-            FoundHere,
-            Duration::from_secs(60),
-            domain::session_token::SigningKey::new(&[7; 32]).expect("long enough"),
-        )
-        .with_config(json!({"settings": [{"name": "SHANNON_STAGE"}]}));
         Self {
+            edge: Edge::new(class, settings(), work(&fake)),
             fake,
-            edge: Edge::new(class, settings(), work),
             version: MODERN,
             extensions: json!({}),
             asks: false,
@@ -259,8 +263,8 @@ impl Client {
 
 /// The runner of one session.
 pub(crate) struct Runner {
-    fake: Fake,
-    lease: Lease,
+    pub(crate) fake: Fake,
+    pub(crate) lease: Lease,
 }
 
 pub(crate) fn turn_end(message: &str, text: &str) -> TurnEnd {

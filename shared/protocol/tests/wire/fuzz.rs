@@ -2,11 +2,13 @@
 //! out, there is one answer, it is JSON-RPC, and it is not our fault.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, StatusCode};
-use protocol::Class;
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use protocol::{Class, ClientSessionSettings, Edge};
 use serde_json::{Value, json};
+use testkit::Fake;
 
-use crate::client::Client;
+use crate::client::{Client, principal, settings, work};
 
 /// Inputs of one run.
 const INPUTS: u32 = 3000;
@@ -187,4 +189,85 @@ async fn damaged_requests_are_answered() {
     // Some damage is harmless; if all of it were refused this would not reach beyond the first check.
     assert!(served > 50, "only {served} of {INPUTS} were served");
     assert_eq!(client.fake.session_keys(), []);
+}
+
+/// The same for a client with a session: what it sends besides requests, to another instance each
+/// time.
+#[tokio::test]
+async fn damaged_messages_of_a_session_are_answered() {
+    const INTRODUCTION: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{}},"clientInfo":{"name":"a","version":"1"}}}"#;
+    const MESSAGES: [&str; 7] = [
+        r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#,
+        r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"list_sessions","arguments":{}}}"#,
+        r#"{"jsonrpc":"2.0","id":"ask_aaaaaaaaaaaaaaaaaaaaaaaaaa","result":{"action":"accept","content":{}}}"#,
+        r#"{"jsonrpc":"2.0","id":3,"error":{"code":-1,"message":"no"}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+        r#"{"jsonrpc":"2.0","id":4,"method":"logging/setLevel","params":{"level":"info"}}"#,
+    ];
+    let fake = Fake::new(5);
+    let send = async |path: &str, session: Option<&str>, body: Vec<u8>, dice: Option<&mut Dice>| {
+        let sessions = ClientSessionSettings {
+            days: 30,
+            pair: true,
+            pair_stream_seconds: 100,
+        };
+        let edge = Edge::bridged(settings(), sessions, work(&fake), fake.clone());
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .body(Bytes::from(body))
+            .expect("a request");
+        if let Some(session) = session {
+            let headers = request.headers_mut();
+            headers.insert("mcp-session-id", session.parse().expect("a header"));
+            headers.insert(
+                "mcp-protocol-version",
+                HeaderValue::from_static("2025-11-25"),
+            );
+        }
+        if let Some(dice) = dice {
+            damage_headers(&mut request, dice);
+        }
+        edge.handle(request, Some(principal("me"))).await
+    };
+    let opened = send("/mcp", None, INTRODUCTION.into(), None).await;
+    let session = opened.headers()["mcp-session-id"].clone();
+    let session = session.to_str().expect("ASCII");
+    let messages = format!("/messages?session_id={session}");
+    let mut served = 0;
+    for number in 0..INPUTS {
+        let mut dice = Dice::new(number);
+        let mut body = MESSAGES[dice.below(MESSAGES.len())].as_bytes().to_vec();
+        if dice.below(4) > 0 {
+            damage(&mut body, &mut dice);
+        }
+        let (path, name) = match dice.below(3) {
+            0 => (messages.as_str(), None),
+            _ => ("/mcp", Some(session)),
+        };
+        let damages_headers = dice.below(4) == 0;
+        let answer = send(path, name, body, damages_headers.then_some(&mut dice)).await;
+        let status = answer.status();
+        let bytes = answer
+            .into_body()
+            .collect()
+            .await
+            .expect("cannot fail")
+            .to_bytes();
+        let said = String::from_utf8_lossy(&bytes);
+        assert!(!status.is_server_error(), "input {number}: {status} {said}");
+        if said.is_empty() {
+            assert_eq!(status, StatusCode::ACCEPTED, "input {number}");
+            continue;
+        }
+        let response: Value = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|error| panic!("input {number}: {error}: {said}"));
+        assert_eq!(response["jsonrpc"], "2.0", "input {number}: {said}");
+        served += u32::from(response.get("result").is_some());
+    }
+    assert!(served > 50, "only {served} of {INPUTS} were served");
+    assert_eq!(fake.session_keys(), []);
 }

@@ -2,12 +2,16 @@
 
 mod asking;
 mod bridge;
+mod checkpoints;
 mod client;
+mod contents;
+mod durable;
 mod fuzz;
 mod legacy;
 mod listen;
 mod modern;
 mod prompts;
+mod questions;
 mod refusals;
 mod resources;
 mod samples;

@@ -71,7 +71,9 @@ async fn a_turn_is_a_task_until_it_is_done() {
         .await;
     let structured = &done.result()["result"]["structuredContent"];
     for tool in tools.result()["tools"].as_array().expect("tools") {
-        if ["create_session", "send_message"].contains(&tool["name"].as_str().expect("a name")) {
+        if ["create_session", "send_message", "fork_session"]
+            .contains(&tool["name"].as_str().expect("a name"))
+        {
             jsonschema::draft202012::validate(&tool["outputSchema"], structured).expect("promised");
         }
     }
@@ -119,6 +121,28 @@ async fn a_failed_turn_is_a_result_and_a_lost_runner_is_replaced() {
         .request("tasks/get", json!({"taskId": sent.result()["taskId"]}))
         .await;
     assert_json_snapshot!("task_resuming", lost.response());
+}
+
+#[tokio::test]
+async fn a_result_that_clients_do_not_take_is_cut_and_says_where_it_stands() {
+    let client = Client::new(Class::Call).with_tasks();
+    let (task, session) = start(&client).await;
+    let runner = client.runner(&session).await;
+    runner.take().await;
+    let text = "long ".repeat(40_000);
+    let end = turn_end("first", &text);
+    runner.finish("first", CommandOutcome::Turn(end)).await;
+    let got = elsewhere(&client)
+        .request("tasks/get", json!({"taskId": task}))
+        .await;
+    let result = &got.result()["result"];
+    assert_eq!(result["content"][1]["type"], "resource_link", "{result}");
+    let uri = result["content"][1]["uri"].clone();
+    assert!(got.text.len() < 10_000, "{} bytes", got.text.len());
+    // There it is.
+    let reader = Client::of(Class::Read, client.fake.clone());
+    let events = reader.request("resources/read", json!({"uri": uri})).await;
+    assert!(events.text.contains("turn_ended"), "{}", events.text);
 }
 
 #[tokio::test]

@@ -187,6 +187,125 @@ async fn tools_and_arguments_are_named() {
             json!({"created_from": "yesterday"}),
             "created_from",
         ),
+        (
+            "read_file",
+            json!({"session_id": id, "path": "a", "checkpoint": "a b"}),
+            "ref",
+        ),
+        (
+            "answer_question",
+            json!({"session_id": id, "question_id": "q"}),
+            "answers",
+        ),
+        (
+            "answer_question",
+            json!({"session_id": id, "question_id": "q", "answers": {}}),
+            "answers",
+        ),
+        (
+            "answer_question",
+            json!({"session_id": id, "question_id": "q", "answers": {"Which?": 1}}),
+            "answers",
+        ),
+        (
+            "answer_question",
+            json!({"session_id": id, "question_id": "a b", "answers": {"Which?": "x"}}),
+            "question_id",
+        ),
+        ("suspend_session", json!({"session_id": "x"}), "session_id"),
+        (
+            "create_checkpoint",
+            json!({"session_id": id, "message": "x".repeat(4097)}),
+            "message",
+        ),
+        (
+            "create_checkpoint",
+            json!({"session_id": id, "message": "é".repeat(4000)}),
+            "message",
+        ),
+        (
+            "create_checkpoint",
+            json!({"session_id": id, "tags": ["a\nb"]}),
+            "tags",
+        ),
+        (
+            "list_checkpoints",
+            json!({"session_id": id, "limit": 101}),
+            "limit",
+        ),
+        (
+            "list_checkpoints",
+            json!({"session_id": id, "before": 0}),
+            "before",
+        ),
+        ("diff_checkpoints", json!({"session_id": id}), "from"),
+        (
+            "diff_checkpoints",
+            json!({"session_id": id, "from": "chk_1"}),
+            "checkpoint_id",
+        ),
+        (
+            "export_workspace",
+            json!({"session_id": id, "since": "a b"}),
+            "ref",
+        ),
+        ("pin_checkpoint", json!({"session_id": id}), "checkpoint"),
+        ("name_checkpoint", json!({"session_id": id}), "name"),
+        (
+            "name_checkpoint",
+            json!({"session_id": id, "name": "a b"}),
+            "name",
+        ),
+        (
+            "name_checkpoint",
+            json!({"session_id": id, "name": "latest"}),
+            "name",
+        ),
+        (
+            "create_session",
+            json!({"prompt": "x", "checkpoint_strategy": "sometimes"}),
+            "checkpoint_strategy",
+        ),
+        (
+            "create_session",
+            json!({"prompt": "x", "checkpoint_ignore": ["a\nb"]}),
+            "checkpoint_ignore",
+        ),
+        (
+            "create_session",
+            json!({"prompt": "x", "checkpoint_ignore": ["é".repeat(200)]}),
+            "checkpoint_ignore",
+        ),
+        (
+            "create_session",
+            json!({"prompt": "x", "checkpoint_ignore": vec!["x"; 101]}),
+            "checkpoint_ignore",
+        ),
+        (
+            "restore_checkpoint",
+            json!({"session_id": id, "checkpoint": "latest", "what": "files"}),
+            "what",
+        ),
+        (
+            "fork_session",
+            json!({"session_id": id, "client_token": "a b"}),
+            "client_token",
+        ),
+        (
+            "fork_session",
+            json!({"session_id": id, "prompt": " "}),
+            "prompt",
+        ),
+        (
+            "get_timeline",
+            json!({"session_id": id, "checkpoints": 0}),
+            "checkpoints",
+        ),
+        (
+            "delete_session",
+            json!({"session_id": id, "erase": "yes"}),
+            "erase",
+        ),
         ("create_upload", json!({"bytes": 0}), "bytes"),
         ("create_upload", json!({"bytes": "many"}), "bytes"),
         (
@@ -261,6 +380,39 @@ async fn unknown_and_foreign_sessions_get_the_same_answer() {
             ),
             ("cancel_session", json!({"session_id": id})),
             ("read_file", json!({"session_id": id, "path": "a"})),
+            (
+                "read_file",
+                json!({"session_id": id, "path": "a", "checkpoint": "latest"}),
+            ),
+            (
+                "answer_question",
+                json!({"session_id": id, "question_id": "q", "answers": {"a": "b"}}),
+            ),
+            ("suspend_session", json!({"session_id": id})),
+            ("create_checkpoint", json!({"session_id": id})),
+            ("list_checkpoints", json!({"session_id": id})),
+            (
+                "diff_checkpoints",
+                json!({"session_id": id, "from": "latest"}),
+            ),
+            ("export_workspace", json!({"session_id": id})),
+            (
+                "pin_checkpoint",
+                json!({"session_id": id, "checkpoint": "latest"}),
+            ),
+            ("name_checkpoint", json!({"session_id": id, "name": "good"})),
+            (
+                "name_checkpoint",
+                json!({"session_id": id, "name": "good", "remove": true}),
+            ),
+            (
+                "restore_checkpoint",
+                json!({"session_id": id, "checkpoint": "latest"}),
+            ),
+            ("fork_session", json!({"session_id": id})),
+            ("get_timeline", json!({"session_id": id})),
+            ("delete_session", json!({"session_id": id})),
+            ("delete_session", json!({"session_id": id, "erase": true})),
         ] {
             answers.push(stranger.refusal(tool, arguments).await);
         }
@@ -293,6 +445,16 @@ async fn an_ended_session_says_so() {
         ("send_message", json!({"session_id": id, "message": "x"})),
         ("interrupt_session", json!({"session_id": id})),
         ("read_file", json!({"session_id": id, "path": "a"})),
+        (
+            "answer_question",
+            json!({"session_id": id, "question_id": "q", "answers": {"a": "b"}}),
+        ),
+        ("suspend_session", json!({"session_id": id})),
+        ("create_checkpoint", json!({"session_id": id})),
+        (
+            "restore_checkpoint",
+            json!({"session_id": id, "checkpoint": "latest"}),
+        ),
     ] {
         let said = client.refusal(tool, arguments).await;
         assert!(said.contains("cancelled"), "{tool}: {said}");

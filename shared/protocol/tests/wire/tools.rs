@@ -198,11 +198,23 @@ async fn a_result_has_the_form_that_the_list_promises() {
             "create_upload" => arguments = json!({"bytes": 1}),
             "read_file" => arguments["path"] = "a.txt".into(),
             "wait_session" => arguments["wait_seconds"] = 0.into(),
+            "diff_checkpoints" => arguments["from"] = "latest".into(),
+            "name_checkpoint" => arguments["name"] = "good".into(),
+            "pin_checkpoint" | "restore_checkpoint" => arguments["checkpoint"] = "latest".into(),
+            "answer_question" => {
+                runner.ask("q-1").await;
+                arguments["question_id"] = "q-1".into();
+                arguments["answers"] = json!({"Which?": "this"});
+            }
             _ => {}
         }
         let structured = if name == "read_file" {
             let (structured, ()) =
                 tokio::join!(client.call(name, arguments), runner.serve_file(b"x"));
+            structured
+        } else if name == "create_checkpoint" {
+            let (structured, _) =
+                tokio::join!(client.call(name, arguments), runner.serve_checkpoint());
             structured
         } else {
             client.call(name, arguments).await
@@ -212,7 +224,7 @@ async fn a_result_has_the_form_that_the_list_promises() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 10);
+    assert_eq!(seen, 22);
 }
 
 #[tokio::test]

@@ -64,6 +64,30 @@ optional_name!(optional_ref_name, domain::RefName);
 optional_name!(optional_path, domain::workspace::RelativePath);
 optional_name!(optional_reference, domain::workspace::GitReference);
 
+/// When checkpoints are taken, as its word.
+pub(crate) mod optional_strategy {
+    use domain::checkpoint::CheckpointStrategy;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<CheckpointStrategy>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.map(CheckpointStrategy::as_str).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<CheckpointStrategy>, D::Error> {
+        Option::<String>::deserialize(deserializer)?
+            .map(|text| {
+                let strategy = CheckpointStrategy::parse(&text);
+                strategy.ok_or_else(|| D::Error::custom("not a checkpoint strategy"))
+            })
+            .transpose()
+    }
+}
+
 /// A git URL was checked when the session was created; whether loopback is allowed was decided
 /// then, so it is read with the wider rule.
 pub(crate) mod git_url {

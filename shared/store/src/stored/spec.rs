@@ -2,6 +2,7 @@
 
 use domain::{
     PermissionMode, SessionSpec, UploadId,
+    checkpoint::CheckpointStrategy,
     workspace::{GitReference, GitUrl, RelativePath, Workspace, WorkspaceSource},
 };
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,14 @@ struct StoredSpec {
     max_budget_usd: f64,
     system_prompt_addition: Option<String>,
     tags: Vec<String>,
+    #[serde(
+        with = "super::optional_strategy",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    checkpoint_strategy: Option<CheckpointStrategy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checkpoint_ignore: Option<Vec<String>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -81,6 +90,27 @@ mod tests {
             max_budget_usd: 0.25,
             system_prompt_addition: None,
             tags: vec!["x".to_owned()],
+            checkpoint_strategy: None,
+            checkpoint_ignore: None,
+        }
+    }
+
+    #[test]
+    fn how_checkpoints_are_taken_is_read_back_and_absent_in_old_rows() {
+        for strategy in CheckpointStrategy::ALL {
+            let mut spec = spec(WorkspaceSource::Empty);
+            spec.checkpoint_strategy = Some(strategy);
+            spec.checkpoint_ignore = Some(vec!["out/".to_owned(), "!out/kept".to_owned()]);
+            let text = write(&spec).expect("serialises");
+            assert!(
+                text.ends_with(&format!(
+                    r#","checkpoint_strategy":"{}","checkpoint_ignore":["out/","!out/kept"]}}"#,
+                    strategy.as_str()
+                )),
+                "{text}"
+            );
+            assert_eq!(read(&text).expect("reads"), spec);
+            assert!(read(&text.replace(strategy.as_str(), "sometimes")).is_err());
         }
     }
 

@@ -1,13 +1,19 @@
 //! When rows are gone.
 
+use std::collections::BTreeSet;
+
+use domain::upload::{SignedRequest, Upload};
 use domain::{
     Transition,
     ports::{ControlChange, ListQuery, LiveText, SessionDirectory, SessionLog},
 };
-use store::Store;
-use testkit::{new_session, owner};
+use store::{
+    RunnerFacts, Store,
+    retention::{Ends, Kind, Place, RETENTION, kinds_of},
+};
+use testkit::{contracts, new_session, owner};
 
-use crate::services::Services;
+use crate::services::{Services, send};
 
 async fn cancel(store: &Store, head: domain::Head) {
     store
@@ -76,4 +82,66 @@ async fn live_text_expires_after_its_hours() {
         let found = store.live(&key).await.expect("read");
         assert_eq!(found.is_some(), shown, "{age_hours} h");
     }
+}
+
+/// Whatever the contracts of all ports left is in the table of retention, and goes as it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_stored_thing_goes_as_the_table_of_retention_says() {
+    let services = Services::start().await;
+    let store = services.store().await;
+    contracts::session_directory_contract(&store).await;
+    contracts::session_log_contract(&store).await;
+    contracts::whole_inbox_contract(&store).await;
+    contracts::durability_contract(&store).await;
+    contracts::client_contract(&store).await;
+    let send = async |_: &Upload, request: &SignedRequest| {
+        let length = request
+            .headers
+            .iter()
+            .find(|(name, _)| name == "content-length");
+        let bytes = length.map_or(0, |(_, bytes)| bytes.parse().expect("a number"));
+        let (method, url) = (&request.method, &request.url);
+        send(method, url, &request.headers, vec![b'x'; bytes]).await;
+    };
+    contracts::outside_contract(&store, send).await;
+    let head = store.create(new_session(&store, &owner("me"))).await;
+    let key = head.expect("created").head.key;
+    let now = domain::ports::Clock::now(&store);
+    let tokens = domain::event::TokenUsage::default();
+    let used = store
+        .record_usage(&key, "request", "model", tokens, now)
+        .await;
+    used.expect("recorded");
+    let facts = RunnerFacts {
+        claude_version: "1".to_owned(),
+        claude_path: "/claude".to_owned(),
+        noted_at: now,
+    };
+    store.note_runner(&facts).await.expect("noted");
+
+    let everything = services.everything().await;
+    let mut seen = BTreeSet::new();
+    for row in &everything.rows {
+        let place = format!("{} {}", row.partition, row.sort);
+        let kinds: Vec<Kind> = kinds_of(Place::Row(&place)).collect();
+        assert_eq!(kinds.len(), 1, "{place}: {kinds:?}");
+        let expires = row.attributes.contains_key("expires_at");
+        assert_eq!(
+            matches!(kinds[0].ends, Ends::Expires(_)),
+            expires,
+            "{place}"
+        );
+        seen.insert(kinds[0].name);
+    }
+    for object in &everything.objects {
+        let kinds: Vec<Kind> = kinds_of(Place::Object(object)).collect();
+        assert_eq!(kinds.len(), 1, "{object}: {kinds:?}");
+    }
+    let unseen: Vec<_> = RETENTION
+        .iter()
+        .filter(|kind| matches!(kind.place, Place::Row(_)) && !seen.contains(kind.name))
+        .map(|kind| kind.name)
+        .collect();
+    // Clients end their sessions, and readers take what was posted.
+    assert_eq!(unseen, ["client session", "message from a client"]);
 }

@@ -1,10 +1,5 @@
 //! Writes that happened and whose answer never came: repeating them changes nothing.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use domain::{
     EventBody, SessionId, SessionKey, State,
     event::TokenUsage,
@@ -12,85 +7,8 @@ use domain::{
 };
 use store::{Endpoint, Store};
 use testkit::{append, message, new_command, new_session, owner};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
 
-use crate::services::Services;
-
-/// Stands between store and services, and cuts the connection instead of handing on the answer to
-/// a write.
-struct Line {
-    url: String,
-    /// Answers still to be lost.
-    lose: Arc<AtomicUsize>,
-    _connections: JoinSet<()>,
-}
-
-impl Line {
-    async fn to(services: &str) -> Self {
-        let upstream = services.trim_start_matches("http://").to_owned();
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let lose = Arc::new(AtomicUsize::new(0));
-        let mut connections = JoinSet::new();
-        let counter = Arc::clone(&lose);
-        connections.spawn(async move {
-            let mut open = JoinSet::new();
-            while let Ok((client, _)) = listener.accept().await {
-                open.spawn(carry(client, upstream.clone(), Arc::clone(&counter)));
-            }
-        });
-        Self {
-            url,
-            lose,
-            _connections: connections,
-        }
-    }
-
-    fn lose(&self, answers: usize) {
-        self.lose.store(answers, Ordering::SeqCst);
-    }
-
-    fn left(&self) -> usize {
-        self.lose.load(Ordering::SeqCst)
-    }
-}
-
-async fn carry(mut client: TcpStream, upstream: String, lose: Arc<AtomicUsize>) {
-    let Ok(mut server) = TcpStream::connect(upstream).await else {
-        return;
-    };
-    let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-    let mut is_write = false;
-    loop {
-        tokio::select! {
-            read = client.read(&mut asked) => {
-                let Ok(length @ 1..) = read else { return };
-                let text = String::from_utf8_lossy(&asked[..length]);
-                if let Some((_, operation)) = text.split_once("DynamoDB_20120810.") {
-                    is_write = !operation.starts_with("Get") && !operation.starts_with("Query");
-                }
-                if server.write_all(&asked[..length]).await.is_err() {
-                    return;
-                }
-            }
-            read = server.read(&mut answered) => {
-                let Ok(length @ 1..) = read else { return };
-                let lost = is_write
-                    && lose
-                        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
-                        .is_ok();
-                // It was written by now; that is why there is an answer.
-                if lost || client.write_all(&answered[..length]).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
+use crate::{line::Line, services::Services};
 
 async fn store_behind(line: &Line, services: &Services) -> Store {
     let endpoint = Endpoint {

@@ -2,9 +2,12 @@
 //! ports, and a few things that only it has.
 
 mod contracts;
+mod encryption;
+mod erasing;
 mod events;
 mod failures;
 mod lifetimes;
+mod line;
 mod lost_answers;
 mod outside;
 mod services;

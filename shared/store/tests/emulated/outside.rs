@@ -1,11 +1,14 @@
 //! Objects, uploads on disk, and what a task is told.
 
+use std::time::Duration;
+
 use domain::{
     FencingToken, SessionId, SessionKey, TreeId, TreeKey, UploadId,
     ports::{Clock, Compute, IdSource, Uploads},
     upload::Upload,
 };
-use store::{ObjectError, Store, StoreSettings};
+use sha2::{Digest, Sha256};
+use store::{LEAST_PIECE_BYTES, ObjectError, Store, StoreSettings};
 use testkit::owner;
 
 use crate::services::{Services, send, signing_key};
@@ -46,6 +49,61 @@ async fn objects_belong_to_their_session() {
             None
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_written_in_pieces_and_fetched_with_its_address() {
+    let services = Services::start().await;
+    let store = services.store().await;
+    let key = key(&store);
+    let tree = TreeKey {
+        owner: key.owner.clone(),
+        tree: TreeId::of(key.session.clone()),
+    };
+    let piece = |byte: u8| vec![byte; LEAST_PIECE_BYTES];
+    for (name, pieces, last) in [
+        ("exports/empty", vec![], vec![]),
+        ("exports/small", vec![], b"small".to_vec()),
+        ("exports/even", vec![piece(1)], vec![]),
+        ("exports/large", vec![piece(1), piece(2)], vec![3]),
+        // And again: the same name, other bytes.
+        ("exports/large", vec![piece(4)], vec![5]),
+    ] {
+        let mut whole = pieces.concat();
+        whole.extend(&last);
+        let mut writer = store.write_session_object(&tree, &key, name);
+        for piece in pieces {
+            writer.piece(piece).await.expect("written");
+        }
+        let written = writer.finish(last).await.expect("finished");
+        let sha256: String = Sha256::digest(&whole)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(
+            (written.bytes, written.sha256),
+            (whole.len() as u64, sha256)
+        );
+        let read = store.get_session_object(&tree, &key, name).await;
+        assert!(
+            read.expect("read").is_some_and(|read| read == whole),
+            "{name}"
+        );
+        let hour = Duration::from_secs(3600);
+        let address = store
+            .sign_session_object(&tree, &key, name, "files.tar.zst", hour)
+            .await
+            .expect("signed");
+        assert_eq!(send("GET", &address, &[], Vec::new()).await, 200);
+        let forged = address.replace("exports", "secrets");
+        assert_eq!(send("GET", &forged, &[], Vec::new()).await, 403);
+    }
+    // What is not finished is not there.
+    let mut writer = store.write_session_object(&tree, &key, "exports/none");
+    writer.piece(piece(1)).await.expect("written");
+    drop(writer);
+    let read = store.get_session_object(&tree, &key, "exports/none").await;
+    assert!(read.expect("read").is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

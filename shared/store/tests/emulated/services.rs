@@ -1,13 +1,14 @@
 //! The emulated services as `template.yaml` describes them, in this process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
-use domain::session_token::SigningKey;
+use domain::{SessionKey, session_token::SigningKey};
 use emulator::{
     aws::{AwsEndpoint, AwsOptions, RunningAws},
     credentials::{AccessKey, Credentials, Principal},
@@ -121,6 +122,79 @@ impl Services {
         Store::connect_to(self.settings(), self.endpoint()).await
     }
 
+    /// Everything that the table and the bucket hold, read past the store.
+    pub(crate) async fn everything(&self) -> Everything {
+        let endpoint = self.endpoint();
+        let dynamodb = aws_sdk_dynamodb::Client::from_conf(
+            aws_sdk_dynamodb::Config::builder()
+                .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
+                .region(aws_sdk_dynamodb::config::Region::new(
+                    endpoint.region.clone(),
+                ))
+                .endpoint_url(endpoint.url.clone())
+                .credentials_provider(aws_sdk_dynamodb::config::Credentials::new(
+                    endpoint.access_key_id.clone(),
+                    endpoint.secret_access_key.clone(),
+                    None,
+                    None,
+                    "test",
+                ))
+                .http_client(aws_smithy_http_client::Builder::new().build_http())
+                .build(),
+        );
+        let s3 = aws_sdk_s3::Client::from_conf(
+            aws_sdk_s3::Config::builder()
+                .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())
+                .region(aws_sdk_s3::config::Region::new(endpoint.region))
+                .endpoint_url(endpoint.url)
+                .force_path_style(true)
+                .credentials_provider(aws_sdk_s3::config::Credentials::new(
+                    endpoint.access_key_id,
+                    endpoint.secret_access_key,
+                    None,
+                    None,
+                    "test",
+                ))
+                .http_client(aws_smithy_http_client::Builder::new().build_http())
+                .build(),
+        );
+        let mut rows = Vec::new();
+        let mut pages = dynamodb
+            .scan()
+            .table_name(&self.table)
+            .into_paginator()
+            .items()
+            .send();
+        while let Some(item) = pages.next().await {
+            let attributes = item.expect("a row");
+            let text = |name: &str| attributes[name].as_s().expect("a text").clone();
+            rows.push(StoredRow {
+                partition: text("pk"),
+                sort: text("sk"),
+                attributes,
+            });
+        }
+        let mut objects = Vec::new();
+        let listed = s3
+            .list_object_versions()
+            .bucket(&self.bucket)
+            .send()
+            .await
+            .expect("listed");
+        assert_ne!(listed.is_truncated(), Some(true), "more than a page");
+        for version in listed.versions() {
+            objects.push(version.key().unwrap_or_default().to_owned());
+        }
+        for marker in listed.delete_markers() {
+            objects.push(format!("{} (deleted)", marker.key().unwrap_or_default()));
+        }
+        rows.sort_by(|one, other| {
+            (&one.partition, &one.sort).cmp(&(&other.partition, &other.sort))
+        });
+        objects.sort();
+        Everything { rows, objects }
+    }
+
     /// A task as ECS describes it.
     pub(crate) async fn describe_task(&self, name: &str) -> aws_sdk_ecs::types::Task {
         let endpoint = self.endpoint();
@@ -157,6 +231,39 @@ impl Services {
         let json = [("content-type".to_owned(), "application/json".to_owned())];
         let status = send("POST", &url, &json, fault.to_string().into_bytes()).await;
         assert_eq!(status, 200);
+    }
+}
+
+/// All that both stores hold.
+pub(crate) struct Everything {
+    pub(crate) rows: Vec<StoredRow>,
+    /// Keys of all versions, and of what only says that there was one.
+    pub(crate) objects: Vec<String>,
+}
+
+pub(crate) struct StoredRow {
+    pub(crate) partition: String,
+    pub(crate) sort: String,
+    pub(crate) attributes: HashMap<String, AttributeValue>,
+}
+
+impl Everything {
+    /// Sort keys of a session's rows.
+    pub(crate) fn sorts(&self, key: &SessionKey) -> Vec<&str> {
+        let partition = format!("{}#{}", key.owner, key.session);
+        let own = self.rows.iter().filter(|row| row.partition == partition);
+        own.map(|row| row.sort.as_str()).collect()
+    }
+
+    pub(crate) fn row(&self, partition: &str, sort: &str) -> &StoredRow {
+        let mut rows = self.rows.iter();
+        rows.find(|row| row.partition == partition && row.sort == sort)
+            .expect("such a row")
+    }
+
+    pub(crate) fn objects_below(&self, prefix: &str) -> Vec<&str> {
+        let below = self.objects.iter().filter(|key| key.starts_with(prefix));
+        below.map(String::as_str).collect()
     }
 }
 

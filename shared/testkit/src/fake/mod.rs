@@ -235,6 +235,18 @@ impl Fake {
             .collect()
     }
 
+    /// An object as it is now, looked at without a port call.
+    #[must_use]
+    pub fn peek_object(&self, tree: &TreeKey, name: &str) -> Option<Vec<u8>> {
+        self.lock().world.object(tree, name).cloned()
+    }
+
+    /// Deletions of objects so far.
+    #[must_use]
+    pub fn deletions(&self) -> usize {
+        self.lock().world.deletions
+    }
+
     /// Changes the bytes of an object behind everybody's back, as a failing disk would. Says
     /// whether there was one.
     pub fn damage_object(

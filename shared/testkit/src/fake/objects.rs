@@ -106,6 +106,7 @@ impl TreeObjects for Fake {
     ) -> Result<(), Unavailable> {
         let now = self.clock.now();
         self.call("delete_object", |world| {
+            world.deletions += 1;
             let key = (tree.clone(), name.to_owned());
             match version {
                 None if world.object(tree, name).is_some() => {

@@ -25,6 +25,8 @@ pub(super) struct World {
     pub(super) objects: BTreeMap<(TreeKey, String), Vec<Version>>,
     /// Versions so far.
     pub(super) versions: u64,
+    /// Deletions of objects so far.
+    pub(super) deletions: usize,
     pub(super) clients: Clients,
 }
 

@@ -37,6 +37,8 @@ fn request() -> CreateSession {
         max_budget_usd: None,
         system_prompt_addition: None,
         tags: Vec::new(),
+        checkpoint_strategy: None,
+        checkpoint_ignore: None,
         client_token: Some("token".to_owned()),
     }
 }

@@ -3,25 +3,37 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use domain::{
-    Authorized, CommandId, Cursor, Event, PermissionMode, SessionKey,
+    Authorized, CommandId, Cursor, Deployment, Event, PermissionMode, Retention, SessionKey, State,
     authorization::WriteSessions,
+    checkpoint::{CheckpointName, RestoreScope},
     ports::{Clock, SessionDirectory, SlotLimits},
     use_cases::{
-        CreateSession, CreateSessionError, Interrupted, Observer, SendMessage, SendMessageError,
-        Until, WaitSession, cancel_session, create_session, interrupt_session, reconcile_session,
-        send_message, wait_session,
+        AnswerError, AnswerQuestion, CancelError, CreateSession, CreateSessionError, DeleteError,
+        Deletion, ForkSession, ForkSessionError, InterruptError, Interrupted, Observer, Reconciled,
+        RequestCheckpoint, RestoreCheckpoint, RestoreError, SendMessage, SendMessageError, Until,
+        WaitError, WaitSession, answer_question, cancel_session, create_session, delete_session,
+        erase_session, fork_session, interrupt_session, reconcile_session, request_checkpoint,
+        restore_checkpoint, send_message, suspend_session, sweep_tree, wait_session,
     },
     workspace::{Workspace, WorkspaceSource},
 };
 use testkit::{Fake, Random, caller, deployment, owner};
 
-use crate::{Shared, runner};
+use crate::{Shared, chunks::ModelChunks, disk::GRACE_MILLISECONDS, runner};
 
 /// A deployment so small that slots are fought for.
 const SLOTS: SlotLimits = SlotLimits {
     deployment: 4,
     owner: 3,
 };
+
+fn limits() -> Deployment {
+    Deployment {
+        max_sessions: SLOTS.deployment,
+        max_sessions_per_owner: SLOTS.owner,
+        ..deployment()
+    }
+}
 
 /// Creates two sessions and works with these and the others of its owner: sends, withdraws,
 /// watches, now and then cancels.
@@ -39,6 +51,22 @@ pub(crate) async fn client(fake: Fake, told: Shared, number: u64, mut random: Ra
             if random.one_in(4) {
                 withdraw(&fake, &key, &id).await;
             }
+            match random.below(9) {
+                0 => answer(&fake, &key).await,
+                1 => branch(&fake, &told, &key, &mut random).await,
+                2 => set_back(&fake, &told, &key, &mut random).await,
+                3 => {
+                    // What cannot be asked now is not asked.
+                    let me = caller(&key.owner);
+                    drop(suspend_session(&fake, &me, &key).await);
+                }
+                4 => {
+                    let me = caller(&key.owner);
+                    let asked = RequestCheckpoint::default();
+                    drop(request_checkpoint(&fake, &me, &key, asked).await);
+                }
+                _ => {}
+            }
             if random.one_in(2) {
                 let cursor = cursors.get(&key).copied().unwrap_or_default();
                 let cursor = watch(&fake, &key, cursor, &mut random).await;
@@ -48,11 +76,20 @@ pub(crate) async fn client(fake: Fake, told: Shared, number: u64, mut random: Ra
         }
         if random.one_in(3) {
             let writer: Authorized<WriteSessions> = caller(&me);
-            while cancel_session(&fake, &writer, &own, "enough")
-                .await
-                .is_err()
-            {
-                fake.sleep(100).await;
+            loop {
+                match cancel_session(&fake, &writer, &own, "enough").await {
+                    Ok(_) | Err(CancelError::NoSuchSession(_)) => break,
+                    Err(CancelError::Unavailable(_)) => fake.sleep(100).await,
+                }
+            }
+            if random.one_in(2) {
+                let deletion = Deletion::Erase;
+                while let Err(DeleteError::Unavailable(_) | DeleteError::StillEnding(_)) =
+                    delete_session(&fake, &writer, &own, deletion).await
+                {
+                    fake.sleep(100).await;
+                }
+                told.borrow_mut().erased.insert(own.clone());
             }
         }
     }
@@ -88,13 +125,12 @@ async fn create(fake: &Fake, told: &Shared, me: &domain::OwnerId, name: &str) ->
         max_budget_usd: None,
         system_prompt_addition: None,
         tags: Vec::new(),
+        checkpoint_strategy: None,
+        checkpoint_ignore: None,
         client_token: Some(name.to_owned()),
     };
     loop {
-        let mut limits = deployment();
-        limits.max_sessions = SLOTS.deployment;
-        limits.max_sessions_per_owner = SLOTS.owner;
-        match create_session(fake, &limits, &caller(me), request.clone()).await {
+        match create_session(fake, &limits(), &caller(me), request.clone()).await {
             Ok(creation) => {
                 let key = creation.head.key;
                 told.borrow_mut()
@@ -121,7 +157,7 @@ async fn send(fake: &Fake, told: &Shared, key: &SessionKey, id: &CommandId) -> b
             attachments: Vec::new(),
             message_id: Some(id.clone()),
         };
-        match send_message(fake, &deployment(), &caller(&key.owner), message).await {
+        match send_message(fake, &limits(), &caller(&key.owner), message).await {
             Ok(_) => {
                 let mut told = told.borrow_mut();
                 told.accepted
@@ -130,7 +166,7 @@ async fn send(fake: &Fake, told: &Shared, key: &SessionKey, id: &CommandId) -> b
                     .push(id.clone());
                 return true;
             }
-            Err(SendMessageError::Ended(_)) => return false,
+            Err(SendMessageError::Ended(_) | SendMessageError::NoSuchSession(_)) => return false,
             Err(SendMessageError::Unavailable(_)) => fake.sleep(100).await,
             Err(other) => panic!("{other}"),
         }
@@ -141,10 +177,95 @@ async fn withdraw(fake: &Fake, key: &SessionKey, id: &CommandId) {
     let writer = caller(&key.owner);
     loop {
         match interrupt_session(fake, &writer, key, Some(id)).await {
-            Ok(Interrupted::MessageWithdrawn | Interrupted::TooLate(_)) => return,
+            Ok(Interrupted::MessageWithdrawn | Interrupted::TooLate(_))
+            | Err(InterruptError::NoSuchSession(_)) => return,
             Ok(other) => panic!("{other:?}"),
-            Err(domain::use_cases::InterruptError::Unavailable(_)) => fake.sleep(100).await,
+            Err(InterruptError::Unavailable(_)) => fake.sleep(100).await,
             Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+/// Answers the question that waits, if one does.
+async fn answer(fake: &Fake, key: &SessionKey) {
+    let Some(question) = fake.peek_head(key).and_then(|head| head.question) else {
+        return;
+    };
+    let answer = AnswerQuestion {
+        key: key.clone(),
+        question: question.id,
+        answers: "{}".to_owned(),
+    };
+    for _ in 0..3 {
+        let me = caller(&key.owner);
+        match answer_question(fake, &limits(), &me, answer.clone()).await {
+            Err(AnswerError::Unavailable(_)) => fake.sleep(100).await,
+            // Answered, or overtaken by others.
+            _ => return,
+        }
+    }
+}
+
+fn any_checkpoint(fake: &Fake, key: &SessionKey, random: &mut Random) -> Option<CheckpointName> {
+    let checkpoints = fake.peek_checkpoints(key);
+    let place = random.below(checkpoints.len().max(1) as u64);
+    let checkpoint = checkpoints.get(usize::try_from(place).ok()?)?;
+    Some(CheckpointName::Id(checkpoint.id.clone()))
+}
+
+fn any_scope(random: &mut Random) -> RestoreScope {
+    match random.one_in(3) {
+        true => RestoreScope::Conversation,
+        false => RestoreScope::Both,
+    }
+}
+
+async fn branch(fake: &Fake, told: &Shared, key: &SessionKey, random: &mut Random) {
+    let Some(checkpoint) = any_checkpoint(fake, key, random) else {
+        return;
+    };
+    let number = told.borrow().accepted.len();
+    let request = ForkSession {
+        key: key.clone(),
+        checkpoint,
+        what: any_scope(random),
+        prompt: random.one_in(2).then(|| "try it differently".to_owned()),
+        message_id: CommandId::parse(&format!("fork-{number}")).ok(),
+        client_token: Some(format!("fork-{number}")),
+    };
+    for _ in 0..5 {
+        let me = caller(&key.owner);
+        match fork_session(fake, &limits(), &me, request.clone()).await {
+            Ok(made) => {
+                let mut told = told.borrow_mut();
+                let accepted = told.accepted.entry(made.head.key).or_default();
+                if request.prompt.is_some() {
+                    accepted.extend(request.message_id);
+                }
+                return;
+            }
+            Err(ForkSessionError::Unavailable(_)) => fake.sleep(100).await,
+            // The checkpoint went with its time.
+            Err(_) => return,
+        }
+    }
+}
+
+async fn set_back(fake: &Fake, told: &Shared, key: &SessionKey, random: &mut Random) {
+    let Some(checkpoint) = any_checkpoint(fake, key, random) else {
+        return;
+    };
+    told.borrow_mut().set_back.insert(key.clone());
+    let request = RestoreCheckpoint {
+        key: key.clone(),
+        checkpoint,
+        what: any_scope(random),
+    };
+    for _ in 0..3 {
+        let me = caller(&key.owner);
+        match restore_checkpoint(fake, &limits(), &me, &request).await {
+            Err(RestoreError::Unavailable(_)) => fake.sleep(100).await,
+            _ => return,
         }
     }
 }
@@ -182,7 +303,7 @@ async fn watch(fake: &Fake, key: &SessionKey, cursor: Cursor, random: &mut Rando
             assert_eq!(watcher.0, expected, "a reader saw a gap");
             waited.next_cursor
         }
-        Err(domain::use_cases::WaitError::Unavailable(_)) => cursor,
+        Err(WaitError::Unavailable(_) | WaitError::NoSuchSession(_)) => cursor,
         Err(other) => panic!("{other}"),
     }
 }
@@ -217,20 +338,48 @@ pub(crate) async fn machine(
 
 /// Sweeps every so often, until there is nothing to come.
 pub(crate) async fn sweeper(fake: Fake, told: Shared) {
+    let chunks = ModelChunks(fake.clone());
     while !over(&fake, &told) {
         fake.sleep(5_000).await;
         let now = fake.now();
-        for key in fake.overdue(now, 3).await.unwrap_or_default() {
-            // What fails is there again in the next sweep.
-            let _ = reconcile_session(&fake, SLOTS, &key).await;
+        // What fails is there again in the next sweep.
+        for key in fake.overdue(now, 5).await.unwrap_or_default() {
+            if let Ok(Reconciled::Expired | Reconciled::Gone) =
+                reconcile_session(&fake, SLOTS, &key).await
+            {
+                drop(erase_session(&fake, &chunks, &key).await);
+            }
         }
     }
 }
 
+/// Takes old checkpoints, and the chunks that nobody needs, again and again.
+pub(crate) async fn collector(fake: Fake, told: Shared, mut random: Random) {
+    let chunks = ModelChunks(fake.clone());
+    let retention = Retention {
+        max_checkpoints: 2,
+        checkpoint_milliseconds: 60_000,
+        grace_milliseconds: GRACE_MILLISECONDS,
+    };
+    while !over(&fake, &told) {
+        fake.sleep(3_000 + random.below(3_000)).await;
+        let keys = fake.session_keys();
+        let place = usize::try_from(random.below(keys.len().max(1) as u64)).unwrap_or(0);
+        if let Some(head) = keys.get(place).and_then(|key| fake.peek_head(key)) {
+            // What fails is done by the next sweep.
+            drop(sweep_tree(&fake, &chunks, retention, &head.tree_key(), false).await);
+        }
+    }
+}
+
+/// Nobody has anything to do any more: all has ended, or rests with nothing to be done.
 fn over(fake: &Fake, told: &Shared) -> bool {
-    told.borrow().busy == 0
+    let told = told.borrow();
+    told.busy == 0
         && fake.session_keys().iter().all(|key| {
-            fake.peek_head(key)
-                .is_some_and(|head| head.state.is_ended())
+            fake.peek_head(key).is_none_or(|head| {
+                let rests = head.state == State::Suspended && !head.has_queued();
+                (head.state.is_ended() && !told.erased.contains(key)) || rests
+            })
         })
 }

@@ -2,13 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{CommandId, CommandState, Event, EventBody, FencingToken, SessionKey, State};
+use domain::{
+    Checkpoint, CheckpointId, CommandId, CommandState, EventBody, FencingToken, Head, SessionKey,
+    State, TreeKey,
+};
 use testkit::Fake;
+
+use crate::{
+    Told,
+    disk::{Manifest, content, manifest_name},
+};
 
 pub(crate) struct Invariants {
     fake: Fake,
+    /// Port calls when it was checked last: nothing changes without one.
+    calls: usize,
+    /// Checkpoints and objects of each tree when they were checked last.
+    checkpoints: BTreeMap<TreeKey, (Vec<CheckpointId>, usize)>,
     /// Events that were checked already; the log only grows.
     checked: BTreeMap<SessionKey, usize>,
+    /// Checkpoints whose files and conversation somebody took apart, and what came of them.
+    apart: BTreeSet<CheckpointId>,
     fences: BTreeMap<SessionKey, FencingToken>,
     started: BTreeSet<(SessionKey, FencingToken)>,
 }
@@ -17,13 +31,21 @@ impl Invariants {
     pub(crate) fn new(fake: Fake) -> Self {
         Self {
             fake,
+            calls: 0,
+            checkpoints: BTreeMap::new(),
             checked: BTreeMap::new(),
+            apart: BTreeSet::new(),
             fences: BTreeMap::new(),
             started: BTreeSet::new(),
         }
     }
 
     pub(crate) fn check(&mut self, seed: u64) {
+        let calls = self.fake.calls();
+        if calls == self.calls {
+            return;
+        }
+        self.calls = calls;
         let mut live = 0;
         let mut by_owner = BTreeMap::new();
         for key in self.fake.session_keys() {
@@ -40,12 +62,89 @@ impl Invariants {
             assert!(head.fence >= *fence, "seed {seed}: a fence went back");
             *fence = head.fence;
             self.check_log(seed, &key, head.last_sequence.0, head.state);
+            self.check_checkpoints(seed, &key, &head);
         }
         let (deployment, mut owners) = self.fake.slots();
         owners.retain(|_, used| *used > 0);
         assert_eq!(deployment, live, "seed {seed}: slots of the deployment");
         assert_eq!(owners, by_owner, "seed {seed}: slots of the owners");
         assert!(live <= 4, "seed {seed}: too many sessions");
+    }
+
+    /// Every visible checkpoint can be restored, and its files and conversation are of one cut.
+    fn check_checkpoints(&mut self, seed: u64, key: &SessionKey, head: &Head) {
+        let checkpoints = self.fake.peek_checkpoints(key);
+        let ids: Vec<CheckpointId> = checkpoints.iter().map(|it| it.id.clone()).collect();
+        let (tree, deletions) = (head.tree_key(), self.fake.deletions());
+        let place = TreeKey {
+            owner: tree.owner.clone(),
+            tree: domain::TreeId::of(key.session.clone()),
+        };
+        let state = (ids, deletions);
+        if self.checkpoints.get(&place) == Some(&state) {
+            return;
+        }
+        self.checkpoints.insert(place, state);
+        if self.fake.peek_events(key).is_empty() {
+            // It is being erased.
+            return;
+        }
+        let manifest = |id: &CheckpointId| {
+            let object = |name: &str| {
+                self.fake.peek_object(&tree, name).unwrap_or_else(|| {
+                    panic!("seed {seed}: {name} is gone, which a checkpoint of {key:?} needs")
+                })
+            };
+            let packs: Vec<Vec<u8>> = Manifest::parse(&object(&manifest_name(id)))
+                .packs
+                .iter()
+                .map(|pack| object(pack))
+                .collect();
+            content(packs.iter().map(Vec::as_slice))
+        };
+        let mut in_order: Vec<&Checkpoint> = checkpoints.iter().collect();
+        in_order.sort_by_key(|checkpoint| checkpoint.ordinal);
+        for checkpoint in in_order {
+            let (files, conversation) = manifest(&checkpoint.files);
+            manifest(&checkpoint.conversation);
+            if self.is_apart(checkpoint) {
+                // Where the conversation alone was set back, files and conversation need not fit,
+                // and a message may be done on files that know it.
+                self.apart.insert(checkpoint.id.clone());
+            } else {
+                let pair = (&files, &conversation);
+                assert!(of_one_cut(pair), "seed {seed}: {pair:?} are of two cuts");
+                let mut once = files.clone();
+                once.sort();
+                once.dedup();
+                assert!(
+                    once.len() == files.len(),
+                    "seed {seed}: a message was done twice: {files:?}"
+                );
+            }
+            assert!(
+                checkpoint.commands_settled <= head.commands_accepted,
+                "seed {seed}: settled before it was accepted"
+            );
+        }
+        if let Some(id) = &head.checkpoint {
+            assert!(
+                checkpoints.iter().any(|it| it.id == *id),
+                "seed {seed}: the checkpoint of the head is gone"
+            );
+        }
+    }
+
+    /// Whether files and conversation were taken apart here, or in what it goes on from.
+    fn is_apart(&self, checkpoint: &Checkpoint) -> bool {
+        let from = if checkpoint.files == checkpoint.id {
+            checkpoint.parent.as_ref()
+        } else {
+            // A fork or a rewind has the files of another one.
+            Some(&checkpoint.files)
+        };
+        checkpoint.files != checkpoint.conversation
+            || from.is_some_and(|from| self.apart.contains(from))
     }
 
     /// Without gaps, one writer per fence, and nothing after the end.
@@ -55,6 +154,14 @@ impl Invariants {
             return;
         }
         let events = self.fake.peek_events(key);
+        if events.len() < *checked {
+            let erased = self
+                .fake
+                .peek_head(key)
+                .is_some_and(|head| head.state.is_ended());
+            assert!(erased, "seed {seed}: the log shrank");
+            return;
+        }
         assert_eq!(
             events.len() as u64,
             last,
@@ -88,46 +195,103 @@ impl Invariants {
         *checked = events.len();
     }
 
-    /// Every message that was accepted is done, withdrawn, or named in the end event. Gives how
-    /// many sessions ended how, and how many runners were lost.
-    pub(crate) fn at_the_end(
-        &self,
-        seed: u64,
-        accepted: &BTreeMap<SessionKey, Vec<CommandId>>,
-    ) -> BTreeMap<State, usize> {
+    /// Every message that was accepted is done, withdrawn, or named: as unfinished by the end, or as
+    /// not done by a rewind. What a resting session has done is in its checkpoint. Gives how many
+    /// sessions ended how, and how many runners were lost.
+    pub(crate) fn at_the_end(&self, seed: u64, told: &Told) -> BTreeMap<State, usize> {
         let mut ends = BTreeMap::new();
         for key in self.fake.session_keys() {
             let head = self.fake.peek_head(&key).expect("listed");
-            assert!(head.state.is_ended(), "seed {seed}: {} goes on", head.state);
+            assert!(
+                !told.erased.contains(&key),
+                "seed {seed}: it was to be erased"
+            );
             *ends.entry(head.state).or_default() += 1;
-            let lost = |event: &Event| matches!(event.body, EventBody::RunnerLost { .. });
-            let losses = self
-                .fake
-                .peek_events(&key)
-                .iter()
-                .filter(|it| lost(it))
-                .count();
-            *ends.entry(State::Lost).or_default() += losses;
-            let unfinished = match self.fake.peek_events(&key).pop().map(|event| event.body) {
-                Some(EventBody::SessionEnded { unfinished, .. }) => unfinished,
-                other => panic!("seed {seed}: the last event is {other:?}"),
-            };
+            let events = self.fake.peek_events(&key);
+            let mut named: BTreeSet<CommandId> = BTreeSet::new();
+            for event in &events {
+                match &event.body {
+                    EventBody::RunnerLost { .. } => *ends.entry(State::Lost).or_default() += 1,
+                    EventBody::Rewound { not_done, .. } => named.extend(not_done.iter().cloned()),
+                    EventBody::SessionEnded { unfinished, .. } => {
+                        named.extend(unfinished.iter().cloned());
+                    }
+                    _ => {}
+                }
+            }
             let commands = self.fake.peek_commands(&key);
-            for id in accepted.get(&key).into_iter().flatten() {
+            let conversation = self.conversation(&head);
+            for id in told.accepted.get(&key).into_iter().flatten() {
                 let command = commands
                     .iter()
                     .find(|command| command.id == *id)
                     .unwrap_or_else(|| panic!("seed {seed}: {id} was accepted and is gone"));
-                let settled = matches!(command.state, CommandState::Done | CommandState::Withdrawn);
-                assert_ne!(
-                    settled,
-                    unfinished.contains(id),
-                    "seed {seed}: {id} is {:?}, unfinished {unfinished:?}",
-                    command.state
-                );
+                let known = conversation
+                    .iter()
+                    .filter(|known| known.as_str() == id.as_str())
+                    .count();
+                assert!(known <= 1, "seed {seed}: {id} was done {known} times");
+                match command.state_for(&head) {
+                    CommandState::Withdrawn => {
+                        assert_eq!(known, 0, "seed {seed}: {id} was withdrawn and done");
+                    }
+                    CommandState::Done => {
+                        // After a rewind, or in a session that was ended, it need not be in there.
+                        let kept = told.set_back.contains(&key) || head.state.is_ended();
+                        assert!(
+                            kept || known == 1,
+                            "seed {seed}: {id} is done and forgotten"
+                        );
+                    }
+                    CommandState::NotDone => {
+                        assert!(
+                            named.contains(id),
+                            "seed {seed}: {id} is not done, nor named"
+                        );
+                    }
+                    // It asks a person, and rests.
+                    CommandState::Taken(_) => {
+                        assert!(
+                            head.question.is_some() && head.state == State::Suspended,
+                            "seed {seed}: {id} is under way in {}",
+                            head.state
+                        );
+                    }
+                    CommandState::Queued => panic!("seed {seed}: {id} was left waiting"),
+                }
             }
         }
         assert_eq!(self.fake.slots().0, 0, "seed {seed}: slots are left");
+        for key in &told.erased {
+            assert!(
+                self.fake.peek_head(key).is_none() && self.fake.peek_commands(key).is_empty(),
+                "seed {seed}: something is left of {key:?}"
+            );
+        }
         ends
     }
+
+    /// What a resting session knows.
+    fn conversation(&self, head: &Head) -> Vec<String> {
+        let Some(id) = &head.checkpoint else {
+            return Vec::new();
+        };
+        let records = self.fake.peek_checkpoints(&head.key);
+        let Some(record) = records.iter().find(|record| record.id == *id) else {
+            return Vec::new();
+        };
+        let tree = head.tree_key();
+        let object = |name: &str| self.fake.peek_object(&tree, name).unwrap_or_default();
+        let packs: Vec<Vec<u8>> = Manifest::parse(&object(&manifest_name(&record.conversation)))
+            .packs
+            .iter()
+            .map(|pack| object(pack))
+            .collect();
+        content(packs.iter().map(Vec::as_slice)).1
+    }
+}
+
+/// Each line of the conversation is in the files: what is in one was in the other at the same time.
+fn of_one_cut((files, conversation): (&Vec<String>, &Vec<String>)) -> bool {
+    conversation.iter().all(|line| files.contains(line))
 }

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use crate::client::{principal, settings};
 
 mod asking;
+mod cancelled;
 mod pair;
 mod sessions;
 mod streams;

@@ -103,6 +103,27 @@ async fn a_question_goes_out_on_the_stream_and_its_answer_comes_as_a_post() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_is_taken_back_is_not_answered() {
+    let client = Client::new();
+    let mut stream = open(&client, None).await;
+    introduce(&client, &mut stream).await;
+    post(&client, &stream, tool(2, "slow")).await;
+    for _ in 0..2 {
+        let notice = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 2}});
+        let status = post(&client, &stream, notice.to_string()).await;
+        assert_eq!(status, StatusCode::ACCEPTED);
+    }
+    post(&client, &stream, tool(3, "x")).await;
+    let (_, answer) = stream.answer.next().await.expect("an answer");
+    assert_eq!(answer["id"], 3);
+    // Nobody works on it any more: it does not take what lets the next one go on.
+    client.tools.go_on.notify_one();
+    post(&client, &stream, tool(4, "slow")).await;
+    let (_, answer) = stream.answer.next().await.expect("an answer");
+    assert_eq!((&answer["id"], said(&answer)), (&json!(4), "done"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_connects_again_goes_on_with_its_session() {
     let client = Client::new();
     let mut stream = open(&client, None).await;

@@ -1,13 +1,17 @@
 //! The handler with the sample events and a fake world.
 
+mod faults;
+
 use std::path::Path;
 
+use checkpoint::{About, IgnoreRules, NewSnapshot, RootName, Snapshots, SourceRoot};
 use domain::{
-    EventBody, FencingToken, SessionId, SessionKey, State,
+    CommandOutcome, EventBody, FencingToken, NewCheckpoint, Retention, SessionId, SessionKey,
+    State, TreeKey,
     ports::{Inbox, NewSession, SessionDirectory, SessionLog, SlotLimits},
 };
-use reconciler::{Answer, Event, handle};
-use testkit::{Fake, FaultTime, message, new_command, new_session, owner};
+use reconciler::{Answer, Event, Limits, handle};
+use testkit::{Fake, FaultTime, append, checkpoint, message, new_command, new_session, owner};
 
 fn sample(name: &str) -> serde_json::Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -39,10 +43,18 @@ fn stopped(name: &str, key: &SessionKey, task: &str) -> Event {
     event(value)
 }
 
-const SLOTS: SlotLimits = SlotLimits {
-    deployment: 10,
-    owner: 10,
+const LIMITS: Limits = Limits {
+    slots: SlotLimits {
+        deployment: 10,
+        owner: 10,
+    },
+    retention: Retention {
+        max_checkpoints: 2,
+        checkpoint_milliseconds: 90 * DAY,
+        grace_milliseconds: DAY,
+    },
 };
+const DAY: u64 = 24 * 60 * 60 * 1000;
 
 fn requested(fake: &Fake) -> NewSession {
     new_session(fake, &owner("somebody"))
@@ -79,7 +91,7 @@ async fn a_session_whose_task_stopped_gets_another_one() {
         .expect("accepted");
     for started in [1, 0] {
         let event = stopped("reconciler-task-stopped.json", &key, "t1");
-        let answer = handle(&fake, SLOTS, event).await.expect("an answer");
+        let answer = handle(&fake, LIMITS, event).await.expect("an answer");
         assert_eq!((answer.started, answer.ended), (started, 0));
     }
     let head = fake.peek_head(&key).expect("there");
@@ -113,7 +125,7 @@ async fn a_task_that_never_began_fails_its_session() {
         .await
         .expect("noted");
     let event = stopped("reconciler-task-failed-to-start.json", &key, "t1");
-    assert_eq!(handle(&fake, SLOTS, event).await, Ok(ended(1)));
+    assert_eq!(handle(&fake, LIMITS, event).await, Ok(ended(1)));
     let head = fake.peek_head(&key).expect("there");
     assert_eq!(head.state, State::Failed);
     assert!(
@@ -128,7 +140,7 @@ async fn the_task_of_another_runner_ends_nothing() {
     let fake = Fake::new(3);
     let key = running(&fake, "t2").await;
     let event = stopped("reconciler-task-stopped.json", &key, "t1");
-    let answer = handle(&fake, SLOTS, event).await.expect("an answer");
+    let answer = handle(&fake, LIMITS, event).await.expect("an answer");
     assert_eq!((answer.looked_at, answer.ended), (1, 0));
     let state = fake.peek_head(&key).map(|head| head.state);
     assert_eq!(state, Some(State::Provisioning));
@@ -140,7 +152,7 @@ async fn a_message_that_comes_at_the_same_time_is_no_reason_to_wait() {
     let key = running(&fake, "t1").await;
     let event = stopped("reconciler-task-stopped.json", &key, "t1");
     let (answer, _) = tokio::join!(
-        handle(&fake, SLOTS, event),
+        handle(&fake, LIMITS, event),
         fake.enqueue(&key, new_command(&fake, "two", message("hello")))
     );
     assert_eq!(answer.expect("an answer").started, 1);
@@ -154,7 +166,7 @@ async fn a_late_notice_about_an_earlier_task_ends_nothing() {
     let fake = Fake::new(9);
     let key = running(&fake, "t1").await;
     let event = || stopped("reconciler-task-stopped.json", &key, "t1");
-    handle(&fake, SLOTS, event()).await.expect("an answer");
+    handle(&fake, LIMITS, event()).await.expect("an answer");
     let mut head = fake.peek_head(&key).expect("there");
     for _ in 0..2 {
         // As after the loss of the second one, before the third is noted.
@@ -162,10 +174,10 @@ async fn a_late_notice_about_an_earlier_task_ends_nothing() {
         fake.acquire(&key, "t2", "none", now.plus(10_000), now)
             .await
             .expect("acquired");
-        let again = handle(&fake, SLOTS, event()).await.expect("an answer");
+        let again = handle(&fake, LIMITS, event()).await.expect("an answer");
         assert_eq!((again.started, again.ended), (0, 0));
         let second = stopped("reconciler-task-stopped.json", &key, "t2");
-        handle(&fake, SLOTS, second).await.expect("an answer");
+        handle(&fake, LIMITS, second).await.expect("an answer");
         let next = fake.peek_head(&key).expect("there");
         assert!(next.fence > head.fence && next.state == State::Resuming);
         head = next;
@@ -182,7 +194,7 @@ async fn tasks_and_sessions_that_are_not_ours_are_left_alone() {
         let mut foreign = sample("reconciler-task-stopped.json");
         foreign["detail"]["overrides"]["containerOverrides"][0]["environment"] = environment;
         assert_eq!(
-            handle(&fake, SLOTS, event(foreign)).await,
+            handle(&fake, LIMITS, event(foreign)).await,
             Ok(Answer::default())
         );
     }
@@ -191,7 +203,7 @@ async fn tasks_and_sessions_that_are_not_ours_are_left_alone() {
         session: SessionId::from_random([1; 17]),
     };
     let event = stopped("reconciler-task-stopped.json", &unknown, "t1");
-    let answer = handle(&fake, SLOTS, event).await.expect("an answer");
+    let answer = handle(&fake, LIMITS, event).await.expect("an answer");
     assert_eq!((answer.looked_at, answer.ended), (1, 0));
 }
 
@@ -206,11 +218,11 @@ async fn the_sweep_starts_ends_and_leaves_alone() {
         .key;
     let vanished = running(&fake, "t1").await;
     let sweep = || event(sample("reconciler-sweep.json"));
-    assert_eq!(handle(&fake, SLOTS, sweep()).await, Ok(Answer::default()));
+    assert_eq!(handle(&fake, LIMITS, sweep()).await, Ok(Answer::default()));
 
     fake.clock().advance(16_000);
     let healthy = running(&fake, "t2").await;
-    let answer = handle(&fake, SLOTS, sweep()).await.expect("an answer");
+    let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
     assert_eq!(
         answer,
         Answer {
@@ -237,7 +249,7 @@ async fn the_sweep_starts_ends_and_leaves_alone() {
 
     // Its runner does not come either.
     fake.clock().advance(300_000);
-    handle(&fake, SLOTS, sweep()).await.expect("an answer");
+    handle(&fake, LIMITS, sweep()).await.expect("an answer");
     assert_eq!(state(&never_started), Some(State::Failed));
     assert_eq!(state(&vanished), Some(State::Resuming));
     assert_eq!(fake.slots().0, 2);
@@ -253,7 +265,7 @@ async fn a_session_that_loses_every_runner_has_failed() {
         assert!(!state.expect("there").is_ended(), "round {round}");
         fake.clock().advance(310_000);
         let sweep = event(sample("reconciler-sweep.json"));
-        handle(&fake, SLOTS, sweep).await.expect("an answer");
+        handle(&fake, LIMITS, sweep).await.expect("an answer");
     }
     let head = fake.peek_head(&key).expect("there");
     assert_eq!(head.state, State::Failed);
@@ -271,11 +283,11 @@ async fn one_session_that_cannot_be_read_does_not_stop_the_sweep() {
     fake.clock().advance(20_000);
     // The list is the first call, the first session's head the second.
     fake.fail_call(2, FaultTime::Before);
-    let answer = handle(&fake, SLOTS, event(sample("reconciler-sweep.json")))
+    let answer = handle(&fake, LIMITS, event(sample("reconciler-sweep.json")))
         .await
         .expect("an answer");
     assert_eq!((answer.started, answer.failed), (1, 1));
-    let answer = handle(&fake, SLOTS, event(sample("reconciler-sweep.json")))
+    let answer = handle(&fake, LIMITS, event(sample("reconciler-sweep.json")))
         .await
         .expect("an answer");
     assert_eq!((answer.started, answer.failed), (1, 0));
@@ -287,7 +299,7 @@ async fn an_unreachable_store_asks_for_the_event_again() {
     let key = running(&fake, "t1").await;
     fake.fail_call(1, FaultTime::Before);
     let event = stopped("reconciler-task-stopped.json", &key, "t1");
-    let error = handle(&fake, SLOTS, event).await.expect_err("unavailable");
+    let error = handle(&fake, LIMITS, event).await.expect_err("unavailable");
     assert_eq!(error.kind, "Unavailable");
 }
 
@@ -306,4 +318,98 @@ fn hostile_events_are_refused() {
             "{bad}"
         );
     }
+}
+
+/// Suspends a session with a checkpoint that is stored, and gives its manifest's name.
+async fn suspended(fake: &Fake) -> SessionKey {
+    let key = running(fake, "t1").await;
+    let head = fake.peek_head(&key).expect("there");
+    let mut last = append(fake, head.last_sequence.next(), Vec::new());
+    last.take = fake.commands_after(&key, 0, 9).await.expect("read");
+    last.finish = vec![(last.take[0].clone(), CommandOutcome::Answered)];
+    last.state = State::Suspended;
+    last.checkpoint = Some(NewCheckpoint {
+        commands_settled: 1,
+        ..stored(fake, &head.tree_key(), 1).await
+    });
+    fake.append(&head.lease(), &last).await.expect("suspended");
+    key
+}
+
+/// A checkpoint of an empty directory, with what it stores.
+async fn stored(fake: &Fake, tree: &TreeKey, ordinal: u64) -> NewCheckpoint {
+    let new = checkpoint(fake, ordinal, None);
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("a"), new.id.as_str()).expect("written");
+    let snapshot = NewSnapshot {
+        id: new.id.clone(),
+        about: About {
+            session: tree.tree.root().clone(),
+            parent: None,
+            created_at: domain::ports::Clock::now(fake),
+            author: "test".to_owned(),
+            message: None,
+            tags: Vec::new(),
+            claude_session: None,
+            cut_sequence: domain::Sequence(1),
+            commands_settled: 1,
+        },
+        roots: vec![SourceRoot {
+            name: RootName::Workspace,
+            directory: directory.path().to_owned(),
+            ignore: IgnoreRules::default(),
+        }],
+        base: None,
+        unless_unchanged: false,
+    };
+    let snapshots = Snapshots::new(fake, tree.clone());
+    snapshots.create(snapshot).await.expect("stored");
+    new
+}
+
+#[tokio::test]
+async fn what_nobody_needs_is_taken_after_its_time_and_the_rest_stays() {
+    let fake = Fake::new(11);
+    let key = suspended(&fake).await;
+    let tree = fake.peek_head(&key).expect("there").tree_key();
+    // Stored by a runner that died before it could record it.
+    stored(&fake, &tree, 2).await;
+    let before = fake.peek_objects(&tree);
+    assert_eq!(before.len(), 4);
+    let sweep = || event(sample("reconciler-sweep.json"));
+    fake.clock().advance(1_000);
+    let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
+    assert_eq!((answer.swept, answer.failed), (1, 0));
+    assert_eq!(fake.peek_objects(&tree), before, "it is too young");
+    fake.clock().advance(2 * DAY);
+    let dry_run = event(sample("reconciler-dry-run.json"));
+    let would = handle(&fake, LIMITS, dry_run).await.expect("an answer");
+    assert!(would.bytes_reclaimed > 0, "{would:?}");
+    assert_eq!(fake.peek_objects(&tree), before, "it only says so");
+    let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
+    assert_eq!(answer, would, "and does what it said");
+    assert_eq!(fake.peek_objects(&tree).len(), 2);
+    // What is left can be read.
+    let record = &fake.peek_checkpoints(&key)[0];
+    let snapshots = Snapshots::new(&fake, tree);
+    let manifest = snapshots.manifest(&record.files).await.expect("there");
+    assert!(snapshots.is_stored(&manifest).await.expect("read"));
+}
+
+#[tokio::test]
+async fn a_session_whose_time_is_up_leaves_nothing() {
+    let fake = Fake::new(12);
+    let key = suspended(&fake).await;
+    let tree = fake.peek_head(&key).expect("there").tree_key();
+    let sweep = || event(sample("reconciler-sweep.json"));
+    // Suspended for its whole time it is completed, and after as long again it is erased.
+    for (state, erased) in [(Some(State::Completed), 0), (None, 1)] {
+        fake.clock().advance(91 * DAY);
+        let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
+        assert_eq!(answer.erased, erased, "{answer:?}");
+        assert_eq!(fake.peek_head(&key).map(|head| head.state), state);
+    }
+    assert!(fake.peek_objects(&tree).is_empty());
+    assert!(fake.peek_events(&key).is_empty() && fake.peek_commands(&key).is_empty());
+    assert_eq!(handle(&fake, LIMITS, sweep()).await, Ok(Answer::default()));
 }

@@ -1,0 +1,73 @@
+//! A piece of a file of a session, from wherever it is: its runner, its newest checkpoint while it
+//! has none, or a checkpoint that the caller names.
+
+use domain::authorization::ReadSessions;
+use domain::checkpoint::CheckpointName;
+use domain::command::FileContent;
+use domain::ports::{Checkpoints, Clock, Compute, IdSource, Inbox, SessionDirectory};
+use domain::use_cases::{self, FindCheckpointError, ReadFile, ReadFileError};
+use domain::{Authorized, CheckpointId};
+
+use crate::snapshots::{SnapshotError, Snapshots};
+
+/// Why there is no piece.
+pub(crate) enum NotRead {
+    /// No session, no such file, no runner and no checkpoint either, ..
+    Runner(ReadFileError),
+    /// No such checkpoint.
+    Find(FindCheckpointError),
+    /// The checkpoint does not give it.
+    Content(SnapshotError),
+}
+
+/// The piece, and the checkpoint that it was read at, if it was one.
+pub(crate) type Piece = (FileContent, Option<CheckpointId>);
+
+/// Reads it: at `checkpoint`, or as it is now. Reads only; repeating it reads again.
+pub(crate) async fn read<P, S>(
+    ports: &P,
+    snapshots: &S,
+    reader: &Authorized<ReadSessions>,
+    request: ReadFile,
+    checkpoint: Option<&CheckpointName>,
+) -> Result<Piece, NotRead>
+where
+    P: SessionDirectory + Inbox + Checkpoints + Compute + Clock + IdSource,
+    S: Snapshots,
+{
+    if let Some(name) = checkpoint {
+        return at(ports, snapshots, reader, &request, name).await;
+    }
+    let no_runner = match use_cases::read_file(ports, reader, request.clone()).await {
+        Ok(content) => return Ok((content, None)),
+        Err(error @ ReadFileError::NoRunner(_)) => error,
+        Err(error) => return Err(NotRead::Runner(error)),
+    };
+    // Nobody changes its files now: they are as they were kept last.
+    match at(ports, snapshots, reader, &request, &CheckpointName::Latest).await {
+        Err(NotRead::Find(FindCheckpointError::None)) => Err(NotRead::Runner(no_runner)),
+        read => read,
+    }
+}
+
+async fn at<P, S>(
+    ports: &P,
+    snapshots: &S,
+    reader: &Authorized<ReadSessions>,
+    request: &ReadFile,
+    name: &CheckpointName,
+) -> Result<Piece, NotRead>
+where
+    P: SessionDirectory + Checkpoints,
+    S: Snapshots,
+{
+    let found = use_cases::find_checkpoint(ports, reader, &request.key, name);
+    let (head, checkpoint) = found.await.map_err(NotRead::Find)?;
+    let length = request
+        .length
+        .unwrap_or(domain::limits::READ_FILE_BYTES as u64);
+    let (tree, offset) = (head.tree_key(), request.offset);
+    let read = snapshots.file_at(&tree, &checkpoint.files, &request.path, offset, length);
+    let content = read.await.map_err(NotRead::Content)?;
+    Ok((content, Some(checkpoint.id)))
+}

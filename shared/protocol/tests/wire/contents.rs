@@ -1,0 +1,196 @@
+//! What lies in checkpoints, as tools and resources show it: files, differences, exports, the tree.
+
+use insta::assert_json_snapshot;
+use protocol::Class;
+use serde_json::{Value, json};
+
+use crate::checkpoints::{idle, ids, suspended};
+use crate::client::Client;
+
+#[tokio::test]
+async fn files_of_a_session_without_a_runner_are_those_of_its_newest_checkpoint() {
+    let client = Client::new(Class::Call);
+    let (id, [_, _, last]) = suspended(&client).await;
+    let file = json!({"session_id": id, "path": "a.txt"});
+    let read = client.tool("read_file", file.clone()).await;
+    let structured = &read.result()["structuredContent"];
+    assert_eq!(
+        (&structured["text"], &structured["checkpoint_id"]),
+        (&json!(format!("a.txt at {last}")), &json!(last))
+    );
+    let missing = json!({"session_id": id, "path": "missing"});
+    let said = client.refusal("read_file", missing).await;
+    assert!(said.contains("holds no such file"), "{said}");
+    client
+        .call("delete_session", json!({"session_id": id}))
+        .await;
+    let read = client.call("read_file", file).await;
+    assert_eq!(read["checkpoint_id"], last.as_str(), "ended, too");
+}
+
+#[tokio::test]
+async fn contents_of_checkpoints_are_read_and_compared() {
+    let client = Client::new(Class::Call);
+    let (id, [one, two, last]) = suspended(&client).await;
+    let compared = client
+        .tool(
+            "diff_checkpoints",
+            json!({"session_id": id, "from": one, "context_lines": 5}),
+        )
+        .await;
+    assert_json_snapshot!("diff_checkpoints", compared.response());
+    let shown = &compared.result()["structuredContent"];
+    assert_eq!(
+        (&shown["from"], &shown["to"]),
+        (&json!(one), &json!(last)),
+        "with the latest"
+    );
+    let same = client
+        .call(
+            "diff_checkpoints",
+            json!({"session_id": id, "from": two, "to": two}),
+        )
+        .await;
+    assert_eq!((&same["changes"], &same["patch"]), (&json!([]), &json!("")));
+
+    // No runner is needed.
+    let file = |path: &str, checkpoint: &str| json!({"session_id": id, "path": path, "checkpoint": checkpoint});
+    let read = client.call("read_file", file("a.txt", &one)).await;
+    assert_eq!(read["text"], format!("a.txt at {one}"));
+    let mut piece = file("a.txt", "latest");
+    piece["offset"] = 6.into();
+    piece["length"] = 2.into();
+    let read = client.call("read_file", piece).await;
+    assert_eq!(
+        (&read["text"], &read["next_offset"]),
+        (&json!("at"), &json!(8))
+    );
+    for (request, named) in [
+        (file("missing", &one), "path"),
+        (file("../x", &one), "path"),
+        (file("a.txt", "no-such"), "list_checkpoints"),
+    ] {
+        let said = client.refusal("read_file", request.clone()).await;
+        assert!(said.contains(named), "{request}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn files_and_patches_are_exported() {
+    let client = Client::new(Class::Call);
+    let (id, [one, two, last]) = suspended(&client).await;
+    let exported = client
+        .tool(
+            "export_workspace",
+            json!({"session_id": id, "checkpoint": two}),
+        )
+        .await;
+    assert_json_snapshot!("export_workspace", exported.response());
+    let newest = client
+        .call("export_workspace", json!({"session_id": id}))
+        .await;
+    assert_eq!(newest["checkpoint_id"], last.as_str());
+    let request = json!({"session_id": id, "checkpoint": two, "since": one});
+    let patch = client.call("export_workspace", request).await;
+    assert_eq!(
+        (&patch["format"], &patch["since_checkpoint_id"]),
+        (&json!("patch"), &json!(one))
+    );
+    assert!(patch.get("entries").is_none(), "{patch}");
+    for arguments in [
+        json!({"checkpoint": "no-such"}),
+        json!({"since": "no-such"}),
+    ] {
+        let mut arguments = arguments;
+        arguments["session_id"] = id.as_str().into();
+        let said = client.refusal("export_workspace", arguments).await;
+        assert!(said.contains("list_checkpoints"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn checkpoints_tree_and_transcript_are_resources() {
+    let client = Client::new(Class::Call);
+    let (id, [one, two, last]) = suspended(&client).await;
+    let reader = Client::of(Class::Read, client.fake.clone());
+    let read = async |rest: &str| {
+        let uri = format!("shannon://sessions/{id}/{rest}");
+        let answer = reader.request("resources/read", json!({"uri": uri})).await;
+        answer.result()["contents"][0].clone()
+    };
+    let inside = |content: &Value| -> Value {
+        assert_eq!(content["mimeType"], "application/json", "{content}");
+        serde_json::from_str(content["text"].as_str().expect("text")).expect("JSON")
+    };
+    let page = inside(&read("checkpoints").await);
+    assert_eq!(ids(&page), [&last, &two, &one].map(String::as_str));
+    assert_eq!(page["latest"], last.as_str());
+    assert!(page.get("next").is_none(), "{page}");
+    let before = &page["checkpoints"][0]["ordinal"];
+    let older = inside(&read(&format!("checkpoints?before={before}")).await);
+    assert_eq!(ids(&older), [&two, &one].map(String::as_str));
+
+    let tree = inside(&read("timeline").await);
+    let of_tool = client.call("get_timeline", json!({"session_id": id})).await;
+    assert_eq!(tree, of_tool);
+
+    let transcript = read("transcript").await;
+    assert_eq!(transcript["mimeType"], "text/plain");
+    let text = transcript["text"].as_str().expect("text");
+    let (first, rest) = text.split_once("\n[2] ").expect("an event a paragraph");
+    assert!(first.starts_with("[1] "), "{text}");
+    let later = read("transcript?after=1").await;
+    assert_eq!(later["text"], format!("[2] {rest}"));
+
+    let file = read("files/a.txt").await;
+    assert_eq!(file["text"], format!("a.txt at {last}"));
+    for (rest, code) in [
+        ("files/missing", -32602),
+        ("checkpoints?before=x", -32602),
+        ("timeline?x=1", -32602),
+    ] {
+        let uri = format!("shannon://sessions/{id}/{rest}");
+        let answer = reader.request("resources/read", json!({"uri": uri})).await;
+        assert_eq!(answer.code(), code, "{rest}: {}", answer.text);
+    }
+    let stranger = Client::of(Class::Read, client.fake.clone()).caller("somebody else");
+    for rest in ["checkpoints", "timeline", "transcript", "files/a.txt"] {
+        let uri = format!("shannon://sessions/{id}/{rest}");
+        let answer = stranger
+            .request("resources/read", json!({"uri": uri}))
+            .await;
+        assert!(
+            answer.text.contains("no session with this id"),
+            "{rest}: {}",
+            answer.text
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_long_transcript_goes_on() {
+    let client = Client::new(Class::Call);
+    let (id, runner) = idle(&client).await;
+    for number in 0..130 {
+        runner
+            .checkpoint(&format!("{number} {}", "x".repeat(3000)))
+            .await;
+    }
+    let reader = Client::of(Class::Read, client.fake.clone());
+    let mut uri = format!("shannon://sessions/{id}/transcript");
+    let (mut pieces, mut whole) = (0, String::new());
+    loop {
+        let answer = reader.request("resources/read", json!({"uri": uri})).await;
+        let content = answer.result()["contents"][0].clone();
+        pieces += 1;
+        whole.push_str(content["text"].as_str().expect("text"));
+        match content["_meta"]["shannon/next"].as_str() {
+            Some(next) => uri = next.to_owned(),
+            None => break,
+        }
+    }
+    assert!(pieces > 1, "{}", whole.len());
+    for number in 0..130 {
+        assert_eq!(whole.matches(&format!(" {number} xxx")).count(), 1);
+    }
+}

@@ -1,0 +1,271 @@
+//! Deleting sessions, proved by looking at everything that the table and the bucket hold.
+
+use checkpoint::{About, IgnoreRules, NewSnapshot, RootName, Snapshots, SourceRoot, StoredChunks};
+use domain::{
+    CommandId, EventBody, Head, NewCheckpoint, OwnerId, RefName, Retention, Sequence, SessionKey,
+    State, TreeKey,
+    checkpoint::{CheckpointName, CheckpointRef, RestoreScope},
+    event::TokenUsage,
+    ports::{
+        Checkpoints, Clock, Erasure, Inbox, LiveText, NewSession, SessionDirectory, SessionLog,
+    },
+    use_cases::{Deletion, ForkSession, delete_session, erase_session, fork_session, sweep_tree},
+};
+use store::Store;
+use testkit::{append, caller, checkpoint, deployment, new_session, owner};
+
+use crate::services::{Everything, Services};
+
+/// A directory whose content is its own, and for the most part not to be compressed.
+async fn stored(store: &Store, tree: &TreeKey, new: &NewCheckpoint, files: &[(&str, u64)]) {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (name, seed) in files {
+        let mut random = testkit::Random::new(*seed);
+        let bytes: Vec<u8> = (0..25_000)
+            .flat_map(|_| random.next().to_le_bytes())
+            .collect();
+        std::fs::write(directory.path().join(name), bytes).expect("written");
+    }
+    let snapshot = NewSnapshot {
+        id: new.id.clone(),
+        about: About {
+            session: tree.tree.root().clone(),
+            parent: None,
+            created_at: store.now(),
+            author: "test".to_owned(),
+            message: None,
+            tags: Vec::new(),
+            claude_session: None,
+            cut_sequence: Sequence(1),
+            commands_settled: 1,
+        },
+        roots: vec![SourceRoot {
+            name: RootName::Workspace,
+            directory: directory.path().to_owned(),
+            ignore: IgnoreRules::default(),
+        }],
+        base: None,
+        unless_unchanged: false,
+    };
+    let snapshots = Snapshots::new(store, tree.clone());
+    snapshots.create(snapshot).await.expect("stored");
+}
+
+/// A suspended session with one record of every kind that a session has, and two checkpoints.
+async fn lived(store: &Store, me: &OwnerId, token: &str) -> Head {
+    let new = NewSession {
+        client_token: Some(domain::ports::ClientToken {
+            token: token.to_owned(),
+            request_digest: "digest".to_owned(),
+        }),
+        ..new_session(store, me)
+    };
+    let key = store.create(new).await.expect("created").head.key;
+    let now = store.now();
+    let (lease, head) = store
+        .acquire(&key, "task", "none", now.plus(10_000), now)
+        .await
+        .expect("acquired");
+    let tree = head.tree_key();
+    let live = LiveText {
+        after: head.last_sequence,
+        fence: lease.fence,
+        text: "so far".to_owned(),
+        time: now,
+    };
+    store.set_live(&lease, Some(live)).await.expect("set");
+    let usage = store.record_usage(&key, "request", "model", TokenUsage::default(), now);
+    usage.await.expect("recorded");
+    let transcript = store.put_session_object(&tree, &key, "transcript/1", b"a line".to_vec());
+    transcript.await.expect("written");
+    let export = store.write_session_object(&tree, &key, "exports/one.tar.zst");
+    export.finish(b"files".to_vec()).await.expect("written");
+
+    let first = checkpoint(store, 1, Some(&head));
+    stored(store, &tree, &first, &[("shared", 1), ("first", 2)]).await;
+    let long = EventBody::ToolResult {
+        tool_use_id: "u".to_owned(),
+        is_error: false,
+        text: "long ".repeat(40_000),
+    };
+    let mut appended = append(store, head.last_sequence.next(), vec![long]);
+    appended.checkpoint = Some(first.clone());
+    let last = store.append(&lease, &appended).await.expect("appended");
+    let named = CheckpointRef {
+        name: RefName::parse("named").expect("a name"),
+        checkpoint: first.id,
+        set_at: now,
+    };
+    store.set_ref(&key, &named, false).await.expect("named");
+
+    let head = store.head(&key).await.expect("read").expect("there");
+    let second = NewCheckpoint {
+        commands_settled: 1,
+        ..checkpoint(store, 2, Some(&head))
+    };
+    stored(store, &tree, &second, &[("shared", 1), ("second", 3)]).await;
+    let mut appended = append(store, last.next(), Vec::new());
+    appended.take = store.commands_after(&key, 0, 9).await.expect("read");
+    appended.state = State::Suspended;
+    appended.checkpoint = Some(second);
+    store.append(&lease, &appended).await.expect("suspended");
+    store.head(&key).await.expect("read").expect("there")
+}
+
+async fn forked(store: &Store, head: &Head) -> Head {
+    let first = store.checkpoints(&head.key, Some(2), 1).await;
+    let first = first.expect("read").remove(0);
+    let request = ForkSession {
+        key: head.key.clone(),
+        checkpoint: CheckpointName::Id(first.id),
+        what: RestoreScope::Both,
+        prompt: None,
+        message_id: None,
+        client_token: None,
+    };
+    let me = caller(&head.key.owner);
+    let fork = fork_session(store, &deployment(), &me, request).await;
+    fork.expect("forked").head
+}
+
+/// Deletes for good and sweeps, as the reconciler does.
+async fn erase(store: &Store, key: &SessionKey) {
+    let me = caller(&key.owner);
+    let deleted = delete_session(store, &me, key, Deletion::Erase).await;
+    assert!(deleted.expect("deleted").state.is_ended());
+    assert_eq!(store.head(key).await.expect("read"), None, "from now on");
+    // Give the clock a moment: its time is up one millisecond ago at the earliest.
+    let erased = loop {
+        let erased = erase_session(store, &StoredChunks(store), key).await;
+        if let Some(erased) = erased.expect("erased") {
+            break erased;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(erased.rows > 0, "{erased:?}");
+    let again = erase_session(store, &StoredChunks(store), key).await;
+    assert_eq!(again.expect("nothing to do"), None);
+}
+
+/// Chunks that nothing names go after the grace time; here it is over at once.
+async fn sweep(store: &Store, tree: &TreeKey) -> u64 {
+    let retention = Retention {
+        max_checkpoints: 100,
+        checkpoint_milliseconds: u64::MAX,
+        grace_milliseconds: 0,
+    };
+    let dry_run = sweep_tree(store, &StoredChunks(store), retention, tree, true).await;
+    let swept = sweep_tree(store, &StoredChunks(store), retention, tree, false).await;
+    let swept = swept.expect("swept");
+    assert_eq!(dry_run.expect("looked at"), swept, "it does what it said");
+    swept.chunks.bytes_reclaimed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_session_leaves_nothing_in_either_store() {
+    let services = Services::start().await;
+    let store = services.store().await;
+    let me = owner("me");
+    let head = lived(&store, &me, "one").await;
+    let tree = head.tree_key();
+    let fork = forked(&store, &head).await;
+    let other = lived(&store, &owner("somebody else"), "two").await;
+    let before = services.everything().await;
+    let kinds = before.sorts(&head.key);
+    for kind in [
+        "checkpoint#",
+        "checkpoint-id#",
+        "command#",
+        "command-id#",
+        "head",
+        "live",
+        "log#",
+        "ref#",
+        "tree",
+        "usage",
+        "usage#",
+    ] {
+        let found = kinds.iter().any(|sort| sort.starts_with(kind));
+        assert!(found, "no {kind} in {kinds:?}");
+    }
+    let own = format!("{}/{}/sessions/{}/", me, tree.tree, head.key.session);
+    assert!(
+        before.objects_below(&own).len() >= 2,
+        "{:?}",
+        before.objects
+    );
+
+    erase(&store, &head.key).await;
+    let after = services.everything().await;
+    // Its tree lives on in the fork; nothing else names it.
+    assert_eq!(after.sorts(&head.key), ["tree"]);
+    assert!(after.objects_below(&own).is_empty(), "{:?}", after.objects);
+    let below = |everything: &Everything, kind: &str| {
+        let prefix = format!("{me}/{}/{kind}/", tree.tree);
+        everything.objects_below(&prefix).len()
+    };
+    assert_eq!(below(&before, "manifests"), 2);
+    assert_eq!(below(&after, "manifests"), 1, "that of the fork");
+    let reclaimed = sweep(&store, &tree).await;
+    assert!(reclaimed > 150_000, "what only it had: {reclaimed} bytes");
+    let swept = services.everything().await;
+    assert!(below(&swept, "packs") < below(&before, "packs"));
+    // The fork has all that it needs.
+    let record = &store.checkpoints(&fork.key, None, 1).await.expect("read")[0];
+    let snapshots = Snapshots::new(&store, tree.clone());
+    let manifest = snapshots.manifest(&record.files).await.expect("there");
+    assert!(snapshots.is_stored(&manifest).await.expect("read"));
+
+    erase(&store, &fork.key).await;
+    let after = services.everything().await;
+    let mut left: Vec<&str> = after
+        .rows
+        .iter()
+        .filter(|row| row.partition.starts_with(me.as_str()))
+        .map(|row| row.sort.as_str())
+        .collect();
+    left.retain(|sort| !sort.starts_with("create#"));
+    assert_eq!(left, ["slots"], "how many sessions hold compute: none");
+    let slots = after.row(&me.to_string(), "slots");
+    assert_eq!(slots.attributes["used"].as_n().map(String::as_str), Ok("0"));
+    assert!(after.objects_below(&format!("{me}/")).is_empty());
+    // Others have what they had.
+    assert_eq!(after.sorts(&other.key), before.sorts(&other.key));
+    let theirs = format!("{}/", other.key.owner);
+    assert_eq!(after.objects_below(&theirs), before.objects_below(&theirs));
+    let page = store.checkpoints(&other.key, None, 9).await.expect("read");
+    assert_eq!(page.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archived_session_stays_until_its_time_is_up() {
+    let services = Services::start().await;
+    let store = services.store().await;
+    let head = lived(&store, &owner("me"), "one").await;
+    let before = services.everything().await;
+    let me = caller(&head.key.owner);
+    for _ in 0..2 {
+        let archived = delete_session(&store, &me, &head.key, Deletion::Archive).await;
+        assert_eq!(archived.expect("archived").state, State::Cancelled);
+    }
+    let after = services.everything().await;
+    assert_eq!(after.objects, before.objects);
+    let mut sorts = after.sorts(&head.key);
+    // Its end is one more batch of events.
+    assert_eq!(sorts.len(), before.sorts(&head.key).len() + 1);
+    sorts.retain(|sort| !before.sorts(&head.key).contains(sort));
+    assert!(sorts[0].starts_with("log#"), "{sorts:?}");
+    let events = store.read(&head.key, Sequence(0), 1 << 20).await;
+    assert!(!events.expect("read").is_empty());
+    let command = CommandId::parse("late").expect("an id");
+    assert_eq!(
+        store.command(&head.key, &command).await.expect("read"),
+        None
+    );
+    let now = store.now();
+    assert_eq!(store.condemned(&head.key, now).await.expect("read"), None);
+    let day = 24 * 60 * 60 * 1000;
+    let later = now.plus(90 * day + 1_000);
+    let condemned = store.condemned(&head.key, later).await.expect("read");
+    assert_eq!(condemned.map(|head| head.key), Some(head.key));
+}
