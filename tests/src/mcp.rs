@@ -10,6 +10,32 @@ use futures_util::StreamExt as _;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
+/// Every tool, as the tests of clients expect them, in alphabetical order.
+pub const TOOLS: [&str; 22] = [
+    "answer_question",
+    "cancel_session",
+    "create_checkpoint",
+    "create_session",
+    "create_upload",
+    "delete_session",
+    "diff_checkpoints",
+    "export_workspace",
+    "find_claude_binary",
+    "fork_session",
+    "get_session",
+    "get_timeline",
+    "interrupt_session",
+    "list_checkpoints",
+    "list_sessions",
+    "name_checkpoint",
+    "pin_checkpoint",
+    "read_file",
+    "restore_checkpoint",
+    "send_message",
+    "suspend_session",
+    "wait_session",
+];
+
 /// The modern protocol version.
 pub const MODERN: &str = "2026-07-28";
 /// The last version with an `initialize`.

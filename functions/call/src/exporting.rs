@@ -29,7 +29,10 @@ pub(super) async fn archive(
     let packing = spawn_blocking(move || {
         let snapshots = Snapshots::new(&of, tree);
         let packed = snapshots.export(&manifest, RootName::Workspace, Pieces::new(sender));
-        runtime.block_on(packed)
+        // Only what is left of the pieces goes on: that the sender goes is how the end is seen.
+        runtime
+            .block_on(packed)
+            .map(|(rest, exported)| (rest.filled, exported))
     });
     while let (Some(piece), rest) = next(pieces).await? {
         pieces = rest;
@@ -41,7 +44,7 @@ pub(super) async fn archive(
         ExportError::Unavailable(unavailable) => SnapshotError::Unavailable(unavailable),
         ExportError::Write(error) => interrupted(error.into()),
     })?;
-    let written = object.finish(rest.filled).await?;
+    let written = object.finish(rest).await?;
     Ok((written, exported))
 }
 

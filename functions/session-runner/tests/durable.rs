@@ -215,7 +215,8 @@ async fn a_session_that_takes_no_checkpoints_is_kept_when_it_is_suspended() {
     world.send("s1", CommandBody::Suspend).await;
     assert_eq!(world.outcome().await, Outcome::Suspended);
     let checkpoints = world.ports.peek_checkpoints(&world.key);
-    assert_eq!((checkpoints.len(), checkpoints[0].size.files), (1, 1));
+    // The file `b`, and the conversation.
+    assert_eq!((checkpoints.len(), checkpoints[0].size.files), (1, 2));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 
+use e2e::mcp::TOOLS;
 use e2e::{installed, stack};
 use serde_json::Value;
 
@@ -46,7 +47,7 @@ fn lists_and_calls(era: &str) {
     let tools = result(era, &["--method", "tools/list", "--strict"]);
     assert_eq!(
         tools["tools"].as_array().expect("tools").len(),
-        10,
+        TOOLS.len(),
         "{tools}"
     );
     let listed = result(

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use e2e::mcp::TOOLS;
 use e2e::{installed, stack};
 use serde_json::{Value, json};
 
@@ -103,7 +104,7 @@ fn drives_a_session(url: &str, transport: &str, protocol: &str) {
     let tools = bridge.request(2, "tools/list", json!({}));
     assert_eq!(
         tools["tools"].as_array().expect("tools").len(),
-        10,
+        TOOLS.len(),
         "{tools}"
     );
     let call = |name: &str, arguments: Value| json!({"name": name, "arguments": arguments});

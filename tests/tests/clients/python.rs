@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use e2e::mcp::TOOLS;
 use e2e::session::Session;
 use e2e::{checkout, installed, script, stack};
 use serde_json::{Value, json};
@@ -28,7 +29,11 @@ fn drives_a_session(mode: &str, version: &str) {
     );
     assert_eq!(seen["protocol_version"], version, "{seen}");
     assert_eq!(seen["server"], "shannon", "{seen}");
-    assert_eq!(seen["tools"].as_array().expect("tools").len(), 10, "{seen}");
+    assert_eq!(
+        seen["tools"].as_array().expect("tools").len(),
+        TOOLS.len(),
+        "{seen}"
+    );
     assert_eq!(seen["text"], "from Python\n");
     let kinds = seen["kinds"].as_array().expect("kinds");
     for kind in ["session_created", "tool_call", "tool_result", "turn_ended"] {

@@ -2,34 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use e2e::mcp::{MODERN, TASKS};
+use e2e::mcp::{MODERN, TASKS, TOOLS};
 use e2e::stack;
 use serde_json::json;
-
-const TOOLS: [&str; 22] = [
-    "answer_question",
-    "cancel_session",
-    "create_checkpoint",
-    "create_session",
-    "create_upload",
-    "delete_session",
-    "diff_checkpoints",
-    "export_workspace",
-    "find_claude_binary",
-    "fork_session",
-    "get_session",
-    "get_timeline",
-    "interrupt_session",
-    "list_checkpoints",
-    "list_sessions",
-    "name_checkpoint",
-    "pin_checkpoint",
-    "read_file",
-    "restore_checkpoint",
-    "send_message",
-    "suspend_session",
-    "wait_session",
-];
 
 #[tokio::test]
 async fn the_server_says_what_it_is() {

@@ -172,7 +172,8 @@ struct Left {
     said: Vec<String>,
 }
 
-/// Runs the whole session; its runner is killed after each pause.
+/// Runs the whole session; its runner is killed after each pause. On a machine that is quicker than
+/// the pauses, those that are left come when all turns are done.
 async fn whole_session(mut pauses: Vec<Duration>) -> Left {
     let cloud = Cloud::start().await;
     let store = cloud.store().await;
@@ -213,12 +214,13 @@ async fn whole_session(mut pauses: Vec<Duration>) -> Left {
         }
         let settled = head.commands_settled == head.commands_accepted;
         if head.state == State::Idle && settled && !head.has_queued() {
-            if sent == TURNS {
+            if sent < TURNS {
+                sent += 1;
+                let message = testkit::message(&turn(sent));
+                session.send(&format!("m{sent}"), message).await;
+            } else if kill_at.is_none() {
                 break;
             }
-            sent += 1;
-            let message = testkit::message(&turn(sent));
-            session.send(&format!("m{sent}"), message).await;
         }
         let pause = Duration::from_millis(100);
         let moment = kill_at.map(|at| at.saturating_duration_since(Instant::now()));
@@ -230,7 +232,6 @@ async fn whole_session(mut pauses: Vec<Duration>) -> Left {
             kill_at = pauses.pop().map(|pause| Instant::now() + pause);
         }
     }
-    assert!(pauses.is_empty(), "{} kills are left", pauses.len());
     let place = machine.place();
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(place.join("workspace")).expect("files") {
@@ -245,7 +246,7 @@ async fn whole_session(mut pauses: Vec<Duration>) -> Left {
     Left { files, said }
 }
 
-/// Pauses between 0 and 3 s; the same for the same seed.
+/// Pauses between 0 and 2 s; the same for the same seed.
 fn pauses(seed: u64, count: usize) -> Vec<Duration> {
     let mut state = seed;
     let mut next = || {
@@ -255,7 +256,7 @@ fn pauses(seed: u64, count: usize) -> Vec<Duration> {
         state >> 33
     };
     (0..count)
-        .map(|_| Duration::from_millis(next() % 3_000))
+        .map(|_| Duration::from_millis(next() % 2_000))
         .collect()
 }
 
