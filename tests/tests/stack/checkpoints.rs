@@ -320,6 +320,7 @@ async fn a_session_says_when_checkpoints_are_taken_and_what_they_leave_out() {
             json!({"session_id": session.id, "message": "asked for"}),
         )
         .await;
+    assert_eq!(taken["taken"], true, "{taken}: {}", session.story());
     let taken = id(&taken["checkpoint"]);
     assert_eq!(
         read(&client, &session.id, "target/b", Some(&taken)).await["text"],

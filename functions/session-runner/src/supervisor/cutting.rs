@@ -12,7 +12,7 @@ use std::time::Duration;
 use checkpoint::{About, Base, IgnoreRules, NewSnapshot, RootName, Snapshots, SourceRoot};
 use domain::checkpoint::{CheckpointSize, CheckpointTrigger, NewCheckpoint};
 use domain::event::EventBody;
-use domain::{CheckpointId, Command, CommandBody, CommandOutcome, Sequence, TreeKey};
+use domain::{CheckpointId, Command, CommandBody, CommandOutcome, Sequence, State, TreeKey};
 use tokio::time::Instant;
 
 use super::starting::Started;
@@ -180,6 +180,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             return Ok(());
         };
         let now = Instant::now();
+        self.settle_transcript(started);
         let quiet = started.calls.is_quiet() && started.transcript.goes_on();
         if at > now || !(quiet || overdue <= now) {
             return Ok(());
@@ -302,12 +303,21 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         self.conversation.event(self.ports.now(), None, body)
     }
 
+    /// The CLI mirrors the last entries of a turn after it said that it is idle: while nothing is
+    /// open, all that has come belongs to the conversation.
+    fn settle_transcript(&self, started: &mut Started) {
+        if self.conversation.state == State::Idle {
+            started.transcript.is_sound(&self.claude_session_id());
+        }
+    }
+
     /// Stores a checkpoint. Commands and a stop wait for it; without the lease it ends at once.
     async fn cut(
         &mut self,
         trigger: CheckpointTrigger,
         started: &mut Started,
     ) -> Result<Result<Cut, NoCut>, Stop> {
+        self.settle_transcript(started);
         let own = self.claude_session_id();
         let left_out = match started.transcript.leave_out_open_end(&own) {
             Ok(left_out) => left_out,

@@ -56,11 +56,12 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 return stop;
             }
             self.let_calls_go(started);
-            while let Some(command) = self.pending.pop_front() {
+            if let Some(command) = self.pending.pop_front() {
                 if let Err(stop) = self.obey(command, started).await {
                     return stop;
                 }
-                self.keep_time(started, &mut watch);
+                // It may have asked for a checkpoint, which no deadline brings on an idle session.
+                continue;
             }
             let (wake, at_wake) = self.next_deadline(started, &watch);
             let done = tokio::select! {
