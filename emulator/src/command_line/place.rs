@@ -49,7 +49,11 @@ pub(super) async fn start(arguments: &StartArguments, settings: Settings) -> Res
     let settings = settings.with_default("SHANNON_PORT", "0");
     let options =
         stack_options(arguments, settings, ephemeral).map_err(|error| in_one_line(&error))?;
-    say("no stack runs here; starting one");
+    say(if ephemeral {
+        "no stack runs here; starting one that leaves nothing behind"
+    } else {
+        "no stack runs here; starting one"
+    });
     let stack = stack::start(options)
         .await
         .map_err(|error| format!("the stack could not start: {}", in_one_line(&error)))?;

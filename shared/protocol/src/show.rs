@@ -1,11 +1,12 @@
 //! Sessions and events as clients see them: as JSON, as one line, as a few lines of text.
 
-use domain::checkpoint::PendingQuestion;
 use domain::event::{EventBody, TokenUsage, TurnEnd};
 use domain::history::AbandonedRange;
 use domain::workspace::{Workspace, WorkspaceSource};
 use domain::{CommandId, Event, Head};
 use serde_json::{Map, Value, json};
+
+use crate::question;
 
 /// Characters of one line for a person.
 const LINE_CHARACTERS: usize = 200;
@@ -233,20 +234,10 @@ pub(crate) fn session(head: &Head) -> Value {
         "checkpoint_strategy": head.spec.checkpoint_strategy.map(|it| it.as_str()),
         "checkpoint_ignore": head.spec.checkpoint_ignore,
         "claude_session_id": head.claude_session_id,
-        "question": head.question.as_ref().map(question),
+        "question": head.question.as_ref().map(question::shown),
         "latest_checkpoint": head.checkpoint.as_ref().map(|it| it.as_str()),
         "parent_session_id": head.parent.as_ref().map(|it| it.session.as_str()),
     }))
-}
-
-fn question(question: &PendingQuestion) -> Value {
-    let input = serde_json::from_str(&question.input)
-        .unwrap_or_else(|_| Value::from(question.input.as_str()));
-    json!({
-        "question_id": question.id.as_str(),
-        "input": input,
-        "asked_at_unix_ms": question.asked_at.0,
-    })
 }
 
 /// Commands that no runner has taken yet.
