@@ -12,3 +12,4 @@ pub mod process;
 pub mod script;
 pub mod session;
 pub mod stack;
+pub mod stream;

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use e2e::mcp::TOOLS;
-use e2e::{installed, stack};
+use e2e::{installed, script, stack};
 use serde_json::Value;
 
 fn inspector(era: &str, arguments: &[&str]) -> Output {
@@ -43,21 +43,73 @@ fn result(era: &str, arguments: &[&str]) -> Value {
     answer["result"].clone()
 }
 
+/// A call of a tool with its arguments as the command line takes them.
+fn call(era: &str, tool: &str, arguments: &[String]) -> Value {
+    let mut words = vec!["--method", "tools/call", "--tool-name", tool];
+    for argument in arguments {
+        words.extend(["--tool-arg", argument]);
+    }
+    result(era, &words)
+}
+
+fn lists(era: &str) {
+    for (method, field) in [
+        ("tools/list", "tools"),
+        ("resources/list", "resources"),
+        ("resources/templates/list", "resourceTemplates"),
+        ("prompts/list", "prompts"),
+    ] {
+        // It knows --strict for the tools only.
+        let strict: &[&str] = if field == "tools" { &["--strict"] } else { &[] };
+        let listed = result(era, &[&["--method", method], strict].concat());
+        let listed = listed[field]
+            .as_array()
+            .unwrap_or_else(|| panic!("{listed}"));
+        assert!(!listed.is_empty(), "{era} {method}");
+        if field == "tools" {
+            assert_eq!(listed.len(), TOOLS.len(), "{listed:?}");
+        }
+    }
+}
+
+/// It has no way to ask a person, so the question is answered by the tool that is named instead.
+fn drives_a_session(era: &str) {
+    let prompt = script::prompt(&[script::question(), script::text("inspected")]);
+    let created = call(era, "create_session", &[format!("prompt={prompt}")]);
+    let id = created["structuredContent"]["session_id"].as_str();
+    let session = format!("session_id={}", id.unwrap_or_else(|| panic!("{created}")));
+    let mut seen = String::new();
+    for _ in 0..30 {
+        let waited = call(
+            era,
+            "wait_session",
+            &[session.clone(), "wait_seconds=5".to_owned()],
+        );
+        seen = waited["structuredContent"].to_string();
+        if seen.contains("turn_ended") {
+            break;
+        }
+        let question = waited["structuredContent"]["question"]["question_id"].as_str();
+        if let Some(question) = question {
+            call(
+                era,
+                "answer_question",
+                &[
+                    session.clone(),
+                    format!("question_id={question}"),
+                    r#"answers={"Which color?":"Blue"}"#.to_owned(),
+                ],
+            );
+        }
+    }
+    assert!(seen.contains("inspected"), "{seen}");
+    assert!(seen.contains("Blue"), "{seen}");
+    call(era, "cancel_session", &[session]);
+}
+
 fn lists_and_calls(era: &str) {
-    let tools = result(era, &["--method", "tools/list", "--strict"]);
-    assert_eq!(
-        tools["tools"].as_array().expect("tools").len(),
-        TOOLS.len(),
-        "{tools}"
-    );
-    let listed = result(
-        era,
-        &["--method", "tools/call", "--tool-name", "list_sessions"],
-    );
-    assert!(
-        listed["structuredContent"]["sessions"].is_array(),
-        "{listed}"
-    );
+    lists(era);
+    drives_a_session(era);
     let refused = inspector(
         era,
         &[
