@@ -3,8 +3,9 @@
 use std::process::{Command, Output};
 
 use e2e::mcp::TOOLS;
+use e2e::session::Session;
 use e2e::{installed, script, stack};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn inspector(era: &str, arguments: &[&str]) -> Output {
     let stack = stack::shared();
@@ -72,44 +73,60 @@ fn lists(era: &str) {
     }
 }
 
-/// It has no way to ask a person, so the question is answered by the tool that is named instead.
-fn drives_a_session(era: &str) {
-    let prompt = script::prompt(&[script::question(), script::text("inspected")]);
-    let created = call(era, "create_session", &[format!("prompt={prompt}")]);
-    let id = created["structuredContent"]["session_id"].as_str();
-    let session = format!("session_id={}", id.unwrap_or_else(|| panic!("{created}")));
-    let mut seen = String::new();
-    for _ in 0..30 {
-        let waited = call(
-            era,
-            "wait_session",
-            &[session.clone(), "wait_seconds=5".to_owned()],
-        );
-        seen = waited["structuredContent"].to_string();
-        if seen.contains("turn_ended") {
-            break;
-        }
-        let question = waited["structuredContent"]["question"]["question_id"].as_str();
-        if let Some(question) = question {
-            call(
-                era,
-                "answer_question",
-                &[
-                    session.clone(),
-                    format!("question_id={question}"),
-                    r#"answers={"Which color?":"Blue"}"#.to_owned(),
-                ],
-            );
-        }
-    }
-    assert!(seen.contains("inspected"), "{seen}");
-    assert!(seen.contains("Blue"), "{seen}");
-    call(era, "cancel_session", &[session]);
+/// In the modern era it declares tasks and stays until the turn has ended.
+fn starts_a_session(era: &str) {
+    let tag = format!("inspected-{}", uuid::Uuid::new_v4().simple());
+    let words = [
+        "prompt=@@TEXT:inspected".to_owned(),
+        format!(r#"tags=["{tag}"]"#),
+    ];
+    let started = call(era, "create_session", &words);
+    assert_ne!(started["isError"], true, "{started}");
+    let listed = call(era, "list_sessions", &[format!(r#"tags=["{tag}"]"#)]);
+    let sessions = listed["structuredContent"]["sessions"].as_array();
+    let sessions = sessions.unwrap_or_else(|| panic!("{listed}"));
+    assert_eq!(sessions.len(), 1, "{listed}");
+    let id = sessions[0]["session_id"].as_str().expect("an id");
+    call(era, "cancel_session", &[format!("session_id={id}")]);
+}
+
+/// It cannot ask a person in the middle of a run, so the question is answered by the tool that is
+/// named instead.
+async fn answers_a_question(era: &'static str) {
+    let stack = stack::shared();
+    let client = stack.client();
+    let steps = [script::question(), script::text("painted")];
+    let mut session = Session::scripted(&client, &steps).await;
+    session
+        .until("a question", |session| {
+            !session.of_kind("question_asked").is_empty()
+        })
+        .await;
+    let id = format!("session_id={}", session.id);
+    tokio::task::spawn_blocking(move || {
+        let shown = call(era, "get_session", std::slice::from_ref(&id));
+        let question = &shown["structuredContent"]["question"]["question_id"];
+        let question = question.as_str().unwrap_or_else(|| panic!("{shown}"));
+        let answer = [
+            id.clone(),
+            format!("question_id={question}"),
+            r#"answers={"Which color?":"Blue"}"#.to_owned(),
+        ];
+        call(era, "answer_question", &answer);
+        let waited = call(era, "wait_session", &[id, "wait_seconds=20".to_owned()]);
+        assert!(waited.to_string().contains("painted"), "{waited}");
+    })
+    .await
+    .expect("the Inspector did it");
+    session.until_turns_ended(1).await;
+    let answers = session.of_kind("question_answered");
+    assert_eq!(answers[0]["answers"], json!({"Which color?": "Blue"}));
+    session.cancel().await;
 }
 
 fn lists_and_calls(era: &str) {
     lists(era);
-    drives_a_session(era);
+    starts_a_session(era);
     let refused = inspector(
         era,
         &[
@@ -122,6 +139,16 @@ fn lists_and_calls(era: &str) {
         ],
     );
     assert!(!refused.status.success(), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_in_the_modern_era() {
+    answers_a_question("modern").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_in_the_legacy_era() {
+    answers_a_question("legacy").await;
 }
 
 #[test]
