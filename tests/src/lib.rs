@@ -8,6 +8,7 @@ pub mod checkout;
 pub mod installed;
 pub mod loopback;
 pub mod mcp;
+pub mod on_port;
 pub mod process;
 pub mod script;
 pub mod session;

@@ -1,16 +1,11 @@
 //! The same binaries without Lambda: each serves its class as plain HTTP on `$PORT`, with the same
 //! table and bucket, and ends when it is asked to.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
-
 use e2e::mcp::Client;
-use e2e::stack::{self, Stack};
-use e2e::{process, script};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use e2e::on_port::Server;
+use e2e::script;
+use e2e::stack;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 /// One of the served methods of each class, and its parameters.
 fn classes(task: &str) -> Vec<(&'static str, &'static str, Value)> {
@@ -30,62 +25,6 @@ fn classes(task: &str) -> Vec<(&'static str, &'static str, Value)> {
             json!({"uri": format!("shannon://sessions/{session}")}),
         ),
     ]
-}
-
-/// A function as a server of its own, with the settings that the deployment gives its instances.
-struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Server {
-    /// Its environment is the one of an instance that serves in this stack, but for Lambda's address.
-    fn start(stack: &Stack, function: &str) -> Self {
-        let program = format!("/{function}");
-        let mut found = process::running_with(&stack.aws_url());
-        found.retain(|process| process.command_line.trim_end().ends_with(&program));
-        let instance = found
-            .first()
-            .unwrap_or_else(|| panic!("no instance of {function}"));
-        let environ =
-            std::fs::read(format!("/proc/{}/environ", instance.id)).expect("our own child");
-        let variables = environ.split(|byte| *byte == 0).filter_map(|variable| {
-            let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
-            (name != "AWS_LAMBDA_RUNTIME_API").then(|| (name.to_owned(), value.to_owned()))
-        });
-        let digest = Sha256::digest(stack.token.as_bytes());
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut child = Command::new(stack::binaries().join(function))
-            .env_clear()
-            .envs(variables)
-            .env("PORT", "0")
-            .env("SHANNON_ACCESS_TOKEN_SHA256", digest)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{function}: {error}"));
-        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let address = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| {
-                let said: Value = serde_json::from_str(&line).ok()?;
-                Some(said["address"].as_str()?.to_owned())
-            })
-            .unwrap_or_else(|| panic!("{function} does not say where it serves"));
-        // Its log must be read, or it would wait for a reader.
-        std::thread::spawn(move || lines.map_while(Result::ok).count());
-        Self {
-            child,
-            url: format!("http://{address}/mcp"),
-        }
-    }
-
-    fn end(mut self) -> std::process::ExitStatus {
-        let id = i32::try_from(self.child.id()).expect("a process id is a small number");
-        kill(Pid::from_raw(id), Signal::SIGTERM).expect("it runs");
-        self.child.wait().expect("our own child")
-    }
 }
 
 #[tokio::test]
