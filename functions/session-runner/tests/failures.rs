@@ -1,6 +1,8 @@
 //! What goes wrong with a CLI, a lease or a session's files, and how the session ends for it.
 //! The CLI is a script here: it does what the real one never should.
 
+#[path = "failures/floods.rs"]
+mod floods;
 #[expect(dead_code, reason = "each test program uses a part of it")]
 mod support;
 

@@ -305,6 +305,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let reading = Reading {
             chunk_bytes: self.settings.stream_chunk_bytes,
             line_bytes: self.settings.max_line_bytes,
+            buffer_bytes: self.settings.buffer_bytes,
         };
         let program = cli::program(&sandbox, &self.settings.claude_path);
         let cli =
@@ -369,6 +370,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         };
         tokio::pin!(doubt);
         let mut doubted = false;
+        let mut early_bytes = 0;
+        let most = self.settings.max_line_bytes + self.settings.buffer_bytes;
         loop {
             let heard = tokio::select! {
                 heard = started.cli.heard.recv() => heard,
@@ -393,8 +396,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     let stop = self.died_at_start(started).await;
                     return Err(self.or_wrong_version(stop).await);
                 }
-                Some(Heard::Warning(line)) => {
-                    started.remember_words(&self.conversation.clean(&line))
+                Some(Heard::Warning { text, .. }) => {
+                    started.remember_words(&self.conversation.clean(&text))
                 }
                 Some(Heard::Output(Piece::TooLong { .. })) => {}
                 Some(Heard::Output(Piece::Line(line))) => match parse(&line) {
@@ -426,7 +429,15 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                         return Err(self.or_wrong_version(stop).await);
                     }
                     // A resumed turn may run already.
-                    Ok(_) => started.early.push_back(line),
+                    Ok(_) => {
+                        early_bytes += line.len();
+                        if early_bytes > most {
+                            return Err(End::broke_down(format!(
+                                "the claude CLI printed {early_bytes} bytes before it was ready"
+                            )));
+                        }
+                        started.early.push_back(line);
+                    }
                     Err(_) => started
                         .remember_words(&self.conversation.clean(&String::from_utf8_lossy(&line))),
                 },
@@ -436,16 +447,6 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 
     async fn died_at_start(&mut self, started: &mut Started) -> Stop {
         let status = started.cli.ended_within(self.settings.kill_grace).await;
-        while let Ok(Some(heard)) = tokio::time::timeout(
-            std::time::Duration::from_millis(200),
-            started.cli.heard.recv(),
-        )
-        .await
-        {
-            if let Heard::Warning(line) = heard {
-                started.remember_words(&self.conversation.clean(&line));
-            }
-        }
         if let Some(line) = started
             .last_words
             .iter()
@@ -467,13 +468,12 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 const LAST_WORDS: usize = 10;
 
 impl Started {
-    pub(crate) fn remember_words(&mut self, line: &str) {
-        if !line.trim().is_empty() {
-            self.last_words
-                .push(super::conversation::shorten(line.trim(), 500));
-            let excess = self.last_words.len().saturating_sub(LAST_WORDS);
-            self.last_words.drain(..excess);
-        }
+    pub(crate) fn remember_words(&mut self, text: &str) {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        self.last_words
+            .extend(lines.map(|line| super::conversation::shorten(line, 500)));
+        let excess = self.last_words.len().saturating_sub(LAST_WORDS);
+        self.last_words.drain(..excess);
     }
 
     /// The CLI's last words, for a reason.
