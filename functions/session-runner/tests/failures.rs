@@ -3,6 +3,9 @@
 
 #[path = "failures/floods.rs"]
 mod floods;
+#[cfg(target_os = "linux")]
+#[path = "failures/full_disk.rs"]
+mod full_disk;
 #[expect(dead_code, reason = "each test program uses a part of it")]
 mod support;
 

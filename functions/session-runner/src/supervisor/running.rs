@@ -16,6 +16,7 @@ use super::starting::{Started, message_uuid};
 use super::suspending::Suspend;
 use super::{End, Ports, Stop, Supervision};
 use crate::cli::Heard;
+use crate::disk;
 use crate::journal::{Entry, Refused};
 use crate::objects::SessionObjects;
 use crate::workspace::{prepare, read};
@@ -275,9 +276,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             Effect::Keep(mirror) => match started.transcript.add(&mirror) {
                 Ok(entries) => started.calls.mirrored(&entries),
                 Err(error) => {
-                    return Err(End::broke_down(format!(
-                        "the session's transcript cannot be kept: {error}"
-                    )));
+                    let problem = "the session's transcript cannot be kept";
+                    return Err(End::broke_down(disk::describe(problem, &error)));
                 }
             },
             Effect::Answered(answer) => {

@@ -19,6 +19,8 @@ use super::calls::Calls;
 use super::questions::HeldQuestion;
 use super::{End, Ports, Stop, Supervision};
 use crate::cli::{self, Cli, Heard, Reading};
+use crate::disk;
+pub(crate) use crate::disk::describe_error as describe;
 use crate::files_changed::Baseline;
 use crate::gate_server::{self, Asked, Rules, WaitingCall};
 use crate::journal::Entry;
@@ -106,7 +108,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             sandbox.directories().private.join("transcript"),
             self.settings.transcript_flush,
         )
-        .map_err(|error| End::broke_down(format!("cannot keep the transcript: {error}")))?;
+        .map_err(|error| End::broke_down(disk::describe("cannot keep the transcript", &error)))?;
         transcript.is_sound(&self.claude_session_id());
         let replays = matches!(start, Start::Resume { replay: true, .. });
         let launched = self.launch(sandbox, relay, git_is_trusted, start, transcript);
@@ -254,7 +256,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     ) -> Result<Started, Stop> {
         let failed = |what: &str| {
             let what = what.to_owned();
-            move |error: std::io::Error| End::broke_down(format!("cannot {what}: {error}"))
+            move |error: std::io::Error| {
+                End::broke_down(disk::describe(&format!("cannot {what}"), &error))
+            }
         };
         let directories = sandbox.directories();
         let socket = directories.run.outside.join("gate.sock");
@@ -492,13 +496,6 @@ impl Started {
 
 fn path_text(path: impl Into<PathBuf>) -> String {
     path.into().display().to_string()
-}
-
-pub(crate) fn describe(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }
 
 #[cfg(test)]
