@@ -4,6 +4,13 @@ use std::fmt::Write as _;
 
 use super::RunningStack;
 
+/// What a session that is not isolated may leave behind: on Linux nothing.
+const SURVIVORS: &str = if cfg!(target_os = "linux") {
+    ""
+} else {
+    "; a program that leaves its parent and its process group at once may outlive it"
+};
+
 impl RunningStack {
     /// The start message, with the access token in it: it is the person's own terminal.
     #[must_use]
@@ -45,7 +52,9 @@ impl RunningStack {
             ),
             Some(problem) => line(
                 "sessions",
-                &format!("NOT ISOLATED ({problem}): a session can read and change what you can"),
+                &format!(
+                    "NOT ISOLATED ({problem}): a session can read and change what you can{SURVIVORS}"
+                ),
             ),
         }
         if !self.loopback {

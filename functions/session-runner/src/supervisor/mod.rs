@@ -185,6 +185,7 @@ pub async fn run<P: Ports, O: SessionObjects>(
         heartbeat: settings.heartbeat,
         lease: settings.lease,
         live: LIVE_INTERVAL,
+        buffer_bytes: settings.buffer_bytes,
     };
     let fence = lease.fence;
     let tree = lease.tree_key();

@@ -19,6 +19,8 @@ use super::calls::Calls;
 use super::questions::HeldQuestion;
 use super::{End, Ports, Stop, Supervision};
 use crate::cli::{self, Cli, Heard, Reading};
+use crate::disk;
+pub(crate) use crate::disk::describe_error as describe;
 use crate::files_changed::Baseline;
 use crate::gate_server::{self, Asked, Rules, WaitingCall};
 use crate::journal::Entry;
@@ -106,7 +108,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             sandbox.directories().private.join("transcript"),
             self.settings.transcript_flush,
         )
-        .map_err(|error| End::broke_down(format!("cannot keep the transcript: {error}")))?;
+        .map_err(|error| End::broke_down(disk::describe("cannot keep the transcript", &error)))?;
         transcript.is_sound(&self.claude_session_id());
         let replays = matches!(start, Start::Resume { replay: true, .. });
         let launched = self.launch(sandbox, relay, git_is_trusted, start, transcript);
@@ -254,7 +256,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     ) -> Result<Started, Stop> {
         let failed = |what: &str| {
             let what = what.to_owned();
-            move |error: std::io::Error| End::broke_down(format!("cannot {what}: {error}"))
+            move |error: std::io::Error| {
+                End::broke_down(disk::describe(&format!("cannot {what}"), &error))
+            }
         };
         let directories = sandbox.directories();
         let socket = directories.run.outside.join("gate.sock");
@@ -305,6 +309,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let reading = Reading {
             chunk_bytes: self.settings.stream_chunk_bytes,
             line_bytes: self.settings.max_line_bytes,
+            buffer_bytes: self.settings.buffer_bytes,
         };
         let program = cli::program(&sandbox, &self.settings.claude_path);
         let cli =
@@ -369,6 +374,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         };
         tokio::pin!(doubt);
         let mut doubted = false;
+        let mut early_bytes = 0;
+        let most = self.settings.max_line_bytes + self.settings.buffer_bytes;
         loop {
             let heard = tokio::select! {
                 heard = started.cli.heard.recv() => heard,
@@ -393,8 +400,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     let stop = self.died_at_start(started).await;
                     return Err(self.or_wrong_version(stop).await);
                 }
-                Some(Heard::Warning(line)) => {
-                    started.remember_words(&self.conversation.clean(&line))
+                Some(Heard::Warning { text, .. }) => {
+                    started.remember_words(&self.conversation.clean(&text))
                 }
                 Some(Heard::Output(Piece::TooLong { .. })) => {}
                 Some(Heard::Output(Piece::Line(line))) => match parse(&line) {
@@ -426,7 +433,15 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                         return Err(self.or_wrong_version(stop).await);
                     }
                     // A resumed turn may run already.
-                    Ok(_) => started.early.push_back(line),
+                    Ok(_) => {
+                        early_bytes += line.len();
+                        if early_bytes > most {
+                            return Err(End::broke_down(format!(
+                                "the claude CLI printed {early_bytes} bytes before it was ready"
+                            )));
+                        }
+                        started.early.push_back(line);
+                    }
                     Err(_) => started
                         .remember_words(&self.conversation.clean(&String::from_utf8_lossy(&line))),
                 },
@@ -436,16 +451,6 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 
     async fn died_at_start(&mut self, started: &mut Started) -> Stop {
         let status = started.cli.ended_within(self.settings.kill_grace).await;
-        while let Ok(Some(heard)) = tokio::time::timeout(
-            std::time::Duration::from_millis(200),
-            started.cli.heard.recv(),
-        )
-        .await
-        {
-            if let Heard::Warning(line) = heard {
-                started.remember_words(&self.conversation.clean(&line));
-            }
-        }
         if let Some(line) = started
             .last_words
             .iter()
@@ -467,13 +472,12 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 const LAST_WORDS: usize = 10;
 
 impl Started {
-    pub(crate) fn remember_words(&mut self, line: &str) {
-        if !line.trim().is_empty() {
-            self.last_words
-                .push(super::conversation::shorten(line.trim(), 500));
-            let excess = self.last_words.len().saturating_sub(LAST_WORDS);
-            self.last_words.drain(..excess);
-        }
+    pub(crate) fn remember_words(&mut self, text: &str) {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        self.last_words
+            .extend(lines.map(|line| super::conversation::shorten(line, 500)));
+        let excess = self.last_words.len().saturating_sub(LAST_WORDS);
+        self.last_words.drain(..excess);
     }
 
     /// The CLI's last words, for a reason.
@@ -492,13 +496,6 @@ impl Started {
 
 fn path_text(path: impl Into<PathBuf>) -> String {
     path.into().display().to_string()
-}
-
-pub(crate) fn describe(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }
 
 #[cfg(test)]
