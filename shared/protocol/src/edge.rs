@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::answer::{Body, INVALID_REQUEST, error_response};
 use crate::asked::{Asked, Notices};
 use crate::back::{Back, Source};
-use crate::front::{Checked, Era, Front, check};
+use crate::front::{Checked, Era, Front, check, record_principal};
 use crate::legacy::{Bridge, ClientPorts, ClientSessionSettings, NoSessions, Sessioned};
 use crate::modern::{Shared, Sharing};
 use crate::server::Server;
@@ -103,6 +103,9 @@ impl<W: Work, E: Sessioned> Edge<W, E> {
         request: Request<Bytes>,
         principal: Option<Principal>,
     ) -> Response<Body> {
+        if let Some(principal) = &principal {
+            record_principal(principal);
+        }
         if !self.allows_host(&request) {
             return error_response(
                 StatusCode::FORBIDDEN,
@@ -196,7 +199,6 @@ impl<W: Work, E: Sessioned> Edge<W, E> {
             }
             Front::Refused(refused) => return refused,
         };
-        checked.record(&principal);
         let waits = self.shared.waits(&checked);
         let Checked {
             id, method, era, ..

@@ -33,6 +33,7 @@ use crate::answer::{
     Body, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR, error_message,
     error_response,
 };
+use crate::front::record_request;
 use crate::work::Work;
 
 /// Between two looks for posts while nothing happens.
@@ -107,6 +108,9 @@ where
                 "the body is no JSON-RPC message",
             );
         };
+        if let Some(method) = &peek.method {
+            record_request(request.headers(), method, message.get("params"));
+        }
         let key = match self.session_named(name, principal, &peek.id).await {
             Ok((key, _)) => key,
             Err(refused) => return *refused,
