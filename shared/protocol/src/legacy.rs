@@ -11,6 +11,7 @@
 mod asked;
 mod cancelled;
 mod exchange;
+mod held;
 mod pair;
 mod recorded;
 mod resumed;
@@ -23,7 +24,7 @@ use domain::Principal;
 use domain::client_session::{ClientKey, ClientSessionId};
 use domain::ports::{
     ClientSession, ClientSessions, Clock, IdSource, PostedMessages, ReplyMailbox, StreamEvents,
-    Unavailable,
+    Unavailable, Withdrawals,
 };
 use futures_util::{Stream, StreamExt};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
@@ -54,12 +55,21 @@ const NO_SESSION: i64 = -32001;
 
 /// What sessions of clients are kept with.
 pub trait ClientPorts:
-    ClientSessions + ReplyMailbox + StreamEvents + PostedMessages + Clock + IdSource + Clone + 'static
+    ClientSessions
+    + ReplyMailbox
+    + Withdrawals
+    + StreamEvents
+    + PostedMessages
+    + Clock
+    + IdSource
+    + Clone
+    + 'static
 {
 }
 impl<P> ClientPorts for P where
     P: ClientSessions
         + ReplyMailbox
+        + Withdrawals
         + StreamEvents
         + PostedMessages
         + Clock

@@ -244,7 +244,9 @@ fn every_request_says_who_asks_for_what() {
         for request in [delete, get, sse, post] {
             client.send(request).await;
         }
-        client.post(json!({"jsonrpc": "2.0", "id": "x", "result": {}})).await;
+        client
+            .post(json!({"jsonrpc": "2.0", "id": "x", "result": {}}))
+            .await;
         // Its session is gone.
         client.tool("refused-tool").await;
         client.call("no/such", json!({})).await;
@@ -252,7 +254,10 @@ fn every_request_says_who_asks_for_what() {
     });
     assert_eq!(counted(&log), requests, "{log}");
     for said in ["no/such", "tools/call", "initialize"] {
-        assert!(log.contains(&format!("mcp_method={said:?}")), "{said}: {log}");
+        assert!(
+            log.contains(&format!("mcp_method={said:?}")),
+            "{said}: {log}"
+        );
     }
     assert!(log.contains("mcp_name=\"messages-tool\""), "{log}");
     assert!(log.contains("mcp_name=\"refused-tool\""), "{log}");
