@@ -248,7 +248,9 @@ mod tests {
     /// What is logged while something runs.
     fn logged<T>(run: impl Future<Output = T>) -> (T, String) {
         let log = Log::default();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone());
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(log.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .expect("a runtime");
@@ -284,7 +286,14 @@ mod tests {
             Response::new(body)
         };
         let text = str::to_owned;
-        surround(Duration::from_secs(9), text("POST"), text("/mcp"), text("r"), handler).await
+        surround(
+            Duration::from_secs(9),
+            text("POST"),
+            text("/mcp"),
+            text("r"),
+            handler,
+        )
+        .await
     }
 
     /// A stream of two pieces, the second of which takes a while.

@@ -184,7 +184,10 @@ where
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => too_long(),
         Ok(Err(error)) => {
-            tracing::debug!(error = &*error as &dyn std::error::Error, "a body broke off");
+            tracing::debug!(
+                error = &*error as &dyn std::error::Error,
+                "a body broke off"
+            );
             refused(
                 StatusCode::BAD_REQUEST,
                 "the request body broke off".to_owned(),
