@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::objects::{DownloadError, PutError, SessionObjects};
 use crate::sandbox::plan::Isolation;
 use crate::settings::{RunnerSettings, STARTUP_TIMEOUT, Strategy};
-use crate::supervisor::{self, Assignment, Outcome};
+use crate::supervisor::{self, Assignment, Claude, Outcome};
 
 /// Where ECS tells a task about itself.
 const METADATA: &str = "ECS_CONTAINER_METADATA_URI_V4";
@@ -53,10 +53,10 @@ pub async fn run(boot: Boot) -> Result<(), StartError> {
     });
     let (store, task) = tokio::join!(connecting, task_name());
     let place = SessionPlace::make(isolation).map_err(|error| StartError::Part(error.into()))?;
-    let (version_sender, version) = watch::channel(None);
+    let (claude_sender, claude) = watch::channel(None);
     let assignment = Assignment {
         task,
-        claude_version: version_sender,
+        claude: claude_sender,
         session_token: settings
             .secret("SHANNON_SESSION_TOKEN")?
             .expose()
@@ -74,7 +74,7 @@ pub async fn run(boot: Boot) -> Result<(), StartError> {
     tokio::spawn(note_claude(
         store.clone(),
         runner_settings.claude_path.clone(),
-        version,
+        claude,
     ));
     tokio::task::spawn_blocking(|| remove_abandoned(&std::env::temp_dir()));
     let (stop_sender, stop) = watch::channel(false);
@@ -225,18 +225,16 @@ async fn task_arn(url: &str) -> Result<String, String> {
 }
 
 /// Tells `find_claude_binary` of this deployment what runners have, once the CLI has said so.
-async fn note_claude(store: Store, path: PathBuf, mut version: watch::Receiver<Option<String>>) {
-    let Ok(version) = version
-        .wait_for(Option::is_some)
-        .await
-        .map(|version| version.clone())
-    else {
+async fn note_claude(store: Store, path: PathBuf, mut claude: watch::Receiver<Option<Claude>>) {
+    let ready = claude.wait_for(Option::is_some).await;
+    let Some(claude) = ready.ok().and_then(|claude| claude.clone()) else {
         // It never became ready.
         return;
     };
     let facts = RunnerFacts {
-        claude_version: version.unwrap_or_default(),
+        claude_version: claude.version,
         claude_path: path.display().to_string(),
+        agents: claude.agents,
         noted_at: store.now(),
     };
     if let Err(error) = store.note_runner(&facts).await {

@@ -221,6 +221,7 @@ impl Inbox for Store {
     ) -> Result<(), AppendError> {
         const ATTEMPTED: &str = "record what came of the command";
         let key = &lease.key;
+        let outcome = outcome.kept(None);
         let writes = vec![
             Write::check(Record::Head(key).key())
                 .when(head::FENCE, "=", number(lease.fence))

@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use claude::launch::{Launch, Start};
 use claude::lines::Piece;
-use claude::message::{Message, parse};
+use claude::message::{ControlResponse, Message, parse};
 use claude::{control, gate, locate};
 use domain::checkpoint::PendingQuestion;
 use domain::event::EventBody;
-use domain::{CommandBody, State, Transition};
+use domain::{CommandBody, State, Subagent, Transition};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use super::calls::Calls;
 use super::questions::HeldQuestion;
-use super::{End, Ports, Stop, Supervision};
+use super::{Claude, End, Ports, Stop, Supervision};
 use crate::cli::{self, Cli, Heard, Reading};
 use crate::disk;
 pub(crate) use crate::disk::describe_error as describe;
@@ -118,9 +118,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         };
         let looked = started.sandbox.directories().workspace.outside.clone();
         let baseline = tokio::task::spawn_blocking(move || Baseline::take(&looked));
-        let version = self.until_ready(&mut started).await;
-        let version = match version {
-            Ok(version) => version,
+        let claude = self.until_ready(&mut started).await;
+        let claude = match claude {
+            Ok(claude) => claude,
             Err(stop) => {
                 // Nothing of a CLI that is not ready may stay.
                 if let Err(error) = started.cli.kill_all().await {
@@ -129,9 +129,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 return Err(stop);
             }
         };
-        self.assignment
-            .claude_version
-            .send_replace(Some(version.clone()));
+        let version = claude.version.clone();
+        self.assignment.claude.send_replace(Some(claude));
         started.baseline = baseline.await.ok();
         let now = self.ports.now();
         let claude_session_id = self.claude_session_id();
@@ -363,7 +362,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     ///
     /// The answer names it. The binary itself is asked with `--version` only when the answer does not
     /// come, or comes without: running it a second time beside every start would make each later.
-    pub(crate) async fn until_ready(&mut self, started: &mut Started) -> Result<String, Stop> {
+    pub(crate) async fn until_ready(&mut self, started: &mut Started) -> Result<Claude, Stop> {
         started.cli.tell(control::initialize(INITIALIZE));
         let begun = tokio::time::Instant::now();
         let deadline = begun + self.settings.startup_timeout;
@@ -413,7 +412,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                             };
                             return match self.version_problem(found) {
                                 Some(stop) => Err(stop),
-                                None => Ok(self.settings.claude_version.clone()),
+                                None => Ok(Claude {
+                                    version: self.settings.claude_version.clone(),
+                                    agents: subagents(&answer),
+                                }),
                             };
                         }
                         let why = answer.error.unwrap_or_default();
@@ -466,6 +468,18 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             started.said()
         ))
     }
+}
+
+/// Subagents that are noted. Own: the supported CLI has five.
+const SUBAGENTS: usize = 100;
+
+fn subagents(answer: &ControlResponse) -> Vec<Subagent> {
+    let agents = answer.agents().take(SUBAGENTS);
+    let agent = |(name, description)| Subagent {
+        name: super::conversation::shorten(name, 100),
+        description: super::conversation::shorten(description, 1000),
+    };
+    agents.map(agent).collect()
 }
 
 /// Lines of the CLI's last words that are kept.

@@ -263,7 +263,7 @@ impl World {
                 },
                 base: base.path().to_owned(),
                 runner_program: PathBuf::from(env!("CARGO_BIN_EXE_session-runner")),
-                claude_version: tokio::sync::watch::channel(None).0,
+                claude: tokio::sync::watch::channel(None).0,
             },
             base,
             ports,
