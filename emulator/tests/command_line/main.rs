@@ -442,6 +442,34 @@ fn log_files_are_as_large_and_as_many_as_the_settings_say() {
     assert_eq!(fewer.len(), 2, "{fewer:?}");
 }
 
+#[test]
+fn logs_go_when_they_are_older_than_the_settings_say() {
+    let place = Place::new();
+    let logs = place.state().join("logs");
+    assert_eq!(place.start(&[]).stop().0, Some(0));
+    let days = |days: u64| std::time::Duration::from_secs(days * 24 * 60 * 60 + 60);
+    for (name, age) in [
+        ("call.log", 1),
+        ("call.log.1", 8),
+        ("tasks.log", 31),
+        ("notes.txt", 400),
+    ] {
+        let file = fs::File::create(logs.join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - days(age))
+            .unwrap();
+    }
+    let left_with = |setting: Option<&str>| {
+        let mut command = place.command(&[]);
+        command.envs(setting.map(|days| ("SHANNON_LOG_RETENTION_DAYS", days)));
+        assert_eq!(Running::of(&mut command).stop().0, Some(0));
+        let names = ["call.log", "call.log.1", "tasks.log", "notes.txt"];
+        names.map(|name| logs.join(name).exists())
+    };
+    assert_eq!(left_with(None), [true, true, false, true]);
+    assert_eq!(left_with(Some("7")), [true, false, false, true]);
+    assert_eq!(left_with(Some("1")), [false, false, false, true]);
+}
+
 /// The answer of the gateway that the start message names. The request has no body.
 fn ask(banner: &str, request: &str) -> String {
     use std::io::Write as _;
@@ -547,4 +575,112 @@ fn settings_are_shown_with_their_sources() {
     assert_eq!(line("SHANNON_DEV_TOKEN"), "set environment");
     assert_eq!(line("SHANNON_STAGE"), "local default");
     assert!(!text.contains("given-token"));
+}
+
+#[test]
+fn help_names_what_there_is() {
+    let place = Place::new();
+    let flags = [
+        "--port",
+        "--state",
+        "--ephemeral",
+        "--release",
+        "--functions",
+        "--watch",
+        "--offline",
+        "--logs",
+        "--set",
+        "--help",
+    ];
+    let start = [
+        flags.as_slice(),
+        &["try", "stdio", "config", "calls", "ANTHROPIC_API_KEY"],
+    ]
+    .concat();
+    let tried = [
+        flags.as_slice(),
+        &[
+            "[PROMPT]",
+            "--workspace",
+            "--permission-mode",
+            "--model",
+            "--keep",
+            "--json",
+            "--replay",
+            "--speed",
+            "Exit code",
+        ],
+    ]
+    .concat();
+    for (arguments, parts) in [(["--help"].as_slice(), start), (&["try", "--help"], tried)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_emulator"));
+        let output = command
+            .args(arguments)
+            .current_dir(place.path("."))
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            self::said(&output)
+        );
+        let text = String::from_utf8(output.stdout).unwrap();
+        for part in parts {
+            assert!(
+                text.contains(part),
+                "{arguments:?} does not name {part}:\n{text}"
+            );
+        }
+        assert!(!text.contains("--test-hooks"), "{text}");
+    }
+}
+
+/// The id that a stand-in wrote into a file beside itself, once it is there.
+fn written_id(path: &Path) -> Pid {
+    let begun = std::time::Instant::now();
+    loop {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        if let Some(id) = text.strip_suffix('\n') {
+            return Pid::from_raw(id.parse().unwrap());
+        }
+        assert!(
+            begun.elapsed().as_secs() < 60,
+            "{} stays empty",
+            path.display()
+        );
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn ctrl_c_leaves_no_child_of_a_child() {
+    let place = Place::new();
+    // Neither asks for work: the second is its child and hears no polite signal.
+    let hanging = "#!/bin/sh\nhere=$(dirname \"$0\")\n\
+        sh -c 'trap \"\" TERM INT HUP; echo $$ > \"$0/child\"; exec sleep 1000' \"$here\" &\n\
+        echo $$ > \"$here/parent\"\nwait\n";
+    place.program("functions/authorizer", hanging);
+    let running = place.start(&[]);
+    let banner = running.banner.clone();
+    // It gets no answer: its connection ends with the stack.
+    let asking = std::thread::spawn(move || {
+        std::panic::catch_unwind(|| {
+            ask(&banner, "POST /mcp HTTP/1.1\r\nauthorization: Bearer x\r\n")
+        })
+    });
+    let ids = ["parent", "child"].map(|name| written_id(&place.path("functions").join(name)));
+    for id in ids {
+        assert!(kill(id, None).is_ok(), "{id} runs");
+    }
+    assert_eq!(running.stop_by(Signal::SIGINT).0, Some(0));
+    for id in ids {
+        // Gone, or a zombie that somebody else has still to collect.
+        let state = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        let zombie = state
+            .rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.starts_with(" Z"));
+        assert!(zombie || kill(id, None).is_err(), "{id} is left: {state}");
+    }
+    drop(asking.join());
 }
