@@ -200,24 +200,25 @@ async fn requests_end_at_their_time() {
         .with("SHANNON_REQUEST_TIMEOUT_SECONDS", "30");
     options.arguments.push("--test-hooks".to_owned());
     let stack = Stack::start(&options);
-    let client = stack.client().with_tasks();
-    // A session that says nothing for a minute.
-    let mut session = Session::scripted(&client, &["SLEEP:60:TEXT:late"]).await;
+    let client = stack.client();
+    // A session that says nothing for two minutes.
+    let mut session = Session::scripted(&client, &["SLEEP:120:TEXT:late"]).await;
     session
         .until("a turn", |session| {
             !session.of_kind("turn_started").is_empty()
         })
         .await;
+    let polling = stack.client().with_tasks();
     // Warm, so that the time of the start does not count.
     let task = json!({"taskId": format!("{}.m", session.id)});
     assert_eq!(
-        client.request("tasks/get", task.clone()).await.error().0,
+        polling.request("tasks/get", task.clone()).await.error().0,
         -32602
     );
     let hang = json!({"service": "dynamodb", "operation": "GetItem", "error": "Hang", "count": 1});
     stack.plan_fault(hang).await;
     let began = Instant::now();
-    let short = client.request("tasks/get", task).await;
+    let short = polling.request("tasks/get", task).await;
     let took = began.elapsed();
     assert!(short.error().1.contains(TOO_LONG), "{}", short.body);
     // A second is left to say so before the function's own end.
