@@ -82,7 +82,7 @@ async fn the_shell_of_a_session_reaches_nothing_secret() {
     let decoy = "decoy-7c1f9a";
     patterns.push(pattern(decoy));
     let prepare = format!(
-        "cat > exact <<'END'\n{}\nEND\ncat > patterns <<'END'\n{}\nEND\nprintf 'decoy-%s' 7c1f9a > planted; { head -c 6000000 /dev/zero; cat planted; } > large",
+        "cat > exact <<'END'\n{}\nEND\ncat > patterns <<'END'\n{}\nEND\nprintf 'decoy-%s' 7c1f9a > planted; (head -c 6000000 /dev/zero; cat planted) > large",
         exact.join("\n"),
         patterns.join("\n")
     );
