@@ -185,6 +185,8 @@ fn said(output: &Output) -> String {
 }
 
 mod building;
+mod logs;
+mod usage;
 
 #[test]
 fn a_stack_starts_says_where_it_is_and_stops() {
@@ -397,79 +399,6 @@ fn a_key_decides_the_model_and_is_not_shown() {
     );
 }
 
-#[test]
-fn log_files_are_as_large_and_as_many_as_the_settings_say() {
-    let place = Place::new();
-    let noise = "#!/bin/sh\nhead -c 3500000 /dev/zero | tr '\\0' x | fold -w 1000\nexit 1\n";
-    place.program("functions/authorizer", noise);
-    let files = |settings: &[(&str, &str)]| {
-        let mut command = place.command(&[]);
-        let running = Running::of(command.envs(settings.iter().copied()));
-        let answer = ask(
-            &running.banner,
-            "POST /mcp HTTP/1.1\r\nauthorization: Bearer x\r\n",
-        );
-        assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
-        assert_eq!(running.stop().0, Some(0));
-        let mut sizes = std::collections::BTreeMap::new();
-        for entry in fs::read_dir(place.state().join("logs")).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            if name.starts_with("authorizer.log") {
-                sizes.insert(name, fs::metadata(&path).unwrap().len());
-            }
-            fs::remove_file(path).unwrap();
-        }
-        sizes
-    };
-    let usual = files(&[]);
-    assert_eq!(usual.len(), 1, "{usual:?}");
-    assert!(usual["authorizer.log"] > 3_500_000, "{usual:?}");
-    let small = files(&[
-        ("SHANNON_LOG_FILE_MAX_BYTES", "1048576"),
-        ("SHANNON_LOG_FILE_COUNT", "3"),
-    ]);
-    let names: Vec<&str> = small.keys().map(String::as_str).collect();
-    assert_eq!(
-        names,
-        ["authorizer.log", "authorizer.log.1", "authorizer.log.2"]
-    );
-    assert!(small.values().all(|bytes| *bytes <= 1_048_576), "{small:?}");
-    let fewer = files(&[
-        ("SHANNON_LOG_FILE_MAX_BYTES", "1048576"),
-        ("SHANNON_LOG_FILE_COUNT", "2"),
-    ]);
-    assert_eq!(fewer.len(), 2, "{fewer:?}");
-}
-
-#[test]
-fn logs_go_when_they_are_older_than_the_settings_say() {
-    let place = Place::new();
-    let logs = place.state().join("logs");
-    assert_eq!(place.start(&[]).stop().0, Some(0));
-    let days = |days: u64| std::time::Duration::from_secs(days * 24 * 60 * 60 + 60);
-    for (name, age) in [
-        ("call.log", 1),
-        ("call.log.1", 8),
-        ("tasks.log", 31),
-        ("notes.txt", 400),
-    ] {
-        let file = fs::File::create(logs.join(name)).unwrap();
-        file.set_modified(std::time::SystemTime::now() - days(age))
-            .unwrap();
-    }
-    let left_with = |setting: Option<&str>| {
-        let mut command = place.command(&[]);
-        command.envs(setting.map(|days| ("SHANNON_LOG_RETENTION_DAYS", days)));
-        assert_eq!(Running::of(&mut command).stop().0, Some(0));
-        let names = ["call.log", "call.log.1", "tasks.log", "notes.txt"];
-        names.map(|name| logs.join(name).exists())
-    };
-    assert_eq!(left_with(None), [true, true, false, true]);
-    assert_eq!(left_with(Some("7")), [true, false, false, true]);
-    assert_eq!(left_with(Some("1")), [false, false, false, true]);
-}
-
 /// The answer of the gateway that the start message names. The request has no body.
 fn ask(banner: &str, request: &str) -> String {
     use std::io::Write as _;
@@ -499,140 +428,6 @@ fn missing_functions_are_named() {
         text.contains("not started:") && text.contains("holds no program tasks"),
         "{text}"
     );
-}
-
-#[test]
-fn wrong_usage_is_said() {
-    let place = Place::new();
-    for (arguments, code, part) in [
-        (["--no-such-flag"].as_slice(), 2, "--no-such-flag"),
-        (&["try"], 2, "<PROMPT>"),
-        (&["try", "  "], 2, "the prompt is empty"),
-        (
-            &["try", "x", "--workspace", "no/such"],
-            2,
-            "neither a directory nor a git URL",
-        ),
-        (
-            &["try", "x", "--permission-mode", "yolo"],
-            2,
-            "accept_edits",
-        ),
-        (&["--set", "max_turns"], 2, "name=value"),
-        (
-            &["--set", "max_turns=1000"],
-            2,
-            "SHANNON_MAX_TURNS (command line): 1000 is out of range",
-        ),
-        (
-            &["config", "check", "--set", "nope=1"],
-            1,
-            "nope (command line) is not a setting",
-        ),
-        (&["calls"], 3, "no stack runs"),
-    ] {
-        let output = place.run(arguments);
-        let text = said(&output);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
-        assert!(text.contains(part), "{arguments:?}: {text}");
-        assert!(output.stdout.is_empty(), "{arguments:?}");
-    }
-    fs::remove_file(place.path("functions/call")).unwrap();
-    let output = place.run(&["try", "x"]);
-    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-    let elsewhere = place.command(&[]).current_dir("/").output().unwrap();
-    assert_eq!(elsewhere.status.code(), Some(2));
-    assert!(
-        said(&elsewhere).contains("no template.yaml"),
-        "{}",
-        said(&elsewhere)
-    );
-}
-
-#[test]
-fn settings_are_shown_with_their_sources() {
-    let place = Place::new();
-    let output = place
-        .command(&["config", "check", "--set", "max_turns=7"])
-        .env("SHANNON_DEBUG", "true")
-        .env(
-            "SHANNON_DEV_TOKEN",
-            "given-token-0123456789-abcdefghijklmnop",
-        )
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", said(&output));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let line = |name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace()
-            .skip(1)
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    assert_eq!(line("SHANNON_MAX_TURNS"), "7 command line");
-    assert_eq!(line("SHANNON_DEBUG"), "true environment");
-    assert_eq!(line("SHANNON_DEV_TOKEN"), "set environment");
-    assert_eq!(line("SHANNON_STAGE"), "local default");
-    assert!(!text.contains("given-token"));
-}
-
-#[test]
-fn help_names_what_there_is() {
-    let place = Place::new();
-    let flags = [
-        "--port",
-        "--state",
-        "--ephemeral",
-        "--release",
-        "--functions",
-        "--watch",
-        "--offline",
-        "--logs",
-        "--set",
-        "--help",
-    ];
-    let start = [
-        flags.as_slice(),
-        &["try", "stdio", "config", "calls", "ANTHROPIC_API_KEY"],
-    ]
-    .concat();
-    let tried = [
-        flags.as_slice(),
-        &[
-            "[PROMPT]",
-            "--workspace",
-            "--permission-mode",
-            "--model",
-            "--keep",
-            "--json",
-            "--replay",
-            "--speed",
-            "Exit code",
-        ],
-    ]
-    .concat();
-    for (arguments, parts) in [(["--help"].as_slice(), start), (&["try", "--help"], tried)] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_emulator"));
-        let output = command
-            .args(arguments)
-            .current_dir(place.path("."))
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            self::said(&output)
-        );
-        let text = String::from_utf8(output.stdout).unwrap();
-        for part in parts {
-            assert!(
-                text.contains(part),
-                "{arguments:?} does not name {part}:\n{text}"
-            );
-        }
-        assert!(!text.contains("--test-hooks"), "{text}");
-    }
 }
 
 /// The id that a stand-in wrote into a file beside itself, once it is there.

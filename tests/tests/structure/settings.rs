@@ -6,6 +6,7 @@ use e2e::checkout;
 
 const BOOT: &str = "shared/boot/src/settings/tests.rs";
 const EMULATOR: &str = "emulator/tests/command_line/main.rs";
+const EMULATOR_LOGS: &str = "emulator/tests/command_line/logs.rs";
 const FAILURES: &str = "functions/session-runner/tests/failures.rs";
 const GATEWAY: &str = "functions/model-gateway/src/gateway/tests.rs";
 const JOURNAL: &str = "functions/session-runner/src/journal/tests.rs";
@@ -128,19 +129,19 @@ const TESTED: &[(&str, &str, &str)] = &[
     ),
     (
         "LOG_FILE_COUNT",
-        EMULATOR,
+        EMULATOR_LOGS,
         "log_files_are_as_large_and_as_many_as_the_settings_say",
     ),
     (
         "LOG_FILE_MAX_BYTES",
-        EMULATOR,
+        EMULATOR_LOGS,
         "log_files_are_as_large_and_as_many_as_the_settings_say",
     ),
     ("LOG_FORMAT", STACK, "the_whole_deployment_and_its_logs"),
     ("LOG_LEVEL", STACK, "the_whole_deployment_and_its_logs"),
     (
         "LOG_RETENTION_DAYS",
-        EMULATOR,
+        EMULATOR_LOGS,
         "logs_go_when_they_are_older_than_the_settings_say",
     ),
     ("MAX_BUDGET_USD", STACK, "sessions_and_what_they_may_do"),
