@@ -10,8 +10,8 @@ use emulator::offline_model::{OfflineModel, OfflineReason};
 const OPERATOR_SECRET: &str = "operator0secret0key0of0the0machine0000000";
 
 /// Looks for each pattern (an extended regular expression, one per line of `patterns`) in the
-/// environment, in what `/proc` tells of every process, and in every readable file, however large.
-/// Below `/usr`, where the machine's own documentation shows keys of the same form, only for the
+/// environment, in what `/proc` tells of every process, and in every readable file: one that the
+/// session can write to however large, another up to 4 MiB, which is not the CLI's own program. Below `/usr`, where the machine's own documentation shows keys of the same form, only for the
 /// secrets themselves. A session has no `/sys`.
 const SEARCH: &str = r#"
 cd /
@@ -24,7 +24,7 @@ for process in /proc/[0-9]*; do
   ls -l "$process/cwd" "$process/root" "$process/exe" "$process/fd" 2>/dev/null | grep -E -f /workspace/patterns | sed 's/^/LINK /'
 done
 find /usr -type f -size -4096k -readable -print0 2>/dev/null | xargs -0 grep -l -a -E -f /workspace/exact 2>/dev/null | sed 's/^/FILE /'
-find / \( -path /proc -o -path /usr -o -path /workspace/patterns -o -path /workspace/exact \) -prune -o -type f -readable -print0 2>/dev/null \
+find / \( -path /proc -o -path /usr -o -path /workspace/patterns -o -path /workspace/exact \) -prune -o -type f -readable \( -writable -o -size -4096k \) -print0 2>/dev/null \
   | xargs -0 grep -l -a -E -f /workspace/patterns 2>/dev/null | sed 's/^/FILE /'
 find / -path /proc -prune -o -print 2>/dev/null | grep -E -f /workspace/patterns | sed 's/^/PATH /'
 echo "PROCESSES $(ls -d /proc/[0-9]* | wc -l)"

@@ -102,7 +102,7 @@ async fn refusals_and_cut_texts_are_shown_as_they_are() {
         ),
     ] {
         let before = session.of_kind("text").len();
-        session.send(prompt, prompt).await;
+        session.send(prompt, &format!("message-{turns}")).await;
         session.until_turns_ended(turns).await;
         let texts = session.of_kind("text").split_off(before);
         assert_eq!(texts.len(), 2, "{prompt}\n{}", session.story());
