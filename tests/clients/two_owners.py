@@ -13,6 +13,7 @@ import os
 import boto3
 
 SESSION, MESSAGE = os.environ["SESSION"], os.environ["MESSAGE"]
+CHECKPOINT, QUESTION = os.environ["CHECKPOINT"], "que_" + "a" * 26
 NOBODYS = "ses_" + "a" * 26
 OWNER = base64.b32encode(hashlib.sha256(b"somebody else").digest()).decode().lower().rstrip("=")
 CLIENT = boto3.client("lambda", endpoint_url=os.environ["AWS_URL"], region_name="us-east-1")
@@ -32,7 +33,7 @@ def ask(function, method, params):
         "Content-Type": "application/json",
         "MCP-Protocol-Version": "2026-07-28",
         "Mcp-Method": method,
-        "Mcp-Name": params.get("name") or params.get("taskId"),
+        "Mcp-Name": params.get("name") or params.get("taskId") or params.get("uri"),
     }
     path = f"/mcp/{function}"
     event = {
@@ -71,7 +72,19 @@ def heard(session):
         "send_message": {"message": "hello"},
         "interrupt_session": {},
         "cancel_session": {},
+        "suspend_session": {},
+        "delete_session": {},
         "read_file": {"path": "secret.txt"},
+        "answer_question": {"question_id": QUESTION, "answers": {"a": "b"}},
+        "create_checkpoint": {},
+        "list_checkpoints": {},
+        "get_timeline": {},
+        "diff_checkpoints": {"from": CHECKPOINT},
+        "export_workspace": {"checkpoint": CHECKPOINT},
+        "fork_session": {"checkpoint": CHECKPOINT, "prompt": "hello"},
+        "restore_checkpoint": {"checkpoint": CHECKPOINT},
+        "pin_checkpoint": {"checkpoint": CHECKPOINT, "pinned": True},
+        "name_checkpoint": {"checkpoint": CHECKPOINT, "name": "mine"},
     }
     answers = {
         tool: ask("call", "tools/call", {"name": tool, "arguments": arguments | {"session_id": session}})
@@ -80,6 +93,9 @@ def heard(session):
     task = f"{session}.{MESSAGE}"
     answers["tasks/get"] = ask("tasks", "tasks/get", {"taskId": task})
     answers["tasks/cancel"] = ask("tasks", "tasks/cancel", {"taskId": task})
+    for rest in ("", "/events", "/transcript", "/diff", "/checkpoints", "/timeline", "/files/secret.txt"):
+        uri = f"shannon://sessions/{session}{rest}"
+        answers[uri.replace(session, "SESSION")] = ask("read", "resources/read", {"uri": uri})
     return {name: json.dumps(answer).replace(session, "SESSION") for name, answer in answers.items()}
 
 

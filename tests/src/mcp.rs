@@ -53,7 +53,7 @@ pub struct Client {
     url: String,
     token: Option<String>,
     version: &'static str,
-    extensions: Value,
+    capabilities: Value,
     next_id: AtomicU64,
 }
 
@@ -105,7 +105,7 @@ impl Client {
             url: url.to_owned(),
             token: Some(token.to_owned()),
             version: MODERN,
-            extensions: json!({}),
+            capabilities: json!({}),
             next_id: AtomicU64::new(1),
         }
     }
@@ -120,7 +120,14 @@ impl Client {
     /// The same client as one that declares the tasks extension.
     #[must_use]
     pub fn with_tasks(mut self) -> Self {
-        self.extensions = json!({TASKS: {}});
+        self.capabilities["extensions"] = json!({TASKS: {}});
+        self
+    }
+
+    /// The same client as one whose person can be asked with a form.
+    #[must_use]
+    pub fn with_elicitation(mut self) -> Self {
+        self.capabilities["elicitation"] = json!({"form": {}});
         self
     }
 
@@ -164,7 +171,7 @@ impl Client {
             }
             let mut meta = json!({
                 "io.modelcontextprotocol/protocolVersion": self.version,
-                "io.modelcontextprotocol/clientCapabilities": {"extensions": self.extensions},
+                "io.modelcontextprotocol/clientCapabilities": self.capabilities,
                 "io.modelcontextprotocol/clientInfo": {"name": "shannon-tests", "version": "1"},
             });
             if let Some(more) = params["_meta"].as_object() {

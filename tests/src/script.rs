@@ -15,6 +15,15 @@ pub fn bash(command: &str) -> String {
     )
 }
 
+/// A step in which the model asks the person for a color, Red or Blue.
+pub fn question() -> String {
+    let input = serde_json::json!({"questions": [{
+        "question": "Which color?", "header": "Color", "multiSelect": false,
+        "options": [{"label": "Red", "description": "warm"}, {"label": "Blue", "description": "cold"}],
+    }]});
+    tool("AskUserQuestion", &input)
+}
+
 /// A step that ends the turn with a text.
 pub fn text(text: &str) -> String {
     format!("TEXT:{text}")

@@ -4,6 +4,13 @@ use std::fmt::Write as _;
 
 use super::RunningStack;
 
+/// What a session that is not isolated may leave behind: on Linux nothing.
+const SURVIVORS: &str = if cfg!(target_os = "linux") {
+    ""
+} else {
+    "; a program that leaves its parent and its process group at once may outlive it"
+};
+
 impl RunningStack {
     /// The start message, with the access token in it: it is the person's own terminal.
     #[must_use]
@@ -65,7 +72,9 @@ fn isolation(problem: Option<&str>) -> String {
     match problem {
         None => "isolated: user, mount and process namespaces of their own".to_owned(),
         Some(problem) => {
-            format!("NOT ISOLATED ({problem}): a session can read and change what you can")
+            format!(
+                "NOT ISOLATED ({problem}): a session can read and change what you can{SURVIVORS}"
+            )
         }
     }
 }
@@ -103,7 +112,10 @@ mod tests {
             said("echo 'this machine gives users no namespaces: EPERM' >&2; exit 1").await;
         assert_eq!(
             refused,
-            format!("NOT ISOLATED ({system}): a session can read and change what you can")
+            format!(
+                "NOT ISOLATED ({system}): a session can read and change what you can{}",
+                super::SURVIVORS
+            )
         );
         let allowed = said("test \"$1\" = probe-namespaces").await;
         assert_eq!(allowed.starts_with("isolated: "), cfg!(target_os = "linux"));

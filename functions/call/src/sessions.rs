@@ -80,18 +80,24 @@ impl ClaudeFinder for Finder {
             outcome_unknown: false,
             source: error.into(),
         };
-        let runner = self.store.runner().await?;
+        let runner = self.runner().await?;
         let found = locate::find(&self.search).await;
         let candidates = found.candidates.iter().map(serde_json::to_value);
         Ok(FoundClaude {
             selected: serde_json::to_value(&found.selected).map_err(unreadable)?,
             candidates: candidates.collect::<Result<_, _>>().map_err(unreadable)?,
             supported_version: found.supported_version,
-            runner: runner.map(|facts| RunnerReport {
-                claude_version: facts.claude_version,
-                claude_path: facts.claude_path,
-                noted_at: facts.noted_at,
-            }),
+            runner,
         })
+    }
+
+    async fn runner(&self) -> Result<Option<RunnerReport>, Unavailable> {
+        let facts = self.store.runner().await?;
+        Ok(facts.map(|facts| RunnerReport {
+            claude_version: facts.claude_version,
+            claude_path: facts.claude_path,
+            agents: facts.agents,
+            noted_at: facts.noted_at,
+        }))
     }
 }

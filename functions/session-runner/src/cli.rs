@@ -1,7 +1,9 @@
 //! The CLI as a process: its launch in the sandbox, its streams, and its end.
 //!
-//! Both outputs are drained for as long as they are open, whoever listens; what is written to its
-//! input never blocks the caller.
+//! Both outputs are drained for as long as they are open ([`hearing`]); what is written to its input
+//! never blocks the caller.
+
+mod hearing;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -9,9 +11,11 @@ use std::time::Duration;
 
 use claude::launch::Launch;
 use claude::lines::{LineReader, Piece};
-use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::process::ChildStdin;
 use tokio::sync::mpsc;
+
+pub use hearing::Hearing;
 
 use crate::sandbox::launch::{Place, Sandbox, SandboxError};
 use crate::sandbox::session::Session;
@@ -21,23 +25,23 @@ use crate::sandbox::session::Session;
 pub enum Heard {
     /// A line of its output, or one that was too long.
     Output(Piece),
-    /// A line of its standard error.
-    Warning(String),
+    /// What it wrote to its standard error since the last time.
+    Warning {
+        /// The first lines of it.
+        text: String,
+        /// How many more there were.
+        more: u64,
+    },
     /// Its output has ended: it is ending, or has ended.
     Closed,
 }
-
-/// Lines that wait for the supervisor. More would only buffer what the pipe can hold.
-const WAITING_LINES: usize = 256;
-/// Longest line of standard error that is kept.
-const WARNING_BYTES: usize = 64 * 1024;
 
 /// A running CLI. Dropping it kills the first stage of its sandbox, and with it everything.
 pub struct Cli {
     session: Session,
     input: Option<mpsc::UnboundedSender<Vec<u8>>>,
     /// What it says.
-    pub heard: mpsc::Receiver<Heard>,
+    pub heard: Hearing,
 }
 
 /// Sizes for reading its output.
@@ -47,6 +51,8 @@ pub struct Reading {
     pub chunk_bytes: usize,
     /// Longest line.
     pub line_bytes: usize,
+    /// Bytes of lines that wait for the supervisor, unless one line alone has more.
+    pub buffer_bytes: usize,
 }
 
 /// Where the session sees the program.
@@ -82,19 +88,20 @@ impl Cli {
         let programs = std::slice::from_ref(program);
         let mut session =
             sandbox.start(command, launch.environment(), working_directory, programs)?;
-        let (sender, heard) = mpsc::channel(WAITING_LINES);
         let (input, lines) = mpsc::unbounded_channel();
-        if let Some(stdin) = session.child.stdin.take() {
-            tokio::spawn(feed(stdin, lines));
-        }
-        if let Some(stdout) = session.child.stdout.take() {
-            let reader = LineReader::new(stdout, reading.chunk_bytes, reading.line_bytes);
-            tokio::spawn(listen(reader, sender.clone(), true));
-        }
-        if let Some(stderr) = session.child.stderr.take() {
-            let reader = LineReader::new(stderr, reading.chunk_bytes, WARNING_BYTES);
-            tokio::spawn(listen(reader, sender, false));
-        }
+        let streams = (
+            session.child.stdin.take(),
+            session.child.stdout.take(),
+            session.child.stderr.take(),
+        );
+        let (Some(stdin), Some(stdout), Some(stderr)) = streams else {
+            return Err(SandboxError::Unsupported(
+                "the CLI was started without pipes".to_owned(),
+            ));
+        };
+        tokio::spawn(feed(stdin, lines));
+        let reader = LineReader::new(stdout, reading.chunk_bytes, reading.line_bytes);
+        let heard = Hearing::start(reader, stderr, reading.chunk_bytes, reading.buffer_bytes);
         Ok(Cli {
             session,
             input: Some(input),
@@ -142,36 +149,6 @@ async fn feed(mut stdin: ChildStdin, mut lines: mpsc::UnboundedReceiver<Vec<u8>>
         if let Err(error) = written.and(stdin.flush().await) {
             // It has closed its input; that it ended is heard on its output.
             tracing::debug!(%error, "the CLI reads no more");
-            return;
-        }
-    }
-}
-
-async fn listen(
-    mut reader: LineReader<impl AsyncRead + Unpin>,
-    sender: mpsc::Sender<Heard>,
-    output: bool,
-) {
-    loop {
-        let heard = match reader.next().await {
-            Ok(Some(piece)) if output => Heard::Output(piece),
-            Ok(Some(Piece::Line(line))) => {
-                Heard::Warning(String::from_utf8_lossy(&line).into_owned())
-            }
-            Ok(Some(Piece::TooLong { bytes })) => {
-                Heard::Warning(format!("[a line of {bytes} bytes]"))
-            }
-            Ok(None) if output => Heard::Closed,
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(%error, "an output of the CLI cannot be read");
-                if output { Heard::Closed } else { return }
-            }
-        };
-        let closed = matches!(heard, Heard::Closed);
-        // Nobody listens any more: go on draining, or the CLI would block.
-        let _ = sender.send(heard).await;
-        if closed {
             return;
         }
     }

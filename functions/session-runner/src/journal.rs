@@ -44,6 +44,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// About how much memory it takes.
+    fn bytes(&self) -> usize {
+        let events = self.events.iter();
+        events.map(|event| EVENT_BYTES + text_bytes(event)).sum()
+    }
+
     /// Must be decided by the store as a whole, so nothing else may be in its append.
     fn stands_alone(&self) -> bool {
         !self.take.is_empty()
@@ -73,15 +79,19 @@ pub enum Refused {
 
 type Reply = oneshot::Sender<Result<Sequence, Refused>>;
 
-enum Request {
-    Write(Box<Entry>, Option<Reply>),
-    Live(Option<String>),
-}
+type Request = (Box<Entry>, Option<Reply>);
 
 /// Gives entries to the writer. Cheap to clone.
+///
+/// Giving never waits, so that a checkpoint or an end is not held up. Who gives without end, as the
+/// CLI does, asks first whether there is [`Journal::room`].
 #[derive(Clone)]
 pub struct Journal {
     requests: mpsc::UnboundedSender<Request>,
+    /// Bytes of entries that are not written yet.
+    waiting: watch::Sender<usize>,
+    buffer_bytes: usize,
+    live: watch::Sender<Option<String>>,
     lost: watch::Receiver<bool>,
 }
 
@@ -98,6 +108,8 @@ pub struct Pace {
     pub lease: Duration,
     /// Least time between two writes of live text.
     pub live: Duration,
+    /// Bytes that wait to be written, above which there is no room.
+    pub buffer_bytes: usize,
 }
 
 /// Least time between two writes of live text. Own: ten a second look live.
@@ -117,6 +129,8 @@ impl Journal {
     {
         let (requests, receiver) = mpsc::unbounded_channel();
         let (lost_sender, lost) = watch::channel(false);
+        let (live, shown) = watch::channel(None);
+        let waiting = watch::Sender::new(0);
         let writer = Writer {
             ports,
             lease,
@@ -129,7 +143,8 @@ impl Journal {
             question: head.question.clone(),
             lease_until,
             queue: VecDeque::new(),
-            live: None,
+            waiting: waiting.clone(),
+            live: shown,
             live_shown: false,
         };
         tokio::spawn(async move {
@@ -137,13 +152,43 @@ impl Journal {
             // Ended by its last sender, or without the lease; those who still ask hear the latter.
             let _ = lost_sender.send(true);
         });
-        Journal { requests, lost }
+        Journal {
+            requests,
+            waiting,
+            buffer_bytes: pace.buffer_bytes,
+            live,
+            lost,
+        }
+    }
+
+    /// More waits to be written than should.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        *self.waiting.borrow() > self.buffer_bytes
+    }
+
+    /// Returns when there is room for more, or nothing can be written any more.
+    pub async fn room(&self) {
+        let mut waiting = self.waiting.subscribe();
+        tokio::select! {
+            // This journal keeps the channel open, so there is no error.
+            _ = waiting.wait_for(|bytes| *bytes <= self.buffer_bytes) => {}
+            () = self.lost() => {}
+        }
+    }
+
+    fn give(&self, entry: Entry, reply: Option<Reply>) -> Result<(), Refused> {
+        let bytes = entry.bytes();
+        self.waiting.send_modify(|waiting| *waiting += bytes);
+        self.requests
+            .send((Box::new(entry), reply))
+            .map_err(|_| Refused::LeaseLost)
     }
 
     /// Writes when it can; nobody waits for it.
     pub fn note(&self, entry: Entry) {
         // A writer that is gone has lost the lease, which `lost` tells.
-        let _ = self.requests.send(Request::Write(Box::new(entry), None));
+        let _ = self.give(entry, None);
     }
 
     /// Writes, and returns once it is durable.
@@ -152,15 +197,13 @@ impl Journal {
     /// [`Refused`]; nothing of the entry was written.
     pub async fn write(&self, entry: Entry) -> Result<Sequence, Refused> {
         let (reply, answer) = oneshot::channel();
-        self.requests
-            .send(Request::Write(Box::new(entry), Some(reply)))
-            .map_err(|_| Refused::LeaseLost)?;
+        self.give(entry, Some(reply))?;
         answer.await.unwrap_or(Err(Refused::LeaseLost))
     }
 
     /// Shows text that is not an event yet; the newest wins.
     pub fn show(&self, text: Option<String>) {
-        let _ = self.requests.send(Request::Live(text));
+        self.live.send_replace(text);
     }
 
     /// Returns when nothing can be written any more.
@@ -182,8 +225,9 @@ struct Writer<P> {
     claude_session_id: Option<String>,
     question: Option<PendingQuestion>,
     lease_until: UnixMillis,
-    queue: VecDeque<(Entry, Option<Reply>)>,
-    live: Option<Option<String>>,
+    queue: VecDeque<Request>,
+    waiting: watch::Sender<usize>,
+    live: watch::Receiver<Option<String>>,
     live_shown: bool,
 }
 
@@ -196,6 +240,11 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
         let mut renewed = Instant::now();
         let mut open = true;
         while open || !self.queue.is_empty() {
+            while let Ok(request) = requests.try_recv() {
+                self.queue.push_back(request);
+            }
+            // An error means that nobody shows any more, nor gives entries.
+            let to_show = self.live.has_changed().unwrap_or(false);
             let awaited = self.queue.iter().any(|(_, reply)| reply.is_some());
             let due = awaited || Instant::now() >= next_append;
             let done = if !self.queue.is_empty() && due {
@@ -205,21 +254,22 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
             } else if renewed.elapsed() >= self.pace.heartbeat {
                 renewed = Instant::now();
                 self.renew().await
-            } else if self.live.is_some() && self.queue.is_empty() && Instant::now() >= next_live {
+            } else if to_show && self.queue.is_empty() && Instant::now() >= next_live {
                 next_live = Instant::now() + self.pace.live;
                 self.show().await
             } else {
                 let mut wake = renewed + self.pace.heartbeat;
                 if !self.queue.is_empty() {
                     wake = wake.min(next_append);
-                } else if self.live.is_some() {
+                } else if to_show {
                     wake = wake.min(next_live);
                 }
                 tokio::select! {
                     request = requests.recv(), if open => match request {
-                        Some(request) => self.accept(request),
+                        Some(request) => self.queue.push_back(request),
                         None => open = false,
                     },
+                    Ok(()) = self.live.changed(), if !to_show => self.live.mark_changed(),
                     () = tokio::time::sleep_until(wake) => {}
                 }
                 Ok(())
@@ -234,17 +284,10 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
         }
     }
 
-    fn accept(&mut self, request: Request) {
-        match request {
-            Request::Write(entry, reply) => self.queue.push_back((*entry, reply)),
-            Request::Live(text) => self.live = Some(text),
-        }
-    }
-
     async fn append(&mut self) -> Result<(), LeaseLost> {
         let mut entry = Entry::default();
         let mut replies = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut held) = (0, 0);
         while let Some((next, _)) = self.queue.front() {
             let next_bytes: usize = next.events.iter().map(weight).sum();
             let fits = bytes + next_bytes <= self.pace.batch_bytes
@@ -257,13 +300,15 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
             };
             let alone = next.stands_alone();
             bytes += next_bytes;
-            merge(&mut entry, next);
+            held += next.bytes();
+            merge(&mut entry, *next);
             replies.push(reply);
             if alone {
                 break;
             }
         }
         let result = self.append_entry(entry).await?;
+        self.waiting.send_modify(|waiting| *waiting -= held);
         for reply in replies {
             answer(reply, result);
         }
@@ -351,9 +396,7 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
     }
 
     async fn show(&mut self) -> Result<(), LeaseLost> {
-        let Some(text) = self.live.take() else {
-            return Ok(());
-        };
+        let text = self.live.borrow_and_update().clone();
         if text.is_none() && !self.live_shown {
             return Ok(());
         }
@@ -400,9 +443,16 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What an event takes besides its text.
+const EVENT_BYTES: usize = 128;
+
 /// About how much of the batch an event takes; larger bodies leave a preview.
 fn weight(event: &NewEvent) -> usize {
-    let text = match &event.body {
+    EVENT_BYTES + text_bytes(event).min(limits::EVENT_BODY_BYTES)
+}
+
+fn text_bytes(event: &NewEvent) -> usize {
+    match &event.body {
         EventBody::Text { text, .. }
         | EventBody::Thinking { text }
         | EventBody::MessageTaken { text }
@@ -419,8 +469,7 @@ fn weight(event: &NewEvent) -> usize {
             patch.len() + files.iter().map(|file| file.path.len() + 32).sum::<usize>()
         }
         _ => 0,
-    };
-    128 + text.min(limits::EVENT_BODY_BYTES)
+    }
 }
 
 struct Backoff(u64);

@@ -44,6 +44,8 @@ pub struct RunnerSettings {
     pub connect_timeout: Duration,
     /// `SHANNON_MODEL_TIMEOUT_SECONDS`.
     pub model_timeout: Duration,
+    /// `SHANNON_RUNNER_BUFFER_BYTES`.
+    pub buffer_bytes: usize,
     /// `SHANNON_STREAM_CHUNK_BYTES`.
     pub stream_chunk_bytes: usize,
     /// `SHANNON_MAX_LINE_BYTES`.

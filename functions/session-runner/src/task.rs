@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::objects::{DownloadError, PutError, SessionObjects};
 use crate::sandbox::plan::Isolation;
 use crate::settings::{RunnerSettings, STARTUP_TIMEOUT, Strategy};
-use crate::supervisor::{self, Assignment, Outcome};
+use crate::supervisor::{self, Assignment, Claude, Outcome};
 
 /// Where ECS tells a task about itself.
 const METADATA: &str = "ECS_CONTAINER_METADATA_URI_V4";
@@ -53,10 +53,10 @@ pub async fn run(boot: Boot) -> Result<(), StartError> {
     });
     let (store, task) = tokio::join!(connecting, task_name());
     let place = SessionPlace::make(isolation).map_err(|error| StartError::Part(error.into()))?;
-    let (version_sender, version) = watch::channel(None);
+    let (claude_sender, claude) = watch::channel(None);
     let assignment = Assignment {
         task,
-        claude_version: version_sender,
+        claude: claude_sender,
         session_token: settings
             .secret("SHANNON_SESSION_TOKEN")?
             .expose()
@@ -74,7 +74,7 @@ pub async fn run(boot: Boot) -> Result<(), StartError> {
     tokio::spawn(note_claude(
         store.clone(),
         runner_settings.claude_path.clone(),
-        version,
+        claude,
     ));
     tokio::task::spawn_blocking(|| remove_abandoned(&std::env::temp_dir()));
     let (stop_sender, stop) = watch::channel(false);
@@ -161,6 +161,7 @@ fn runner_settings(settings: &Settings) -> Result<RunnerSettings, SettingsError>
         clone_timeout: seconds("SHANNON_CLONE_TIMEOUT_SECONDS")?,
         connect_timeout: seconds("SHANNON_CONNECT_TIMEOUT_SECONDS")?,
         model_timeout: seconds("SHANNON_MODEL_TIMEOUT_SECONDS")?,
+        buffer_bytes: bytes("SHANNON_RUNNER_BUFFER_BYTES")?,
         stream_chunk_bytes: bytes("SHANNON_STREAM_CHUNK_BYTES")?,
         max_line_bytes: bytes("SHANNON_MAX_LINE_BYTES")?,
         append_batch: Duration::from_millis(settings.integer("SHANNON_APPEND_BATCH_MILLISECONDS")?),
@@ -228,18 +229,16 @@ async fn task_arn(url: &str) -> Result<String, String> {
 }
 
 /// Tells `find_claude_binary` of this deployment what runners have, once the CLI has said so.
-async fn note_claude(store: Store, path: PathBuf, mut version: watch::Receiver<Option<String>>) {
-    let Ok(version) = version
-        .wait_for(Option::is_some)
-        .await
-        .map(|version| version.clone())
-    else {
+async fn note_claude(store: Store, path: PathBuf, mut claude: watch::Receiver<Option<Claude>>) {
+    let ready = claude.wait_for(Option::is_some).await;
+    let Some(claude) = ready.ok().and_then(|claude| claude.clone()) else {
         // It never became ready.
         return;
     };
     let facts = RunnerFacts {
-        claude_version: version.unwrap_or_default(),
+        claude_version: claude.version,
         claude_path: path.display().to_string(),
+        agents: claude.agents,
         noted_at: store.now(),
     };
     if let Err(error) = store.note_runner(&facts).await {
@@ -494,6 +493,7 @@ mod tests {
             ("CLONE_TIMEOUT_SECONDS", "13", "clone_timeout: 13s"),
             ("CONNECT_TIMEOUT_SECONDS", "14", "connect_timeout: 14s"),
             ("MODEL_TIMEOUT_SECONDS", "31", "model_timeout: 31s"),
+            ("RUNNER_BUFFER_BYTES", "1048579", "buffer_bytes: 1048579"),
             ("STREAM_CHUNK_BYTES", "4097", "stream_chunk_bytes: 4097"),
             ("MAX_LINE_BYTES", "1048578", "max_line_bytes: 1048578"),
             (

@@ -1,6 +1,11 @@
 //! What goes wrong with a CLI, a lease or a session's files, and how the session ends for it.
 //! The CLI is a script here: it does what the real one never should.
 
+#[path = "failures/floods.rs"]
+mod floods;
+#[cfg(target_os = "linux")]
+#[path = "failures/full_disk.rs"]
+mod full_disk;
 #[expect(dead_code, reason = "each test program uses a part of it")]
 mod support;
 

@@ -7,6 +7,7 @@ use domain::event::ChangeKind;
 use domain::workspace::RelativePath;
 use domain::{CommandBody, CommandOutcome, CommandState, EventBody, PermissionMode, State};
 use serde_json::json;
+use session_runner::sandbox::plan::Isolation;
 use session_runner::supervisor::Outcome;
 use support::installed::real_claude;
 use support::{World, bodies, model, results, script};
@@ -15,6 +16,20 @@ async fn world(mode: PermissionMode, prompt: &str) -> World {
     let mut spec = testkit::spec();
     spec.permission_mode = mode;
     World::new(model().await, real_claude().await, spec, prompt).await
+}
+
+/// Processes `sleep` and `tail` on this machine with `mark` in their arguments.
+fn waiting(mark: &str) -> usize {
+    let ps = std::process::Command::new("ps")
+        .args(["-A", "-ww", "-o", "args="])
+        .output()
+        .expect("ps");
+    let lines = String::from_utf8_lossy(&ps.stdout).into_owned();
+    lines
+        .lines()
+        .filter(|line| line.starts_with("sleep ") || line.starts_with("tail "))
+        .filter(|line| line.contains(mark))
+        .count()
 }
 
 #[tokio::test]
@@ -196,15 +211,7 @@ async fn nothing_that_a_turn_started_survives_the_session() {
     let mut world = world(PermissionMode::Bypass, &script(steps)).await;
     world.start();
     world.idle_after(1).await;
-    let running = || {
-        let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
-        entries
-            .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
-            .filter(|line| {
-                line.starts_with(b"sleep\0") && String::from_utf8_lossy(line).contains(&mark)
-            })
-            .count()
-    };
+    let running = || waiting(&mark);
     assert_eq!(running(), 1);
     world
         .send(
@@ -279,7 +286,7 @@ async fn a_session_with_a_uid_of_its_own_works_too() {
         {"text": "done"},
     ]);
     let mut world = world(PermissionMode::Bypass, &script(steps)).await;
-    world.assignment.isolation = session_runner::sandbox::plan::Isolation::Uid;
+    world.assignment.isolation = Isolation::Uid;
     world.start();
     let events = world.idle_after(1).await;
     let results = results(&events);
@@ -294,4 +301,53 @@ async fn a_session_with_a_uid_of_its_own_works_too() {
     assert!(user > 2_000_000);
     world.stop();
     assert_eq!(world.outcome().await, Outcome::Suspended);
+}
+
+#[tokio::test]
+async fn a_session_without_isolation_works_and_leaves_nothing() {
+    let mark = format!("6{}", std::process::id());
+    let tail = format!("touch {mark}; tail -f {mark}");
+    let start = format!("(nohup sleep {mark}.5 >/dev/null 2>&1 &); cat made; pwd");
+    let steps = json!([
+        {"tool": "Write", "input": {"file_path": "made", "content": "x\n"}},
+        {"tool": "Bash", "input": {"command": start, "description": "d"}},
+        {"tool": "Bash", "input": {"command": tail, "description": "d"}},
+    ]);
+    let mut world = world(PermissionMode::Bypass, &script(steps)).await;
+    world.assignment.isolation = Isolation::None;
+    world.start();
+    world
+        .until(
+            "the second call",
+            |body| matches!(body, EventBody::ToolCall { input, .. } if input.contains(&tail)),
+        )
+        .await;
+    let start = std::time::Instant::now();
+    while waiting(&mark) < 2 {
+        assert!(start.elapsed().as_secs() < 20, "it never ran");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let cancel = CommandBody::Cancel {
+        reason: "enough".to_owned(),
+    };
+    world.send("c1", cancel).await;
+    assert_eq!(world.outcome().await, Outcome::Ended(State::Cancelled));
+    assert_eq!(waiting(&mark), 0);
+    let events = world.events().await;
+    let workspace = world.base.path().join("workspace");
+    let workspace = workspace.canonicalize().expect("a workspace");
+    let said = results(&events);
+    assert!(
+        said[1].1.contains(&format!("x\n{}", workspace.display())),
+        "{said:?}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(workspace.join("made")).expect("the file"),
+        "x\n"
+    );
+    assert!(
+        bodies(&events)
+            .iter()
+            .any(|body| matches!(body, EventBody::Notice { code, .. } if code == "not_isolated"))
+    );
 }

@@ -59,9 +59,9 @@ impl Box {
     }
 }
 
-/// The kinds of isolation from which nothing can hide. Another uid takes root to give.
+/// The kinds of isolation, from none of which anything can hide. Another uid takes root to give.
 fn isolations() -> Vec<Isolation> {
-    let mut isolations = vec![Isolation::Namespaces];
+    let mut isolations = vec![Isolation::Namespaces, Isolation::None];
     if nix::unistd::geteuid().is_root() {
         isolations.push(Isolation::Uid);
     }
@@ -257,64 +257,69 @@ async fn what_an_ended_session_left_dies_too() {
 }
 
 #[tokio::test]
-async fn without_isolation_the_tree_dies() {
-    let place = sandbox(Isolation::None);
-    let mark = mark();
-    let mut session = place.start(&format!(
-        "setsid sh -c 'sleep {mark} & sleep {mark}' & sleep {mark} & echo started; wait"
-    ));
-    let mut lines = BufReader::new(session.child.stdout.take().expect("stdout")).lines();
-    assert_eq!(
-        lines.next_line().await.expect("a line").as_deref(),
-        Some("started")
-    );
-    while processes(&mark).len() < 3 {
-        tokio::task::yield_now().await;
+async fn a_session_that_is_dropped_dies_whole() {
+    for isolation in [Isolation::Namespaces, Isolation::None] {
+        let place = sandbox(isolation);
+        let mark = mark();
+        let mut session = place.start(&format!(
+            "(setsid nohup sleep {mark} >/dev/null 2>&1 &); echo started; sleep {mark}"
+        ));
+        let mut lines = BufReader::new(session.child.stdout.take().expect("stdout")).lines();
+        assert_eq!(
+            lines.next_line().await.expect("a line").as_deref(),
+            Some("started")
+        );
+        while processes(&mark).len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        drop(session);
+        gone(&mark).await;
     }
-    session.kill_all().await.expect("killed");
-    gone(&mark).await;
 }
 
 #[tokio::test]
 async fn the_exit_code_and_signals_pass_through() {
-    let place = sandbox(Isolation::Namespaces);
-    assert_eq!(place.run("exit 7").await.0, Some(7));
-    let mut session =
-        place.start("trap 'echo asked; exit 9' TERM; echo ready; while :; do sleep 0.01; done");
-    let mut lines = BufReader::new(session.child.stdout.take().expect("stdout")).lines();
-    assert_eq!(
-        lines.next_line().await.expect("a line").as_deref(),
-        Some("ready")
-    );
-    session.terminate();
-    assert_eq!(
-        lines.next_line().await.expect("a line").as_deref(),
-        Some("asked")
-    );
-    assert_eq!(session.child.wait().await.expect("an end").code(), Some(9));
+    for isolation in [Isolation::Namespaces, Isolation::None] {
+        let place = sandbox(isolation);
+        assert_eq!(place.run("exit 7").await.0, Some(7));
+        let mut session =
+            place.start("trap 'echo asked; exit 9' TERM; echo ready; while :; do sleep 0.01; done");
+        let mut lines = BufReader::new(session.child.stdout.take().expect("stdout")).lines();
+        assert_eq!(
+            lines.next_line().await.expect("a line").as_deref(),
+            Some("ready")
+        );
+        session.terminate();
+        assert_eq!(
+            lines.next_line().await.expect("a line").as_deref(),
+            Some("asked")
+        );
+        assert_eq!(session.child.wait().await.expect("an end").code(), Some(9));
+    }
 }
 
 #[tokio::test]
 async fn a_program_that_is_missing_says_so() {
-    let place = sandbox(Isolation::Namespaces);
-    let directories = place.sandbox.directories();
-    let session = place.sandbox.start(
-        vec!["/nonexistent/claude".to_owned()],
-        vec![],
-        &directories.workspace.inside,
-        &[],
-    );
-    let output = session
-        .expect("a start")
-        .child
-        .wait_with_output()
-        .await
-        .expect("an end");
-    assert_eq!(output.status.code(), Some(125));
-    assert!(
-        String::from_utf8_lossy(&output.stderr)
-            .contains("shannon sandbox: cannot start /nonexistent/claude")
-    );
+    for isolation in isolations() {
+        let place = sandbox(isolation);
+        let directories = place.sandbox.directories();
+        let session = place.sandbox.start(
+            vec!["/nonexistent/claude".to_owned()],
+            vec![],
+            &directories.workspace.inside,
+            &[],
+        );
+        let mut session = session.expect("a start");
+        let mut said = String::new();
+        let mut stderr = session.child.stderr.take().expect("stderr");
+        stderr.read_to_string(&mut said).await.expect("text");
+        let status = session.child.wait().await.expect("an end");
+        assert_eq!(status.code(), Some(125));
+        assert!(
+            said.contains("shannon sandbox: cannot start /nonexistent/claude"),
+            "{said}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -361,22 +366,26 @@ async fn a_uid_of_its_own_sees_no_runner() {
 
 /// The stages as an ordinary user, and the death of the runner: both need a process of its own
 /// between this test and the sandbox.
-fn plan_for(base: &Path, runner: u32, script: &str) -> PathBuf {
+fn plan_for(base: &Path, isolation: Isolation, runner: u32, script: &str) -> PathBuf {
     let make = |name: &str| {
         let path = base.join(name);
         std::fs::create_dir_all(&path).expect("a directory");
         path
     };
+    let workspace = make("workspace");
     let plan = Plan {
-        isolation: Isolation::Namespaces,
+        isolation,
         runner,
         command: ["/bin/bash", "-c", script].map(str::to_owned).to_vec(),
         environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
-        working_directory: PathBuf::from("/workspace"),
+        working_directory: match isolation {
+            Isolation::Namespaces => PathBuf::from("/workspace"),
+            Isolation::Uid | Isolation::None => workspace.clone(),
+        },
         user: None,
         new_root: make("root"),
         binds: vec![Bind {
-            from: make("workspace"),
+            from: workspace,
             to: PathBuf::from("/workspace"),
             read_only: false,
         }],
@@ -391,6 +400,7 @@ fn an_ordinary_user_can_run_sessions_too() {
     let base = tempfile::tempdir().expect("a directory");
     let plan = plan_for(
         base.path(),
+        Isolation::Namespaces,
         std::process::id(),
         "echo $(id -u) $(ls / | wc -l) > /workspace/said; touch /usr/x; cat /proc/1/environ",
     );
@@ -423,35 +433,37 @@ fn an_ordinary_user_can_run_sessions_too() {
 
 #[tokio::test]
 async fn nothing_survives_a_killed_runner() {
-    let base = tempfile::tempdir().expect("a directory");
-    let mark = mark();
-    // A shell stands for the runner: it starts the sandbox as its child and is killed.
-    let script = format!("setsid nohup sleep {mark} >/dev/null 2>&1 & sleep {mark} & wait");
-    let plan = plan_for(base.path(), 0, &script);
-    let text = std::fs::read_to_string(&plan).expect("the plan");
-    let shell = format!(
-        "sed 's/\"runner\":0/\"runner\":'$$'/' {0} > {0}.own; {RUNNER} sandbox enter {0}.own & wait",
-        plan.display()
-    );
-    assert!(text.contains("\"runner\":0"));
-    let mut runner = tokio::process::Command::new("/bin/bash")
-        .args(["-c", &shell])
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("a shell");
-    let start = Instant::now();
-    while processes(&mark).len() < 2 {
-        assert!(start.elapsed() < Duration::from_secs(20), "never started");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    for isolation in [Isolation::Namespaces, Isolation::None] {
+        let base = tempfile::tempdir().expect("a directory");
+        let mark = mark();
+        // A shell stands for the runner: it starts the sandbox as its child and is killed.
+        let script = format!("setsid nohup sleep {mark} >/dev/null 2>&1 & sleep {mark} & wait");
+        let plan = plan_for(base.path(), isolation, 0, &script);
+        let text = std::fs::read_to_string(&plan).expect("the plan");
+        let shell = format!(
+            "sed 's/\"runner\":0/\"runner\":'$$'/' {0} > {0}.own; {RUNNER} sandbox enter {0}.own & wait",
+            plan.display()
+        );
+        assert!(text.contains("\"runner\":0"));
+        let mut runner = tokio::process::Command::new("/bin/bash")
+            .args(["-c", &shell])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("a shell");
+        let start = Instant::now();
+        while processes(&mark).len() < 2 {
+            assert!(start.elapsed() < Duration::from_secs(20), "never started");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        runner.kill().await.expect("killed");
+        gone(&mark).await;
     }
-    runner.kill().await.expect("killed");
-    gone(&mark).await;
 }
 
 #[test]
 fn a_stage_with_another_parent_ends() {
     let base = tempfile::tempdir().expect("a directory");
-    let plan = plan_for(base.path(), 1, "true");
+    let plan = plan_for(base.path(), Isolation::None, 1, "true");
     let output = std::process::Command::new(RUNNER)
         .args(["sandbox", "enter"])
         .arg(plan)

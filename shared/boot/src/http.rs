@@ -4,16 +4,19 @@
 use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use domain::{OwnerId, Principal};
 use futures_util::FutureExt;
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use lambda_http::http::header::CONTENT_TYPE;
 use lambda_http::http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::{Value, json};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 /// The body of an answer: it may stream, and it cannot fail. Errors inside a stream are the
 /// stream's own events, because the Lambda runtime would print an error into the body.
@@ -61,7 +64,8 @@ pub fn principal_from_context(owner: Option<&str>, scopes: Option<&str>) -> Opti
     })
 }
 
-/// Runs a handler with everything around it.
+/// Runs a handler with everything around it. One line of the log tells of the request: when its
+/// answer is there, or when a stream has ended or its client has gone.
 ///
 /// Time that the handler spent waiting for something to happen does not make a request slow: it
 /// says so by putting a [`std::time::Duration`] among the extensions of its answer. `mcp_method`,
@@ -88,36 +92,111 @@ where
         trace_id = tracing::field::Empty,
         parent_id = tracing::field::Empty,
     );
-    async {
-        let started = Instant::now();
-        let mut response = AssertUnwindSafe(handler).catch_unwind().await.unwrap_or_else(|panic| {
+    let started = Instant::now();
+    let handled = async {
+        AssertUnwindSafe(handler).catch_unwind().await.unwrap_or_else(|panic| {
             tracing::error!(panic = panic_text(&*panic), "the handler panicked");
             json_response(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 &json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32603, "message": "internal error; the log has more under this request id"}}),
             )
-        });
-        let elapsed = started.elapsed();
-        let waited = response.extensions_mut().remove::<Duration>().unwrap_or_default();
-        let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(
-            status = u64::from(response.status().as_u16()),
-            duration_ms = milliseconds(elapsed),
-            waited_ms = milliseconds(waited),
-            "request"
-        );
-        let worked = elapsed.saturating_sub(waited);
-        if worked > slow {
+        })
+    };
+    let mut response = handled.instrument(span.clone()).await;
+    let waited = response.extensions_mut().remove::<Duration>();
+    let waited = waited.unwrap_or_default();
+    let worked = started.elapsed().saturating_sub(waited);
+    if worked > slow {
+        span.in_scope(|| {
             tracing::warn!(
                 worked_ms = milliseconds(worked),
                 slow_ms = milliseconds(slow),
                 "slow request"
             );
-        }
-        response
+        });
     }
-    .instrument(span)
-    .await
+    let mut line = Line {
+        span,
+        started,
+        status: response.status(),
+        waited,
+        written: false,
+    };
+    if response.body().size_hint().exact().is_some() {
+        line.write(true);
+        return response;
+    }
+    response.map(|body| Told { body, line }.boxed_unsync())
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The line of the log about one request.
+struct Line {
+    span: Span,
+    started: Instant,
+    status: StatusCode,
+    waited: Duration,
+    written: bool,
+}
+
+impl Line {
+    fn write(&mut self, whole: bool) {
+        if std::mem::replace(&mut self.written, true) {
+            return;
+        }
+        self.span.in_scope(|| {
+            tracing::info!(
+                status = u64::from(self.status.as_u16()),
+                duration_ms = milliseconds(self.started.elapsed()),
+                waited_ms = milliseconds(self.waited),
+                whole,
+                "request"
+            );
+        });
+    }
+}
+
+/// A stream that is told of at its end. On Lambda nothing runs after the last frame, so the line is
+/// written with it, not when the body is dropped.
+struct Told {
+    body: Body,
+    line: Line,
+}
+
+impl http_body::Body for Told {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let span = self.line.span.clone();
+        let frame = span.in_scope(|| Pin::new(&mut self.body).poll_frame(context));
+        if matches!(frame, Poll::Ready(None)) {
+            self.line.write(true);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Told {
+    /// The client went away, or the function's time was over.
+    fn drop(&mut self) {
+        let whole = self.body.is_end_stream();
+        self.line.write(whole);
+    }
 }
 
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
@@ -164,5 +243,94 @@ mod tests {
             .to_bytes();
         let value: Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!(value["error"]["code"], -32603);
+    }
+
+    /// What is logged while something runs.
+    fn logged<T>(run: impl Future<Output = T>) -> (T, String) {
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(log.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        let subscriber = subscriber.finish();
+        let done = tracing::subscriber::with_default(subscriber, || runtime.block_on(run));
+        let bytes = log.0.lock().expect("unpoisoned").clone();
+        (done, String::from_utf8(bytes).expect("UTF-8"))
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("unpoisoned").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
+        type Writer = Self;
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    async fn surrounded(body: Body) -> Response<Body> {
+        let handler = async {
+            Span::current().record("principal", "ann");
+            Response::new(body)
+        };
+        let text = str::to_owned;
+        surround(
+            Duration::from_secs(9),
+            text("POST"),
+            text("/mcp"),
+            text("r"),
+            handler,
+        )
+        .await
+    }
+
+    /// A stream of two pieces, the second of which takes a while.
+    fn slow_stream() -> Body {
+        let pieces = futures_util::stream::unfold(0, |piece| async move {
+            if piece == 1 {
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            let frame = Frame::data(Bytes::from_static(b"x"));
+            (piece < 2).then_some((Ok::<_, Infallible>(frame), piece + 1))
+        });
+        http_body_util::StreamBody::new(pieces).boxed_unsync()
+    }
+
+    #[test]
+    fn the_line_about_a_request_comes_when_it_is_over() {
+        let lines = |log: &str| log.matches("duration_ms").count();
+        let (_, log) = logged(surrounded(full("x")));
+        assert_eq!(lines(&log), 1, "{log}");
+        assert!(log.contains("principal=\"ann\""), "{log}");
+
+        let (_response, log) = logged(surrounded(slow_stream()));
+        assert_eq!(lines(&log), 0, "{log}");
+        // Its client leaves in the middle.
+        let ((), log) = logged(async { drop(surrounded(slow_stream()).await) });
+        assert_eq!(lines(&log), 1, "{log}");
+        assert!(log.contains("whole=false"), "{log}");
+
+        let ((), log) = logged(async {
+            let response = surrounded(slow_stream()).await;
+            let collected = response.into_body().collect().await;
+            assert_eq!(collected.expect("cannot fail").to_bytes().as_ref(), b"xx");
+        });
+        assert_eq!(lines(&log), 1, "{log}");
+        assert!(log.contains("whole=true"), "{log}");
+        let duration = log.split("duration_ms=").nth(1).expect("a duration");
+        let digits = duration.split(' ').next().expect("a number");
+        assert!(digits.parse::<u64>().expect("a number") >= 30, "{log}");
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body as _, Incoming as Arriving};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming as Arriving;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -135,14 +136,9 @@ where
     let (parts, body) = request.into_parts();
     let (method, path) = (parts.method.to_string(), parts.uri.path().to_owned());
     let handled = async {
-        // What announces itself as too long is refused before it is sent.
-        if body.size_hint().lower() > LARGEST_BODY_BYTES as u64 {
-            return unreadable();
-        }
-        let arriving = Limited::new(body, LARGEST_BODY_BYTES).collect();
-        let bytes = match tokio::time::timeout(ARRIVING, arriving).await {
-            Ok(Ok(collected)) => collected.to_bytes(),
-            Ok(Err(_)) | Err(_) => return unreadable(),
+        let bytes = match whole(body).await {
+            Ok(bytes) => bytes,
+            Err(refused) => return *refused,
         };
         let authorization = parts
             .headers
@@ -162,22 +158,58 @@ where
     surround(port.slow, method, path, request_id.clone(), handled).await
 }
 
-/// The body is longer than anything that is read, or the client stopped sending it.
-fn unreadable() -> Response<Body> {
-    let message = format!(
-        "the request body could not be read; it may have at most {LARGEST_BODY_BYTES} bytes"
-    );
-    json_response(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        &json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": message}}),
-    )
+/// The whole body of a request, or why there is none.
+async fn whole<B>(body: B) -> Result<Bytes, Box<Response<Body>>>
+where
+    B: hyper::body::Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let refused = |status, message: String| {
+        let error = json!({"code": -32600, "message": message});
+        let message = json!({"jsonrpc": "2.0", "id": null, "error": error});
+        Err(Box::new(json_response(status, &message)))
+    };
+    let too_long = || {
+        refused(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the request body may have at most {LARGEST_BODY_BYTES} bytes"),
+        )
+    };
+    // What announces itself as too long is refused before it is sent.
+    if body.size_hint().lower() > LARGEST_BODY_BYTES as u64 {
+        return too_long();
+    }
+    let arriving = Limited::new(body, LARGEST_BODY_BYTES).collect();
+    match tokio::time::timeout(ARRIVING, arriving).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => too_long(),
+        Ok(Err(error)) => {
+            tracing::debug!(
+                error = &*error as &dyn std::error::Error,
+                "a body broke off"
+            );
+            refused(
+                StatusCode::BAD_REQUEST,
+                "the request body broke off".to_owned(),
+            )
+        }
+        Err(_) => {
+            let seconds = ARRIVING.as_secs();
+            refused(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the request body did not arrive within {seconds} s; send it again"),
+            )
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::http::full;
-    use bytes::Bytes;
+    use futures_util::{StreamExt, stream};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
     use tokio::sync::oneshot;
@@ -270,5 +302,34 @@ mod tests {
             .await
             .expect("it answers before it read the body");
         assert_eq!(&start, b"HTTP/1.1 413");
+    }
+
+    type Piece = Result<Frame<Bytes>, std::io::Error>;
+
+    fn piece(length: usize) -> Piece {
+        Ok(Frame::data(Bytes::from(vec![b'x'; length])))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_way_in_which_a_body_fails_has_its_status() {
+        let begun = tokio::time::Instant::now();
+        let status = async |pieces: Vec<Piece>| {
+            let body = StreamBody::new(stream::iter(pieces));
+            whole(body).await.map_err(|refused| refused.status())
+        };
+        assert_eq!(status(vec![]).await, Ok(Bytes::new()));
+        let whole_body = status(vec![piece(2), piece(1)]).await;
+        assert_eq!(whole_body, Ok(Bytes::from_static(b"xxx")));
+        let long = status(vec![piece(LARGEST_BODY_BYTES), piece(1)]).await;
+        assert_eq!(long, Err(StatusCode::PAYLOAD_TOO_LARGE));
+        let broken = Err(std::io::Error::other("reset"));
+        let broken = status(vec![piece(1), broken]).await;
+        assert_eq!(broken, Err(StatusCode::BAD_REQUEST));
+        assert!(begun.elapsed() < ARRIVING);
+        // One that stops in the middle.
+        let stopped = stream::iter([piece(1)]).chain(stream::pending());
+        let refused = whole(StreamBody::new(stopped)).await.expect_err("too slow");
+        assert_eq!(refused.status(), StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(begun.elapsed(), ARRIVING);
     }
 }

@@ -194,8 +194,8 @@ fn next_data(file: BorrowedFd<'_>, at: u64, size: u64) -> Result<(u64, u64), Err
     let data = match seek(file, SeekFrom::Data(at)) {
         Ok(data) => data.min(size),
         Err(Errno::NXIO) => return Ok((size, size)),
-        // A file system that knows no holes.
-        Err(Errno::INVAL) => return Ok((at, size)),
+        // A file system that knows no holes; the last two are macOS's words for it.
+        Err(Errno::INVAL | Errno::NOTTY | Errno::NOTSUP) => return Ok((at, size)),
         Err(error) => return Err(error),
     };
     let end = match seek(file, SeekFrom::Hole(data)) {

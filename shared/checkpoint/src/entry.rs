@@ -56,7 +56,7 @@ pub(crate) enum Node<F> {
 }
 
 /// The permission bits that are kept.
-pub(crate) const MODE_BITS: u32 = 0o777;
+pub(crate) const MODE_BITS: u64 = 0o777;
 
 impl<F: Clone> Node<F> {
     /// The same node with its frames elsewhere.

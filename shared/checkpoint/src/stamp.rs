@@ -24,14 +24,16 @@ impl Stamp {
                 .saturating_mul(1_000_000_000)
                 .saturating_add(nanoseconds)
         };
+        // How wide these fields are, and whether they have a sign, differs between systems.
+        let part = |nanoseconds| i64::try_from(nanoseconds).unwrap_or(0);
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
         Self {
             kind: FileType::from_raw_mode(stat.st_mode),
-            mode: (stat.st_mode & MODE_BITS) as u16,
+            mode: (u64::from(stat.st_mode) & MODE_BITS) as u16,
             size,
-            mtime: time(stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
-            ctime: time(stat.st_ctime, stat.st_ctime_nsec.cast_signed()),
+            mtime: time(stat.st_mtime, part(stat.st_mtime_nsec)),
+            ctime: time(stat.st_ctime, part(stat.st_ctime_nsec)),
             inode: stat.st_ino,
             sparse: blocks.saturating_mul(512) < size,
         }

@@ -299,6 +299,20 @@ impl ControlResponse {
         self.response.as_ref()?.get("claude_code_version")?.as_str()
     }
 
+    /// Subagents named in the answer to `initialize`: name and description. What has another form
+    /// is left out.
+    pub fn agents(&self) -> impl Iterator<Item = (&str, &str)> {
+        let agents = self.response.as_ref().and_then(|it| it.get("agents"));
+        let agents = agents.and_then(Value::as_array).into_iter().flatten();
+        agents.filter_map(|agent| {
+            let description = agent.get("description").and_then(Value::as_str);
+            Some((
+                agent.get("name")?.as_str()?,
+                description.unwrap_or_default(),
+            ))
+        })
+    }
+
     /// Whether `cancel_async_message` still found its message.
     #[must_use]
     pub fn cancelled(&self) -> Option<bool> {

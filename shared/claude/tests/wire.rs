@@ -197,3 +197,22 @@ proptest! {
         let _ = parse(&line).is_ok();
     }
 }
+
+#[test]
+fn subagents_are_read_as_far_as_they_have_their_form() {
+    let agents = |agents: &str| {
+        let line = format!(
+            r#"{{"type":"control_response","response":{{"subtype":"success","request_id":"r","response":{agents}}}}}"#
+        );
+        let Ok(Message::ControlResponse(answer)) = parse(line.as_bytes()) else {
+            panic!("{line}")
+        };
+        let named = |(name, description): (&str, &str)| format!("{name}: {description}");
+        answer.agents().map(named).collect::<Vec<_>>()
+    };
+    let named = r#"{"agents":[{"name":"Plan","description":"makes plans","model":"inherit"},"text",{"name":"bare"},{"description":"x"},{"name":7},null]}"#;
+    assert_eq!(agents(named), ["Plan: makes plans", "bare: "]);
+    for none in [r#"{"agents":"x"}"#, r#"{"agents":[]}"#, "{}", "null"] {
+        assert!(agents(none).is_empty(), "{none}");
+    }
+}

@@ -263,6 +263,16 @@ impl CheckpointName {
         }
         RefName::parse(text).map(Self::Ref)
     }
+
+    /// As [`CheckpointName::parse`] reads it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Latest => "latest",
+            Self::Id(id) => id.as_str(),
+            Self::Ref(name) => name.as_str(),
+        }
+    }
 }
 
 /// What of a checkpoint a session goes on from.

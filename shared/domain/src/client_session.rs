@@ -280,6 +280,34 @@ mod tests {
             prop_assert!(key().open_state(binding, &changed, UnixMillis(0)).is_err());
         }
 
+        /// It opens for exactly who asked exactly that, and not later than it says.
+        #[test]
+        fn a_state_is_bound_to_caller_request_and_time(
+            (owner, other) in ("[a-z]{1,6}", "[a-z]{1,6}"),
+            (digest, another) in ("[a-z2-7]{0,20}", "[a-z2-7]{0,20}"),
+            payload: Vec<u8>,
+            (expires_at, now) in (0_u64..2000, 0_u64..2000),
+        ) {
+            let (owner, other) = (OwnerId::of("i", &owner), OwnerId::of("i", &other));
+            let binding = Binding { owner: &owner, request_digest: &digest };
+            let state = RoundState { expires_at: UnixMillis(expires_at), ..state(&payload) };
+            let sealed = key().seal_state(binding, &state);
+            let opened = key().open_state(binding, &sealed, UnixMillis(now));
+            let expected = if now > expires_at { Err(InvalidState::Expired) } else { Ok(state) };
+            prop_assert_eq!(opened, expected.clone());
+            for (owner, digest) in [(&other, &digest), (&owner, &another), (&other, &another)] {
+                let presented = Binding { owner, request_digest: digest };
+                let is_same = owner == binding.owner && *digest == binding.request_digest;
+                let opened = key().open_state(presented, &sealed, UnixMillis(now));
+                if is_same {
+                    prop_assert_eq!(opened, expected.clone());
+                } else {
+                    // Also when it is too late: whoever it is not for learns nothing of it.
+                    prop_assert_eq!(opened, Err(InvalidState::Foreign));
+                }
+            }
+        }
+
         #[test]
         fn hostile_text_never_panics(text in ".{0,120}") {
             let owner = OwnerId::of("i", "s");

@@ -12,8 +12,8 @@
 //! written for that.
 
 use crate::{
-    CheckpointId, CommandId, FencingToken, Head, QuestionId, UnixMillis, event::TurnEnd,
-    session::Attachment, workspace::RelativePath,
+    CheckpointId, CommandId, FencingToken, Head, QuestionId, Sequence, UnixMillis, event::TurnEnd,
+    limits, session::Attachment, workspace::RelativePath,
 };
 
 /// One command of a session.
@@ -166,6 +166,8 @@ impl CommandState {
 pub enum CommandOutcome {
     /// The turn that answered a message.
     Turn(TurnEnd),
+    /// The same, with the beginning of a long text: the whole is in the log.
+    CutTurn(TurnEnd, WholeText),
     /// An interrupt reached the CLI (`true`) or found nothing running (`false`).
     Interrupted(bool),
     /// The session is being ended.
@@ -180,6 +182,38 @@ pub enum CommandOutcome {
     Checkpointed(CheckpointId),
     /// It could not be done; the text says why and what to do.
     Refused(String),
+}
+
+impl CommandOutcome {
+    /// The outcome as a command keeps it; the log has `whole` of it.
+    #[must_use]
+    pub fn kept(&self, whole: Option<Sequence>) -> Self {
+        match self {
+            Self::Turn(end) if end.text.len() > limits::OUTCOME_TEXT_BYTES => {
+                let bytes = end.text.len() as u64;
+                let mut end = end.clone();
+                let at = end.text.floor_char_boundary(limits::OUTCOME_TEXT_BYTES);
+                end.text.truncate(at);
+                Self::CutTurn(
+                    end,
+                    WholeText {
+                        bytes,
+                        sequence: whole,
+                    },
+                )
+            }
+            other => other.clone(),
+        }
+    }
+}
+
+/// Where a text stands whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WholeText {
+    /// Its length.
+    pub bytes: u64,
+    /// The event that has it, where the outcome was recorded with that event.
+    pub sequence: Option<Sequence>,
 }
 
 /// A piece of a file.

@@ -54,3 +54,12 @@ impl Deployment {
         !self.workspace_roots.is_empty()
     }
 }
+
+/// A kind of subagent to which Claude Code gives parts of its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subagent {
+    /// What it is called there.
+    pub name: String,
+    /// What it is for, in the words of the CLI.
+    pub description: String,
+}

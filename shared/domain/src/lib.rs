@@ -25,7 +25,7 @@ pub use authorization::{Authorized, Principal, Scope};
 pub use checkpoint::{Checkpoint, NewCheckpoint};
 pub use client_session::{ClientKey, ClientSessionId};
 pub use command::{Command, CommandBody, CommandOutcome, CommandState};
-pub use deployment::{Deployment, Retention};
+pub use deployment::{Deployment, Retention, Subagent};
 pub use event::{Event, EventBody};
 pub use ids::{
     CheckpointId, CommandId, Cursor, FencingToken, OwnerId, QuestionId, RefName, Sequence,

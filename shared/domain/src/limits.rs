@@ -78,6 +78,10 @@ pub const ROUND_MILLISECONDS: u64 = 3_600_000;
 pub const ROUNDS: u32 = 10;
 /// Most that a client carries of earlier answers. Own: fits every limit of headers and bodies.
 pub const CARRIED_ANSWER_BYTES: usize = 64 * 1024;
+/// Longest text of a turn's end that a command keeps with its outcome; the whole is in the log. A
+/// hundred of them fit one transaction of 4 MB
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>).
+pub const OUTCOME_TEXT_BYTES: usize = 32 * 1024;
 /// How long what was sent to a client of the initialize era is kept, for when its stream breaks. Own.
 pub const STREAM_KEPT_MILLISECONDS: u64 = 3_600_000;
 /// How long a message from a client of 2024-11-05 waits for the instance that holds its stream. Own:

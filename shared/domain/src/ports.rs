@@ -26,7 +26,7 @@ use crate::{
 pub use checkpoints::{CheckpointError, Checkpoints, RefError, RemoveError, SweepError, Tree};
 pub use clients::{
     Claim, ClientSession, ClientSessions, ClientStream, PostedMessages, ReplyMailbox, Rounds,
-    StreamEvents,
+    StreamEvents, Withdrawals,
 };
 pub use control::{ControlChange, ControlError, ForkError, NewFork, Rewind, SlotLimits};
 pub use erasure::{ChunkSweep, Chunks, Erasure, ExpireError, Swept};
@@ -299,7 +299,8 @@ pub struct Append {
     /// need not be taken ([`Command::to_take`]). A hole is refused unless what stands in it was
     /// withdrawn.
     pub take: Vec<Command>,
-    /// Commands this append finishes: taken by this runner before, or in this append.
+    /// Commands this append finishes: taken by this runner before, or in this append. What is kept
+    /// of an outcome says [`CommandOutcome::kept`].
     pub finish: Vec<(Command, CommandOutcome)>,
     /// Cost of the session so far.
     pub total_cost_usd: f64,
@@ -319,6 +320,19 @@ pub struct Append {
     pub checkpoint: Option<NewCheckpoint>,
     /// Now.
     pub now: UnixMillis,
+}
+
+impl Append {
+    /// The event with which this append ends the turn of a message.
+    #[must_use]
+    pub fn end_of(&self, message: &CommandId) -> Option<Sequence> {
+        let ends = |event: &NewEvent| match &event.body {
+            EventBody::TurnEnded(end) => end.messages.contains(message),
+            _ => false,
+        };
+        let at = self.events.iter().position(ends)?;
+        Some(Sequence(self.first.0 + at as u64))
+    }
 }
 
 /// The ordered log of one session.

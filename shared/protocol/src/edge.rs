@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::Principal;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HOST, ORIGIN, VARY, WWW_AUTHENTICATE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST,
+    ORIGIN, VARY, WWW_AUTHENTICATE,
+};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
@@ -16,7 +20,7 @@ use tokio::time::Instant;
 use crate::answer::{Body, INVALID_REQUEST, error_response};
 use crate::asked::{Asked, Notices};
 use crate::back::{Back, Source};
-use crate::front::{Checked, Era, Front, check};
+use crate::front::{Checked, Era, Front, check, record_principal};
 use crate::legacy::{Bridge, ClientPorts, ClientSessionSettings, NoSessions, Sessioned};
 use crate::modern::{Shared, Sharing};
 use crate::server::Server;
@@ -44,6 +48,34 @@ impl<W: Work, E: Clone> Clone for Edge<W, E> {
             legacy: self.legacy.clone(),
         }
     }
+}
+
+/// What a page may read of an answer.
+const EXPOSED: HeaderValue = HeaderValue::from_static("mcp-session-id, www-authenticate");
+/// What a page may send: what clients of either era do.
+const SENT: HeaderValue = HeaderValue::from_static(
+    "authorization, content-type, accept, last-event-id, mcp-method, mcp-name, \
+     mcp-protocol-version, mcp-session-id, traceparent",
+);
+const METHODS: HeaderValue = HeaderValue::from_static("POST, GET, DELETE");
+/// How long a browser need not ask again, in seconds. Own: as long as Chromium remembers.
+const ASKED_FOR_SECONDS: HeaderValue = HeaderValue::from_static("7200");
+
+fn is_preflight(request: &Request<Bytes>) -> bool {
+    *request.method() == Method::OPTIONS
+        && request
+            .headers()
+            .contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+fn preflight() -> Response<Body> {
+    let mut response = Response::new(crate::answer::full(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, SENT);
+    headers.insert(ACCESS_CONTROL_MAX_AGE, ASKED_FOR_SECONDS);
+    response
 }
 
 impl<W: Work> Edge<W> {
@@ -103,6 +135,9 @@ impl<W: Work, E: Sessioned> Edge<W, E> {
         request: Request<Bytes>,
         principal: Option<Principal>,
     ) -> Response<Body> {
+        if let Some(principal) = &principal {
+            record_principal(principal);
+        }
         if !self.allows_host(&request) {
             return error_response(
                 StatusCode::FORBIDDEN,
@@ -122,12 +157,19 @@ impl<W: Work, E: Sessioned> Edge<W, E> {
                 "this Origin may not call; SHANNON_ALLOWED_ORIGINS lists those that may",
             );
         }
-        let mut response = self.answer_allowed(request, principal).await;
-        if let Some(origin) = origin {
-            let headers = response.headers_mut();
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(VARY, HeaderValue::from_static("origin"));
-        }
+        let Some(origin) = origin else {
+            return self.answer_allowed(request, principal).await;
+        };
+        // A browser asks first, and has no token when it does.
+        let mut response = if is_preflight(&request) {
+            preflight()
+        } else {
+            self.answer_allowed(request, principal).await
+        };
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        headers.insert(VARY, HeaderValue::from_static("origin"));
         response
     }
 
@@ -196,7 +238,6 @@ impl<W: Work, E: Sessioned> Edge<W, E> {
             }
             Front::Refused(refused) => return refused,
         };
-        checked.record(&principal);
         let waits = self.shared.waits(&checked);
         let Checked {
             id, method, era, ..

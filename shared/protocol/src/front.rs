@@ -27,30 +27,40 @@ pub(crate) struct Checked {
     pub(crate) id: Value,
     /// JSON-RPC method.
     pub(crate) method: String,
-    /// What it names: a tool, a prompt, a resource, a task.
+    /// As [`record_request`] gives it.
     pub(crate) name: Option<String>,
-    /// The trace that it belongs to.
-    pub(crate) trace: Option<TraceParent>,
     /// The rest, by era.
     pub(crate) era: Era,
 }
 
-impl Checked {
-    /// Names the request in the current span.
-    pub(crate) fn record(&self, principal: &Principal) {
-        let span = tracing::Span::current();
-        // A method that does not exist may be as long as the body.
-        let method = &self.method[..self.method.floor_char_boundary(64)];
-        span.record("mcp_method", method);
-        span.record("principal", principal.owner.as_str());
-        if let Some(name) = &self.name {
-            span.record("mcp_name", name.as_str());
-        }
-        if let Some(trace) = &self.trace {
-            span.record("trace_id", trace.trace_id.as_str());
-            span.record("parent_id", trace.parent_id.as_str());
-        }
+/// Says in the current span who calls, before anything can refuse.
+pub(crate) fn record_principal(principal: &Principal) {
+    tracing::Span::current().record("principal", principal.owner.as_str());
+}
+
+/// Names the request in the current span as soon as it can be read, so that a refusal has it too.
+/// Gives what it names: a tool, a prompt, a resource, a task.
+pub(crate) fn record_request(
+    headers: &HeaderMap,
+    method: &str,
+    parameters: Option<&Value>,
+) -> Option<String> {
+    let span = tracing::Span::current();
+    // One that does not exist may be as long as the body.
+    span.record("mcp_method", &method[..method.floor_char_boundary(64)]);
+    let name: Option<String> = headers::name_parameter(method)
+        .and_then(|parameter| parameters?.get(parameter))
+        .and_then(Value::as_str)
+        .map(|name| name.chars().take(NAME_SHOWN).collect());
+    if let Some(name) = &name {
+        span.record("mcp_name", name.as_str());
     }
+    let meta = parameters.and_then(|parameters| parameters.get("_meta"));
+    if let Some(trace) = TraceParent::of(headers, meta) {
+        span.record("trace_id", trace.trace_id.as_str());
+        span.record("parent_id", trace.parent_id.as_str());
+    }
+    name
 }
 
 /// By whose rules a request is served.
@@ -201,13 +211,15 @@ fn read(
         );
     };
     let method = method.to_owned();
+    let parameters = object.get("params");
+    let name = record_request(request.headers(), &method, parameters);
     let Some(id) = id else {
         return Ok(Front::Notification);
     };
     if !class.serves(&method) {
         // A header that says something else is why it came here, and that is what to mend. One that
         // is missing led to no class.
-        if modern::claims(request.headers(), &method, object.get("params"))
+        if modern::claims(request.headers(), &method, parameters)
             && request.headers().contains_key("mcp-method")
             && let Err(mismatch) = headers::check_method(request.headers(), &method)
         {
@@ -219,14 +231,9 @@ fn read(
         );
         return refuse(StatusCode::NOT_FOUND, &id, METHOD_NOT_FOUND, &message);
     }
-    let parameters = object.get("params");
     if parameters.is_some_and(|parameters| !parameters.is_object()) {
         return refuse(BAD, &id, INVALID_PARAMS, "params must be an object");
     }
-    let name: Option<String> = headers::name_parameter(&method)
-        .and_then(|parameter| parameters?.get(parameter))
-        .and_then(Value::as_str)
-        .map(|name| name.chars().take(NAME_SHOWN).collect());
     if method == "tools/call" {
         if name.is_none() {
             return refuse(BAD, &id, INVALID_PARAMS, "params.name must name a tool");
@@ -241,8 +248,6 @@ fn read(
             );
         }
     }
-    let meta = parameters.and_then(|parameters| parameters.get("_meta"));
-    let trace = TraceParent::of(request.headers(), meta);
     if modern::claims(request.headers(), &method, parameters) {
         let params = match object.shift_remove("params") {
             Some(Value::Object(params)) => params,
@@ -254,7 +259,6 @@ fn read(
                 id,
                 method,
                 name,
-                trace,
                 era: Era::Modern(Box::new(request), headers),
             }))),
             Err((status, error)) => {
@@ -277,7 +281,6 @@ fn read(
         id,
         method,
         name,
-        trace,
         era: Era::Legacy(request),
     })))
 }

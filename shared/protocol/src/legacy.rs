@@ -11,6 +11,7 @@
 mod asked;
 mod cancelled;
 mod exchange;
+mod held;
 mod pair;
 mod recorded;
 mod resumed;
@@ -23,7 +24,7 @@ use domain::Principal;
 use domain::client_session::{ClientKey, ClientSessionId};
 use domain::ports::{
     ClientSession, ClientSessions, Clock, IdSource, PostedMessages, ReplyMailbox, StreamEvents,
-    Unavailable,
+    Unavailable, Withdrawals,
 };
 use futures_util::{Stream, StreamExt};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
@@ -35,7 +36,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::answer::{Body, INTERNAL_ERROR, INVALID_REQUEST, error_response, full};
-use crate::front::{Era, Front, check};
+use crate::front::{Era, Front, check, record_request};
 use crate::modern::{self, Sharing};
 use crate::work::Work;
 use crate::{Class, EdgeSettings};
@@ -54,12 +55,21 @@ const NO_SESSION: i64 = -32001;
 
 /// What sessions of clients are kept with.
 pub trait ClientPorts:
-    ClientSessions + ReplyMailbox + StreamEvents + PostedMessages + Clock + IdSource + Clone + 'static
+    ClientSessions
+    + ReplyMailbox
+    + Withdrawals
+    + StreamEvents
+    + PostedMessages
+    + Clock
+    + IdSource
+    + Clone
+    + 'static
 {
 }
 impl<P> ClientPorts for P where
     P: ClientSessions
         + ReplyMailbox
+        + Withdrawals
         + StreamEvents
         + PostedMessages
         + Clock
@@ -182,10 +192,15 @@ where
         if path.ends_with("/sse") || path.ends_with("/messages") {
             return Ok(self.pair(request, principal).await);
         }
+        let headers = request.headers();
+        let modern = modern::claims(headers, "", None);
         match *request.method() {
             Method::POST => self.posted(request, principal).await,
-            Method::GET => Ok(self.resumed(request.headers(), principal).await),
-            Method::DELETE => Ok(self.deleted(request.headers(), principal).await),
+            Method::GET if !modern => Ok(self.resumed(headers, principal).await),
+            Method::DELETE if !modern && headers.contains_key(SESSION) => {
+                Ok(self.deleted(headers, principal).await)
+            }
+            // Without a session there is nothing to resume and nothing to delete.
             _ => Err(Box::new(request)),
         }
     }
@@ -234,6 +249,7 @@ where
         if modern || (!initializes && !headers.contains_key(SESSION)) {
             return Err(Box::new(request));
         }
+        record_request(headers, method, message.get("params"));
         if initializes {
             return Ok(self.initialized(request, principal).await);
         }
@@ -324,7 +340,6 @@ where
             Front::Notification => return accepted(),
             Front::Refused(refused) => return refused,
         };
-        checked.record(principal);
         let Era::Legacy(request) = checked.era else {
             return unreadable(&checked.id);
         };
@@ -387,7 +402,6 @@ where
             Front::Notification => return accepted(),
             Front::Refused(refused) => return refused,
         };
-        checked.record(principal);
         let waits = self.shared.waits(&checked);
         let Era::Legacy(request) = checked.era else {
             return unreadable(&checked.id);
@@ -411,15 +425,7 @@ where
     }
 
     async fn deleted(&self, headers: &HeaderMap, principal: &Principal) -> Response<Body> {
-        let Some(named) = headers.get(SESSION) else {
-            return error_response(
-                StatusCode::BAD_REQUEST,
-                &Value::Null,
-                INVALID_REQUEST,
-                "Mcp-Session-Id is missing; there is nothing else to delete",
-            );
-        };
-        let name = named.to_str().ok();
+        let name = headers.get(SESSION).and_then(|named| named.to_str().ok());
         let Some(session) = name.and_then(|name| ClientSessionId::parse(name).ok()) else {
             return no_session(&Value::Null);
         };

@@ -9,7 +9,8 @@ use domain::use_cases::{
     given_answers,
 };
 use domain::{
-    Command, CommandState, Deployment, Head, Principal, QuestionId, Sequence, State, TaskId,
+    Command, CommandOutcome, CommandState, Deployment, Head, Principal, QuestionId, Sequence,
+    State, TaskId,
 };
 use rmcp::ErrorData;
 use rmcp::model::{
@@ -21,8 +22,9 @@ use serde_json::{Value, json};
 use crate::answer::INTERNAL_ERROR;
 use crate::asked::Asked;
 use crate::question::{Filled, form, words};
-use crate::resources::{Address, CONTENT_CHARACTERS};
+use crate::resources::Address;
 use crate::timestamp::to_rfc3339;
+use crate::tools::outcome::Size;
 use crate::{ask, show};
 
 /// Between two looks at a turn that runs.
@@ -244,25 +246,33 @@ fn result(head: &Head, command: &Command, end: &TurnEnd) -> JsonObject {
         show::turn_ended(end)
     );
     let mut link = None;
-    let characters = show::characters(&structured).max(text.chars().count());
-    if characters > CONTENT_CHARACTERS {
-        let uri = Address::Events {
-            session: head.key.session.clone(),
-            after: Sequence::default(),
-            limit: None,
+    let whole = match &command.outcome {
+        Some(CommandOutcome::CutTurn(_, whole)) => Some(*whole),
+        _ => None,
+    };
+    if whole.is_some() || !Size::of(&structured, &text).fits(false) {
+        let session = head.key.session.clone();
+        let sequence = whole.and_then(|whole| whole.sequence);
+        let uri = match sequence {
+            Some(sequence) => Address::Event { session, sequence },
+            None => Address::Events {
+                session,
+                after: Sequence::default(),
+                limit: None,
+            },
         }
         .to_string();
         let cut = show::cut(&end.text, show::TEXT_CHARACTERS);
         text = format!(
-            "{cut}\n\n[session {}; {}; the text has {} characters and stands whole in the event \
-             turn_ended of message {}, in {uri}]",
+            "{cut}\n\n[session {}; {}; the text has {} bytes and stands whole in the event \
+             turn_ended of message {}: {uri}]",
             head.key.session,
             show::turn_ended(end),
-            end.text.chars().count(),
+            whole.map_or(end.text.len() as u64, |whole| whole.bytes),
             command.id
         );
         structured["turn"]["text"] = cut.into();
-        let name = format!("events of session {}", head.key.session);
+        let name = format!("how the turn of message {} ended", command.id);
         link = Some(Resource::new(uri, name).with_mime_type("application/json"));
     }
     let mut contents = vec![ContentBlock::text(text)];

@@ -407,6 +407,7 @@ impl<P: Ports, F: ClaudeFinder + Snapshots> Work for Sessions<P, F> {
             "wait_session",
             "read_file",
             "create_checkpoint",
+            "diff_checkpoints",
             "delete_session",
             "export_workspace",
         ]

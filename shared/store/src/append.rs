@@ -281,7 +281,7 @@ fn command_writes(lease: &Lease, append: &Append) -> Result<Vec<Write>, Unavaila
     let finished: BTreeMap<u64, _> = append
         .finish
         .iter()
-        .map(|(command, outcome)| (command.ordinal, outcome))
+        .map(|(command, outcome)| (command.ordinal, outcome.kept(append.end_of(&command.id))))
         .collect();
     let mut writes = Vec::new();
     for command in &append.take {

@@ -8,7 +8,7 @@ use domain::{
     client_session::RoundId,
     ports::{
         Claim, ClientSession, ClientSessions, ClientStream, PostedMessages, ReplyMailbox, Rounds,
-        StreamEvents, Unavailable,
+        StreamEvents, Unavailable, Withdrawals,
     },
 };
 
@@ -23,6 +23,8 @@ use crate::{
 
 const INTRODUCTION: &str = "introduction";
 const REPLY: &str = "reply";
+const WORKER: &str = "worker";
+const WITHDRAWN: &str = "withdrawn";
 const REQUEST: &str = "request";
 const WRITTEN_UNTIL: &str = "written_until";
 const COMPLETE: &str = "complete";
@@ -173,6 +175,63 @@ impl ReplyMailbox for Store {
                 .map_err(|error| failure::own(ATTEMPTED, error)),
             _ => Ok(None),
         }
+    }
+}
+
+impl Withdrawals for Store {
+    async fn allow_withdrawal(
+        &self,
+        key: &ClientKey,
+        request: &str,
+        worker: &str,
+        until: UnixMillis,
+    ) -> Result<(), Unavailable> {
+        let row = Row::at(&Record::ClientReply(key, request).key())
+            .with(WORKER, text(worker))
+            .with(EXPIRES_AT, expiry(until));
+        // The newest counts, so that nothing old can stand in its way.
+        let write = Write::put(row);
+        written(
+            self.table
+                .write("let the request be taken back", write)
+                .await,
+        )
+        .map(drop)
+    }
+
+    async fn withdraw(&self, key: &ClientKey, request: &str) -> Result<bool, Unavailable> {
+        let write = Write::update(Record::ClientReply(key, request).key())
+            .when(EXPIRES_AT, ">", number(system::now().0 / 1000))
+            .when_present(WORKER)
+            .set(WITHDRAWN, number(1));
+        written(self.table.write("take the request back", write).await)
+    }
+
+    async fn is_withdrawn(
+        &self,
+        key: &ClientKey,
+        request: &str,
+        worker: &str,
+    ) -> Result<bool, Unavailable> {
+        const ATTEMPTED: &str = "look whether the request was taken back";
+        let place = Record::ClientReply(key, request).key();
+        let Some(row) = self.table.get(ATTEMPTED, &place).await? else {
+            return Ok(false);
+        };
+        let of = row.text(WORKER);
+        let of = of.map_err(|error| failure::own(ATTEMPTED, error))?;
+        Ok(of == worker && row.0.contains_key(WITHDRAWN))
+    }
+
+    async fn end_withdrawal(
+        &self,
+        key: &ClientKey,
+        request: &str,
+        worker: &str,
+    ) -> Result<(), Unavailable> {
+        let write =
+            Write::delete(Record::ClientReply(key, request).key()).when(WORKER, "=", text(worker));
+        written(self.table.write("end the request", write).await).map(drop)
     }
 }
 

@@ -155,8 +155,10 @@ impl Inbox for Store {
     ) -> Result<Withdrawal, Unavailable> {
         const ATTEMPTED: &str = "withdraw the message";
         for attempt in 0..ATTEMPTS {
-            let (head, command) =
-                tokio::try_join!(self.head_row(key), self.command_named(key, id))?;
+            // The head first: read side by side, a command that is finished between the two reads
+            // would look abandoned.
+            let head = self.head_row(key).await?;
+            let command = self.command_named(key, id).await?;
             let (Some((head, _)), Some(command)) = (head, command) else {
                 return Ok(Withdrawal::Unknown);
             };
@@ -219,6 +221,7 @@ impl Inbox for Store {
     ) -> Result<(), AppendError> {
         const ATTEMPTED: &str = "record what came of the command";
         let key = &lease.key;
+        let outcome = outcome.kept(None);
         let writes = vec![
             Write::check(Record::Head(key).key())
                 .when(head::FENCE, "=", number(lease.fence))

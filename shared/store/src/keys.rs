@@ -100,7 +100,9 @@ pub(crate) enum Record<'a> {
     Client(&'a ClientKey),
     /// An awaited reply to a request that was sent to the client. Scope: client session. Writer:
     /// the instance that waits, then once the one that the reply reached. Dies minutes after the
-    /// wait. Key: `owner#client session`, `reply#<request id>`. Value: `reply` (zstd of JSON).
+    /// wait. Key: `owner#client session`, `reply#<request id>`. Value: `reply` (zstd of JSON). Of a
+    /// request of the client's that it may take back: `worker`, and `withdrawn` (1) once it did;
+    /// gone when the work is over.
     ClientReply(&'a ClientKey, &'a str),
     /// Whether a stream to the client is being written. Scope: client session. Writer: the stream's
     /// one writer. Dies an hour after its last change. Key: `owner#client session`,
@@ -119,7 +121,8 @@ pub(crate) enum Record<'a> {
     /// `round#<id>`. Value: `answers_digest`, `outcome` (zstd of JSON).
     Round(&'a OwnerId, &'a RoundId),
     /// What the newest runner found on its machine. Writer: any runner; the newest wins. Never
-    /// dies. Key: `deployment`, `runner`. Value: `claude_version`, `claude_path`, `noted_at`.
+    /// dies. Key: `deployment`, `runner`. Value: `claude_version`, `claude_path`,
+    /// `noted_at`, `agents` (JSON: pairs of name and description).
     Runner,
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use domain::client_session::RoundId;
 use domain::ports::{
     Claim, ClientSession, ClientSessions, ClientStream, Clock, IdSource, PostedMessages,
-    ReplyMailbox, Rounds, StreamEvents, Unavailable,
+    ReplyMailbox, Rounds, StreamEvents, Unavailable, Withdrawals,
 };
 use domain::{ClientKey, OwnerId, UnixMillis};
 use serde_json::{Value, json};
@@ -162,6 +162,41 @@ impl ReplyMailbox for Clients {
     async fn reply(&self, key: &ClientKey, request: &str) -> Outcome<Option<String>> {
         let found = Self::read(&self.path(key, &["reply", request]))?;
         Ok(found.and_then(|reply| reply.as_str().map(str::to_owned)))
+    }
+}
+
+impl Withdrawals for Clients {
+    async fn allow_withdrawal(
+        &self,
+        key: &ClientKey,
+        request: &str,
+        worker: &str,
+        _: UnixMillis,
+    ) -> Outcome<()> {
+        let document = json!({"worker": worker, "withdrawn": false});
+        self.write(&self.path(key, &["working", request]), &document)
+    }
+
+    async fn withdraw(&self, key: &ClientKey, request: &str) -> Outcome<bool> {
+        let path = self.path(key, &["working", request]);
+        let Some(mut found) = Self::read(&path)? else {
+            return Ok(false);
+        };
+        found["withdrawn"] = true.into();
+        self.write(&path, &found).map(|()| true)
+    }
+
+    async fn is_withdrawn(&self, key: &ClientKey, request: &str, worker: &str) -> Outcome<bool> {
+        let found = Self::read(&self.path(key, &["working", request]))?;
+        Ok(found.is_some_and(|found| found["worker"] == worker && found["withdrawn"] == true))
+    }
+
+    async fn end_withdrawal(&self, key: &ClientKey, request: &str, worker: &str) -> Outcome<()> {
+        let path = self.path(key, &["working", request]);
+        match Self::read(&path)? {
+            Some(found) if found["worker"] == worker => Self::remove(&path).map(drop),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -27,6 +27,13 @@ impl Request {
         );
         Self((head + &body).into_bytes())
     }
+
+    /// The same with a token.
+    pub(crate) fn authorized(self, token: &str) -> Self {
+        let text = String::from_utf8(self.0).expect("it was written as text");
+        let (line, rest) = text.split_once("\r\n").expect("it has a first line");
+        Self(format!("{line}\r\nauthorization: Bearer {token}\r\n{rest}").into_bytes())
+    }
 }
 
 /// `tasks/get` of a task that the tool started.

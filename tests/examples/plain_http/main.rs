@@ -6,9 +6,12 @@
 //! ```
 //!
 //! Run it by hand on a machine that does nothing else. All servers answer from memory: ours are the
-//! conformance fixtures, which stand behind the same crates as the product's functions. With
-//! `valgrind` installed, `--instructions` counts instructions per request too.
+//! conformance fixtures, which stand behind the same crates as the product's functions. None of the
+//! others has `tasks/get`. Then what Lambda's path adds: functions of the product, with the table
+//! behind them, on a port and through the stack. With `valgrind` installed, `--instructions` counts
+//! instructions per request too.
 
+mod deployed;
 mod load;
 mod servers;
 
@@ -78,24 +81,28 @@ fn main() -> std::io::Result<()> {
             )?;
         }
     }
+    deployed::measure(&mut out, WARM_UP / 5, MEASURE_FOR)?;
     if counting {
         writeln!(
             out,
             "\n| server | request | instructions per request |\n| --- | --- | --- |"
         )?;
         for start in servers::NATIVE {
-            for index in 0..3 {
+            for index in 0..4 {
                 let mut totals = Vec::new();
                 let (mut name, mut what) = ("", "");
                 for rounds in [1, 2] {
                     let counted = start(&["valgrind"]);
                     let (asked, request) = requests(&counted).swap_remove(index);
                     (name, what) = (counted.name, asked);
-                    if let Some(request) = request {
-                        let mut connection = Connection::open(counted.port);
-                        connection.repeat(&request, COUNTED * rounds);
-                    }
+                    let Some(request) = request else { break };
+                    let mut connection = Connection::open(counted.port);
+                    connection.repeat(&request, COUNTED * rounds);
+                    drop(connection);
                     totals.push(counted.instructions());
+                }
+                if totals.len() < 2 {
+                    continue;
                 }
                 let each = (totals[1].saturating_sub(totals[0])) / COUNTED as u64;
                 writeln!(out, "| {name} | {what} | {each} |")?;

@@ -8,14 +8,7 @@ use serde_json::{Value, json};
 
 /// What the session's model says: it asks, and goes on with whatever it was told.
 fn prompt() -> String {
-    let input = json!({"questions": [{
-        "question": "Which color?", "header": "Color", "multiSelect": false,
-        "options": [{"label": "Red", "description": "warm"}, {"label": "Blue", "description": "cold"}],
-    }]});
-    script::prompt(&[
-        script::tool("AskUserQuestion", &input),
-        script::text("painted"),
-    ])
+    script::prompt(&[script::question(), script::text("painted")])
 }
 
 /// Runs a client's script to its end.

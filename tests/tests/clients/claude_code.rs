@@ -2,9 +2,14 @@
 
 use std::process::{Command, Stdio};
 
+use e2e::session::Session;
 use e2e::{installed, script, stack};
 use emulator::offline_model::{OfflineModel, OfflineReason};
 use serde_json::{Value, json};
+
+/// Settings of a person whose hook answers what servers ask, as nobody sits before `-p`.
+const ANSWERS: &str = r#"{"hooks": {"Elicitation": [{"hooks": [{"type": "command",
+    "command": "cat >> elicited; echo '{\"hookSpecificOutput\": {\"hookEventName\": \"Elicitation\", \"action\": \"accept\", \"content\": {\"Which color?\": \"Blue\"}}}'"}]}]}}"#;
 
 /// Runs Claude Code with our server and a prompt; returns the lines it printed.
 async fn ask(prompt: &str, era: &str) -> Vec<Value> {
@@ -13,6 +18,8 @@ async fn ask(prompt: &str, era: &str) -> Vec<Value> {
         .await
         .expect("a free port");
     let home = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(home.path().join(".claude")).expect("our own directory");
+    std::fs::write(home.path().join(".claude/settings.json"), ANSWERS).expect("our own directory");
     let servers = json!({"mcpServers": {"shannon": {
         "type": "http",
         "url": stack.mcp_url(),
@@ -94,6 +101,39 @@ async fn calls_our_tools(era: &str) {
     client
         .call("cancel_session", json!({"session_id": id}))
         .await;
+}
+
+/// A session asks while Claude Code waits for it: Claude Code asks its person, and the session goes
+/// on with the answer.
+async fn asks_its_person(era: &str) {
+    let stack = stack::shared();
+    let client = stack.client();
+    let steps = [script::question(), script::text("painted")];
+    let mut session = Session::scripted(&client, &steps).await;
+    let wait = script::tool(
+        "mcp__shannon__wait_session",
+        &json!({"session_id": session.id, "wait_seconds": 20}),
+    );
+    let lines = ask(&script::prompt(&[wait, script::text("waited")]), era).await;
+    let result = lines.last().expect("a result line");
+    assert_eq!(result["result"], "waited", "{lines:#?}");
+    // Whether the answer arrived while it waited or just after: the turn ends with it.
+    session.until_turns_ended(1).await;
+    let answers = session.of_kind("question_answered");
+    assert_eq!(answers.len(), 1, "{} {lines:#?}", session.story());
+    assert_eq!(answers[0]["answers"], json!({"Which color?": "Blue"}));
+    assert!(session.said().contains("painted"), "{}", session.story());
+    session.cancel().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_in_the_modern_era() {
+    asks_its_person("auto").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_in_the_legacy_era() {
+    asks_its_person("legacy").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,9 @@
 use std::process::{Command, Output};
 
 use e2e::mcp::TOOLS;
-use e2e::{installed, stack};
-use serde_json::Value;
+use e2e::session::Session;
+use e2e::{installed, script, stack};
+use serde_json::{Value, json};
 
 fn inspector(era: &str, arguments: &[&str]) -> Output {
     let stack = stack::shared();
@@ -43,21 +44,89 @@ fn result(era: &str, arguments: &[&str]) -> Value {
     answer["result"].clone()
 }
 
+/// A call of a tool with its arguments as the command line takes them.
+fn call(era: &str, tool: &str, arguments: &[String]) -> Value {
+    let mut words = vec!["--method", "tools/call", "--tool-name", tool];
+    for argument in arguments {
+        words.extend(["--tool-arg", argument]);
+    }
+    result(era, &words)
+}
+
+fn lists(era: &str) {
+    for (method, field) in [
+        ("tools/list", "tools"),
+        ("resources/list", "resources"),
+        ("resources/templates/list", "resourceTemplates"),
+        ("prompts/list", "prompts"),
+    ] {
+        // It knows --strict for the tools only.
+        let strict: &[&str] = if field == "tools" { &["--strict"] } else { &[] };
+        let listed = result(era, &[&["--method", method], strict].concat());
+        let listed = listed[field]
+            .as_array()
+            .unwrap_or_else(|| panic!("{listed}"));
+        assert!(!listed.is_empty(), "{era} {method}");
+        if field == "tools" {
+            assert_eq!(listed.len(), TOOLS.len(), "{listed:?}");
+        }
+    }
+}
+
+/// In the modern era it declares tasks and stays until the turn has ended.
+fn starts_a_session(era: &str) {
+    let tag = format!("inspected-{}", uuid::Uuid::new_v4().simple());
+    let words = [
+        "prompt=@@TEXT:inspected".to_owned(),
+        format!(r#"tags=["{tag}"]"#),
+    ];
+    let started = call(era, "create_session", &words);
+    assert_ne!(started["isError"], true, "{started}");
+    let listed = call(era, "list_sessions", &[format!(r#"tags=["{tag}"]"#)]);
+    let sessions = listed["structuredContent"]["sessions"].as_array();
+    let sessions = sessions.unwrap_or_else(|| panic!("{listed}"));
+    assert_eq!(sessions.len(), 1, "{listed}");
+    let id = sessions[0]["session_id"].as_str().expect("an id");
+    call(era, "cancel_session", &[format!("session_id={id}")]);
+}
+
+/// It cannot ask a person in the middle of a run, so the question is answered by the tool that is
+/// named instead.
+async fn answers_a_question(era: &'static str) {
+    let stack = stack::shared();
+    let client = stack.client();
+    let steps = [script::question(), script::text("painted")];
+    let mut session = Session::scripted(&client, &steps).await;
+    session
+        .until("a question", |session| {
+            !session.of_kind("question_asked").is_empty()
+        })
+        .await;
+    let id = format!("session_id={}", session.id);
+    tokio::task::spawn_blocking(move || {
+        let shown = call(era, "get_session", std::slice::from_ref(&id));
+        let question = &shown["structuredContent"]["question"]["question_id"];
+        let question = question.as_str().unwrap_or_else(|| panic!("{shown}"));
+        let answer = [
+            id.clone(),
+            format!("question_id={question}"),
+            r#"answers={"Which color?":"Blue"}"#.to_owned(),
+        ];
+        call(era, "answer_question", &answer);
+        let waited = call(era, "wait_session", &[id, "wait_seconds=20".to_owned()]);
+        assert!(waited.to_string().contains("painted"), "{waited}");
+    })
+    .await
+    .expect("the Inspector did it");
+    session.until_turns_ended(1).await;
+    let answers = session.of_kind("question_answered");
+    assert_eq!(answers[0]["answers"], json!({"Which color?": "Blue"}));
+    session.cancel().await;
+}
+
 fn lists_and_calls(era: &str) {
-    let tools = result(era, &["--method", "tools/list", "--strict"]);
-    assert_eq!(
-        tools["tools"].as_array().expect("tools").len(),
-        TOOLS.len(),
-        "{tools}"
-    );
-    let listed = result(
-        era,
-        &["--method", "tools/call", "--tool-name", "list_sessions"],
-    );
-    assert!(
-        listed["structuredContent"]["sessions"].is_array(),
-        "{listed}"
-    );
+    lists(era);
+    starts_a_session(era);
     let refused = inspector(
         era,
         &[
@@ -70,6 +139,16 @@ fn lists_and_calls(era: &str) {
         ],
     );
     assert!(!refused.status.success(), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_in_the_modern_era() {
+    answers_a_question("modern").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_in_the_legacy_era() {
+    answers_a_question("legacy").await;
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use e2e::mcp::TOOLS;
-use e2e::{installed, stack};
+use e2e::{installed, script, stack};
 use serde_json::{Value, json};
 
 /// What a host like Claude Desktop would start from its configuration.
@@ -16,6 +16,8 @@ struct Bridge {
     input: ChildStdin,
     output: Receiver<String>,
     home: tempfile::TempDir,
+    /// What the person was asked.
+    asked: Vec<String>,
 }
 
 impl Bridge {
@@ -52,6 +54,7 @@ impl Bridge {
             input,
             output,
             home,
+            asked: Vec::new(),
         }
     }
 
@@ -64,7 +67,8 @@ impl Bridge {
         std::fs::read_to_string(self.home.path().join("stderr")).unwrap_or_default()
     }
 
-    /// Sends a request and returns its result, passing over notifications.
+    /// Sends a request and returns its result, passing over notifications; a question to the person
+    /// is answered as somebody would at the host, and noted.
     fn request(&mut self, id: u64, method: &str, params: Value) -> Value {
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
         loop {
@@ -73,7 +77,12 @@ impl Bridge {
                 .recv_timeout(Duration::from_secs(90))
                 .unwrap_or_else(|error| panic!("no answer to {method}: {error}\n{}", self.said()));
             let message: Value = serde_json::from_str(&line).expect("stdout carries JSON lines");
-            if message["id"] == json!(id) {
+            if message["method"] == "elicitation/create" {
+                let question = message["params"]["message"].as_str();
+                self.asked.push(question.expect("a question").to_owned());
+                self.send(&json!({"jsonrpc": "2.0", "id": message["id"],
+                    "result": {"action": "accept", "content": {"Which color?": "Blue"}}}));
+            } else if message["id"] == json!(id) {
                 assert!(message.get("result").is_some(), "{method}: {message}");
                 return message["result"].clone();
             }
@@ -94,7 +103,7 @@ fn drives_a_session(url: &str, transport: &str, protocol: &str) {
     let initialized = bridge.request(
         1,
         "initialize",
-        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "host", "version": "1"}}),
+        json!({"protocolVersion": "2025-06-18", "capabilities": {"elicitation": {}}, "clientInfo": {"name": "host", "version": "1"}}),
     );
     assert_eq!(
         initialized["serverInfo"]["name"], "shannon",
@@ -113,7 +122,7 @@ fn drives_a_session(url: &str, transport: &str, protocol: &str) {
         "tools/call",
         call(
             "create_session",
-            json!({"prompt": "@@TEXT:over the bridge"}),
+            json!({"prompt": script::prompt(&[script::question(), script::text("over the bridge")])}),
         ),
     );
     let session = created["structuredContent"]["session_id"].clone();
@@ -134,6 +143,13 @@ fn drives_a_session(url: &str, transport: &str, protocol: &str) {
         }
     }
     assert!(said.contains("over the bridge"), "{said}");
+    assert_eq!(bridge.asked.len(), 1, "{:?}", bridge.asked);
+    assert!(
+        bridge.asked[0].contains("Which color?"),
+        "{:?}",
+        bridge.asked
+    );
+    assert!(said.contains(r#"{"Which color?":"Blue"}"#), "{said}");
     bridge.request(
         30,
         "tools/call",

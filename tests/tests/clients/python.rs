@@ -101,18 +101,24 @@ async fn a_foreign_session_is_as_an_unknown_one() {
         .find(|event| event["kind"] == "message_taken")
         .and_then(|event| event["message_id"].as_str())
         .unwrap_or_else(|| panic!("no id of the message in {}", session.story()));
+    let taken = client.call("create_checkpoint", json!({"session_id": session.id}));
+    let taken = taken.await;
+    let checkpoint = taken["checkpoint"]["checkpoint_id"].as_str();
+    let checkpoint = checkpoint.unwrap_or_else(|| panic!("{taken}")).to_owned();
     let seen = run(
         "two_owners.py",
         &[
             ("SESSION", &session.id),
             ("MESSAGE", message),
+            ("CHECKPOINT", &checkpoint),
             ("AWS_URL", &stack.aws_url()),
             ("AWS_ACCESS_KEY_ID", &stack.operator_key().0),
             ("AWS_SECRET_ACCESS_KEY", &stack.operator_key().1),
         ],
     );
     let theirs = seen["theirs"].as_object().expect("answers");
-    assert_eq!(theirs.len(), 8);
+    // Every tool that takes a session, two methods of tasks, seven resources.
+    assert_eq!(theirs.len(), 27);
     for (name, answer) in theirs {
         let answer = answer.as_str().expect("text");
         assert_eq!(seen["nobodys"][name], answer, "{name}");

@@ -342,8 +342,9 @@ async fn arguments_that_miss_the_schema_are_named() {
     }
 }
 
+/// That another owner's session is as unknown is tested with two owners, beside the clients.
 #[tokio::test]
-async fn unknown_and_foreign_sessions_get_the_same_answer() {
+async fn every_tool_says_the_same_of_an_unknown_session() {
     let stack = stack::shared();
     let client = stack.client();
     let mut answers = Vec::new();

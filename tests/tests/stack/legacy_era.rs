@@ -5,6 +5,7 @@ use e2e::mcp::LEGACY;
 use e2e::script;
 use e2e::session::Session;
 use e2e::stack;
+use e2e::stream::{LegacySession, tool_call};
 use serde_json::json;
 
 fn initialize(version: &str) -> serde_json::Value {
@@ -109,54 +110,16 @@ async fn a_person_is_asked_on_the_stream_and_answers_elsewhere() {
         }),
     )
     .await;
-    let mut introduction = initialize(LEGACY);
-    introduction["capabilities"] = json!({"elicitation": {}});
-    let opened = client.request("initialize", introduction).await;
-    opened.result();
-    let mcp_session = opened.headers["mcp-session-id"].clone();
-    let post = |body: serde_json::Value| {
-        client
-            .http()
-            .post(client.url())
-            .bearer_auth(&stack.token)
-            .header("content-type", "application/json")
-            .header("accept", "application/json, text/event-stream")
-            .header("mcp-protocol-version", LEGACY)
-            .header("mcp-session-id", mcp_session.clone())
-            .body(body.to_string())
-            .send()
-    };
-    let call = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call",
-        "params": {"name": "cancel_session", "arguments": {"session_id": session.id}}});
-    let mut stream = post(call).await.expect("an answer");
-    let mut text = String::new();
-    let mut seen = 0;
-    let result = loop {
-        let bytes = stream.chunk().await.expect("the stream goes on");
-        let bytes = bytes.unwrap_or_else(|| panic!("no result in {text}"));
-        text.push_str(std::str::from_utf8(&bytes).expect("UTF-8"));
-        let messages: Vec<serde_json::Value> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("data: {"))
-            .filter_map(|rest| serde_json::from_str(&format!("{{{rest}")).ok())
-            .collect();
-        let mut result = None;
-        for message in messages.iter().skip(seen) {
-            if message["method"] == "elicitation/create" {
-                let reply = json!({"jsonrpc": "2.0", "id": message["id"],
-                    "result": {"action": "accept", "content": {"confirm": true}}});
-                let taken = post(reply).await.expect("an answer");
-                assert_eq!(taken.status(), 202);
-            } else if message["id"] == 2 {
-                result = Some(message.clone());
-            }
-        }
-        seen = messages.len();
-        if let Some(result) = result {
-            break result;
-        }
-    };
-    assert!(text.contains("elicitation/create"), "{text}");
+    let transport = LegacySession::open(&stack, json!({"elicitation": {}})).await;
+    let call = tool_call(2, "cancel_session", &json!({"session_id": session.id}));
+    let mut stream = transport.post(&call).await;
+    let question = stream
+        .until(|message| message["method"] == "elicitation/create")
+        .await;
+    let reply = json!({"jsonrpc": "2.0", "id": question["id"],
+        "result": {"action": "accept", "content": {"confirm": true}}});
+    assert_eq!(transport.post(&reply).await.status(), 202);
+    let result = stream.until(|message| message["id"] == 2).await;
     assert_eq!(result["result"]["isError"], false, "{result}");
     session.until_ended().await;
     assert_eq!(session.state, "cancelled");

@@ -127,6 +127,40 @@ async fn cancelling_a_task_interrupts_its_turn() {
 }
 
 #[tokio::test]
+async fn a_question_is_an_input_request_of_its_task() {
+    let stack = stack::shared();
+    let client = stack.client().with_tasks().with_elicitation();
+    let task = start(&client, &[script::question(), script::text("painted")]).await;
+    let task_id = task["taskId"].as_str().expect("a task id");
+    let asking = finished(&client, task_id).await;
+    assert_eq!(asking["status"], "input_required", "{asking}");
+    assert_eq!(asking["pollIntervalMs"], 1000, "a person waits: {asking}");
+    let requests = asking["inputRequests"].as_object().expect("requests");
+    assert_eq!(requests.len(), 1, "{asking}");
+    let (key, request) = requests.iter().next().expect("it was counted");
+    assert!(request.to_string().contains("Which color?"), "{request}");
+    let answer = |color: &str| {
+        json!({"taskId": task_id, "inputResponses": {
+            key: {"action": "accept", "content": {"Which color?": color}}}})
+    };
+    for _ in 0..2 {
+        let taken = client.request("tasks/update", answer("Blue")).await;
+        taken.result();
+    }
+    let refused = client.request("tasks/update", answer("Red")).await;
+    assert!(refused.error().0 < 0, "{}", refused.body);
+    let done = finished(&client, task_id).await;
+    assert_eq!(done["status"], "completed", "{done}");
+    assert!(done.to_string().contains("painted"), "{done}");
+    let watcher = stack.client();
+    let mut session = Session::follow(&watcher, session_of(task_id));
+    session.until_turns_ended(1).await;
+    let answers = session.of_kind("question_answered");
+    assert_eq!(answers[0]["answers"], json!({"Which color?": "Blue"}));
+    session.cancel().await;
+}
+
+#[tokio::test]
 async fn without_the_extension_there_are_no_tasks() {
     let stack = stack::shared();
     let client = stack.client();

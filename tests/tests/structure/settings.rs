@@ -187,6 +187,11 @@ const TESTED: &[(&str, &str, &str)] = &[
         "a_session_expires_after_its_retention_and_is_gone_before_the_sweep",
     ),
     (
+        "RUNNER_BUFFER_BYTES",
+        "functions/session-runner/tests/failures/floods.rs",
+        "while_the_log_cannot_be_written_the_cli_waits_and_nothing_is_lost",
+    ),
+    (
         "RUNNER_CPU_UNITS",
         TABLE,
         "every_parameter_changes_the_stack",

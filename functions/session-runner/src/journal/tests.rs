@@ -12,6 +12,7 @@ const PACE: Pace = Pace {
     heartbeat: Duration::from_millis(20),
     lease: Duration::from_secs(10),
     live: Duration::from_millis(1),
+    buffer_bytes: 1024 * 1024,
 };
 
 async fn session(ports: &Fake) -> (SessionKey, Journal) {

@@ -99,15 +99,16 @@ impl Sandbox {
             .canonicalize()
             .map_err(file_error(format!("find {}", base.display())))?;
         let root = nix::unistd::geteuid().is_root();
+        if isolation != Isolation::None && !cfg!(target_os = "linux") {
+            return Err(SandboxError::Unsupported(format!(
+                "the isolation {:?} needs Linux; use \"none\" here",
+                isolation.as_str()
+            )));
+        }
         if isolation == Isolation::Uid && !root {
             return Err(SandboxError::Unsupported(
                 "the isolation \"uid\" needs a runner that is root; use \"namespaces\" on Linux"
                     .to_owned(),
-            ));
-        }
-        if isolation == Isolation::Namespaces && !cfg!(target_os = "linux") {
-            return Err(SandboxError::Unsupported(
-                "the isolation \"namespaces\" needs Linux; use \"none\" here".to_owned(),
             ));
         }
         let user = (root && isolation != Isolation::None).then(unused_user);
@@ -294,7 +295,8 @@ impl Sandbox {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
+            // Without isolation the stage must live to kill the others; see `Session`.
+            .kill_on_drop(self.isolation != Isolation::None)
             .spawn()
             .map_err(file_error(format!(
                 "start {}",

@@ -12,11 +12,8 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getegid, geteuid};
 
-use super::stages::{Attempted, StageError, die_with_parent, read_plan};
+use super::stages::{Attempted, KILL_NOW, StageError, die_with_parent, read_plan};
 use super::{root, user};
-
-/// Asks `enter` to kill everything at once; it ends when all of it is gone.
-pub(crate) const KILL_NOW: Signal = Signal::SIGQUIT;
 
 /// First stage: leaves the machine's namespaces, then only waits and passes signals on.
 pub(crate) fn enter(plan: &Path) -> Result<i32, StageError> {

@@ -12,7 +12,7 @@ pub enum Isolation {
     Namespaces,
     /// A uid of its own.
     Uid,
-    /// Only a process group. For machines that have nothing better.
+    /// Nothing. For machines that have nothing better.
     None,
 }
 

@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 
 use super::launch::Sandbox;
 use super::plan::Isolation;
+use super::stages::KILL_NOW;
 
 /// A running program and all that it started.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub struct Session {
     plan: tempfile::NamedTempFile,
 }
 
-/// How long the kernel may take to end a killed namespace before the stage itself is killed.
-const NAMESPACE_END: Duration = Duration::from_secs(5);
+/// How long it may take until all that a stage kills has ended, before the stage itself is killed.
+const STAGE_END: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
 
 impl Session {
@@ -59,18 +60,12 @@ impl Session {
     /// The system's, if something survives; say so in a log, there is nothing else to do.
     pub async fn kill_all(&mut self) -> std::io::Result<ExitStatus> {
         match self.isolation {
-            Isolation::Namespaces => self.kill_namespace().await,
+            // A stage that was waited for has ended, and with it everything.
+            Isolation::Namespaces | Isolation::None => self.kill_by_stage().await,
             Isolation::Uid => {
                 // Also after the program ended by itself: what it left belongs to its user.
                 self.kill_child()?;
                 self.kill_user().await?;
-                self.child.wait().await
-            }
-            Isolation::None => {
-                if let Some(pid) = self.child.id() {
-                    kill_tree(pid).await?;
-                }
-                self.kill_child()?;
                 self.child.wait().await
             }
         }
@@ -85,12 +80,12 @@ impl Session {
         }
     }
 
-    async fn kill_namespace(&mut self) -> std::io::Result<ExitStatus> {
+    async fn kill_by_stage(&mut self) -> std::io::Result<ExitStatus> {
         if let Some(pid) = self.pid() {
-            // The first stage kills the namespace and ends when it is empty.
-            let _ = kill(pid, Signal::SIGQUIT);
+            // The first stage kills the others and ends when they are gone.
+            let _ = kill(pid, KILL_NOW);
         }
-        match tokio::time::timeout(NAMESPACE_END, self.child.wait()).await {
+        match tokio::time::timeout(STAGE_END, self.child.wait()).await {
             Ok(status) => status,
             Err(_) => {
                 self.kill_child()?;
@@ -123,6 +118,17 @@ impl Session {
     }
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.isolation == Isolation::None
+            && let Some(pid) = self.pid()
+        {
+            // Gone already is what was wanted.
+            let _ = kill(pid, KILL_NOW);
+        }
+    }
+}
+
 fn user_has_processes(user: u32) -> std::io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
     for entry in std::fs::read_dir("/proc")? {
@@ -147,44 +153,4 @@ fn is_zombie(process: &Path) -> bool {
     let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
     stat.rsplit_once(") ")
         .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
-}
-
-/// Kills a process and its descendants. They are stopped first, from the root down, until a look
-/// at the table finds no new one: a running parent could start another child in between.
-async fn kill_tree(root: u32) -> std::io::Result<()> {
-    let mut found = vec![root];
-    signal(root, Signal::SIGSTOP);
-    loop {
-        let output = Command::new("ps")
-            .args(["-A", "-o", "pid=", "-o", "ppid="])
-            .output()
-            .await?;
-        let table = String::from_utf8_lossy(&output.stdout).into_owned();
-        let rows = table.lines().filter_map(|line| {
-            let mut numbers = line.split_whitespace().map(str::parse::<u32>);
-            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-        });
-        let rows: Vec<(u32, u32)> = rows.collect();
-        let before = found.len();
-        loop {
-            let next = rows
-                .iter()
-                .find(|(pid, parent)| found.contains(parent) && !found.contains(pid));
-            let Some((pid, _)) = next else { break };
-            signal(*pid, Signal::SIGSTOP);
-            found.push(*pid);
-        }
-        if found.len() == before {
-            break;
-        }
-    }
-    for pid in found {
-        signal(pid, Signal::SIGKILL);
-    }
-    Ok(())
-}
-
-fn signal(pid: u32, signal: Signal) {
-    // A process that is gone needs no signal.
-    let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
 }

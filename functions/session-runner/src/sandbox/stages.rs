@@ -6,14 +6,23 @@
 //!     last ..     takes the last privileges away and becomes the program
 //! ```
 //! Should the runner die, the kernel kills `enter`, then `first`, and with `first` the namespace.
+//! Without isolation `enter` stays too, sees within half a second that the runner is gone, and kills
+//! what the program started.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::signal::Signal;
+
+use super::bare;
 use super::plan::{Isolation, Plan, STAGE_FAILED};
+#[cfg(target_os = "linux")]
 use super::user;
+
+/// Asks `enter` to kill everything at once; it ends when all of it is gone.
+pub(crate) const KILL_NOW: Signal = Signal::SIGQUIT;
 
 /// Why a stage gave up. Nothing of the session has run then.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +76,7 @@ pub fn run(arguments: &[OsString]) -> Result<i32, StageError> {
         ("first", [plan, parent]) => super::namespaces::first(Path::new(plan), number(parent)?),
         #[cfg(target_os = "linux")]
         ("last", [program, arguments @ ..]) => Err(super::namespaces::last(program, arguments)),
+        #[cfg(target_os = "linux")]
         ("kill-user", [user]) => user::kill_all(number(user)?).map(|()| 0),
         _ => Err(StageError::Plan("use: sandbox enter PLAN".to_owned())),
     }
@@ -96,19 +106,24 @@ pub(crate) fn read_plan(path: &Path) -> Result<Plan, StageError> {
 
 fn enter(path: &Path) -> Result<i32, StageError> {
     let plan = read_plan(path)?;
-    die_with_parent()?;
-    if nix::unistd::getppid().as_raw() as u32 != plan.runner {
+    // The one that has to outlive its parent, for as long as it takes to kill the rest.
+    if plan.isolation != Isolation::None {
+        die_with_parent()?;
+    }
+    if nix::unistd::getppid().as_raw().cast_unsigned() != plan.runner {
         return Err(StageError::Orphaned);
     }
     match plan.isolation {
         #[cfg(target_os = "linux")]
         Isolation::Namespaces => super::namespaces::enter(path),
-        #[cfg(not(target_os = "linux"))]
-        Isolation::Namespaces => Err(StageError::Plan(
-            "the isolation \"namespaces\" needs Linux".to_owned(),
-        )),
+        #[cfg(target_os = "linux")]
         Isolation::Uid => Err(user::become_and_run(&plan)),
-        Isolation::None => Err(replace(&plan)),
+        #[cfg(not(target_os = "linux"))]
+        Isolation::Namespaces | Isolation::Uid => Err(StageError::Plan(format!(
+            "the isolation {:?} needs Linux",
+            plan.isolation.as_str()
+        ))),
+        Isolation::None => bare::enter(&plan),
     }
 }
 

@@ -12,18 +12,9 @@ pub(crate) fn become_user(user: u32) -> Result<(), StageError> {
     if uid.is_root() {
         return Err(StageError::Plan("a session may not run as root".to_owned()));
     }
-    #[cfg(target_os = "linux")]
-    {
-        nix::unistd::setgroups(&[]).attempted("leave all groups")?;
-        nix::unistd::setresgid(gid, gid, gid).attempted(format!("become group {user}"))?;
-        nix::unistd::setresuid(uid, uid, uid).attempted(format!("become user {user}"))?;
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        nix::unistd::setgid(gid).attempted(format!("become group {user}"))?;
-        nix::unistd::setuid(uid).attempted(format!("become user {user}"))?;
-    }
-    Ok(())
+    nix::unistd::setgroups(&[]).attempted("leave all groups")?;
+    nix::unistd::setresgid(gid, gid, gid).attempted(format!("become group {user}"))?;
+    nix::unistd::setresuid(uid, uid, uid).attempted(format!("become user {user}"))
 }
 
 /// Becomes the plan's user and then its program. Returns only if that fails.
@@ -46,7 +37,6 @@ fn prepare(plan: &Plan) -> Result<(), StageError> {
     if nix::unistd::getppid().as_raw() as u32 != plan.runner {
         return Err(StageError::Orphaned);
     }
-    #[cfg(target_os = "linux")]
     nix::sys::prctl::set_no_new_privs().attempted("refuse new privileges")?;
     Ok(())
 }

@@ -75,7 +75,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             let line = match heard {
                 Heard::Output(Piece::Line(line)) => line,
                 Heard::Closed => return,
-                Heard::Output(Piece::TooLong { .. }) | Heard::Warning(_) => continue,
+                Heard::Output(Piece::TooLong { .. }) | Heard::Warning { .. } => continue,
             };
             let Ok(message) = parse(&line) else { continue };
             for effect in self.conversation.read(message, self.ports.now()) {

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use domain::checkpoint::PendingQuestion;
 use domain::ports::{AcquireError, Checkpoints, Clock, IdSource, Inbox, SessionLog, TreeObjects};
-use domain::{Command, CommandId, Head, SessionKey, State, Transition};
+use domain::{Command, CommandId, Head, SessionKey, State, Subagent, Transition};
 use tokio::sync::{mpsc, watch};
 
 use crate::journal::{Journal, LIVE_INTERVAL, Pace};
@@ -65,8 +65,17 @@ pub struct Assignment {
     pub base: PathBuf,
     /// This program.
     pub runner_program: PathBuf,
-    /// Told the CLI's version once it is ready.
-    pub claude_version: watch::Sender<Option<String>>,
+    /// Told about the CLI once it is ready.
+    pub claude: watch::Sender<Option<Claude>>,
+}
+
+/// What the CLI says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claude {
+    /// Its version.
+    pub version: String,
+    /// The kinds of subagents that it has.
+    pub agents: Vec<Subagent>,
 }
 
 /// How a run ended.
@@ -185,6 +194,7 @@ pub async fn run<P: Ports, O: SessionObjects>(
         heartbeat: settings.heartbeat,
         lease: settings.lease,
         live: LIVE_INTERVAL,
+        buffer_bytes: settings.buffer_bytes,
     };
     let fence = lease.fence;
     let tree = lease.tree_key();

@@ -10,12 +10,13 @@ use domain::event::EventBody;
 use domain::{Command, CommandBody, CommandOutcome, CommandState, State, Transition};
 use tokio::time::Instant;
 
-use super::conversation::Effect;
+use super::conversation::{Effect, shorten};
 use super::questions::HeldQuestion;
 use super::starting::{Started, message_uuid};
 use super::suspending::Suspend;
 use super::{End, Ports, Stop, Supervision};
 use crate::cli::Heard;
+use crate::disk;
 use crate::journal::{Entry, Refused};
 use crate::objects::SessionObjects;
 use crate::workspace::{prepare, read};
@@ -63,11 +64,17 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 // It may have asked for a checkpoint, which no deadline brings on an idle session.
                 continue;
             }
+            let full = self.journal.is_full();
+            if full {
+                // It may have much to say: nobody listens.
+                watch.last_line = Instant::now();
+            }
             let (wake, at_wake) = self.next_deadline(started, &watch);
             let done = tokio::select! {
                 () = self.journal.lost() => return Stop::LeaseLost,
                 () = Self::stopped(&mut self.stop) => return self.asked_to_stop(started),
-                heard = started.cli.heard.recv() => {
+                () = self.journal.room(), if full => Ok(()),
+                heard = started.cli.heard.recv(), if !full => {
                     watch.last_line = Instant::now();
                     watch.interrupted = None;
                     self.hear(heard, started).await
@@ -188,11 +195,15 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let now = self.ports.now();
         let line = match heard {
             None | Some(Heard::Closed) => return Err(self.cli_ended(started).await),
-            Some(Heard::Warning(line)) => {
-                let line = self.conversation.clean(&line);
-                started.remember_words(&line);
-                if !line.trim().is_empty() {
-                    let notice = self.conversation.notice("cli_warning", &line, now);
+            Some(Heard::Warning { text, more }) => {
+                let text = self.conversation.clean(&text);
+                started.remember_words(&text);
+                let text = match more {
+                    0 => text,
+                    more => format!("{}\n[{more} more lines]", shorten(&text, 1900)),
+                };
+                if !text.trim().is_empty() {
+                    let notice = self.conversation.notice("cli_warning", &text, now);
                     self.journal.note(notice);
                 }
                 return Ok(());
@@ -265,9 +276,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             Effect::Keep(mirror) => match started.transcript.add(&mirror) {
                 Ok(entries) => started.calls.mirrored(&entries),
                 Err(error) => {
-                    return Err(End::broke_down(format!(
-                        "the session's transcript cannot be kept: {error}"
-                    )));
+                    let problem = "the session's transcript cannot be kept";
+                    return Err(End::broke_down(disk::describe(problem, &error)));
                 }
             },
             Effect::Answered(answer) => {

@@ -7,18 +7,20 @@ use std::sync::Arc;
 
 use claude::launch::{Launch, Start};
 use claude::lines::Piece;
-use claude::message::{Message, parse};
+use claude::message::{ControlResponse, Message, parse};
 use claude::{control, gate, locate};
 use domain::checkpoint::PendingQuestion;
 use domain::event::EventBody;
-use domain::{CommandBody, State, Transition};
+use domain::{CommandBody, State, Subagent, Transition};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use super::calls::Calls;
 use super::questions::HeldQuestion;
-use super::{End, Ports, Stop, Supervision};
+use super::{Claude, End, Ports, Stop, Supervision};
 use crate::cli::{self, Cli, Heard, Reading};
+use crate::disk;
+pub(crate) use crate::disk::describe_error as describe;
 use crate::files_changed::Baseline;
 use crate::gate_server::{self, Asked, Rules, WaitingCall};
 use crate::journal::Entry;
@@ -106,7 +108,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             sandbox.directories().private.join("transcript"),
             self.settings.transcript_flush,
         )
-        .map_err(|error| End::broke_down(format!("cannot keep the transcript: {error}")))?;
+        .map_err(|error| End::broke_down(disk::describe("cannot keep the transcript", &error)))?;
         transcript.is_sound(&self.claude_session_id());
         let replays = matches!(start, Start::Resume { replay: true, .. });
         let launched = self.launch(sandbox, relay, git_is_trusted, start, transcript);
@@ -116,9 +118,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         };
         let looked = started.sandbox.directories().workspace.outside.clone();
         let baseline = tokio::task::spawn_blocking(move || Baseline::take(&looked));
-        let version = self.until_ready(&mut started).await;
-        let version = match version {
-            Ok(version) => version,
+        let claude = self.until_ready(&mut started).await;
+        let claude = match claude {
+            Ok(claude) => claude,
             Err(stop) => {
                 // Nothing of a CLI that is not ready may stay.
                 if let Err(error) = started.cli.kill_all().await {
@@ -127,9 +129,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 return Err(stop);
             }
         };
-        self.assignment
-            .claude_version
-            .send_replace(Some(version.clone()));
+        let version = claude.version.clone();
+        self.assignment.claude.send_replace(Some(claude));
         started.baseline = baseline.await.ok();
         let now = self.ports.now();
         let claude_session_id = self.claude_session_id();
@@ -254,7 +255,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     ) -> Result<Started, Stop> {
         let failed = |what: &str| {
             let what = what.to_owned();
-            move |error: std::io::Error| End::broke_down(format!("cannot {what}: {error}"))
+            move |error: std::io::Error| {
+                End::broke_down(disk::describe(&format!("cannot {what}"), &error))
+            }
         };
         let directories = sandbox.directories();
         let socket = directories.run.outside.join("gate.sock");
@@ -305,6 +308,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let reading = Reading {
             chunk_bytes: self.settings.stream_chunk_bytes,
             line_bytes: self.settings.max_line_bytes,
+            buffer_bytes: self.settings.buffer_bytes,
         };
         let program = cli::program(&sandbox, &self.settings.claude_path);
         let cli =
@@ -358,7 +362,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     ///
     /// The answer names it. The binary itself is asked with `--version` only when the answer does not
     /// come, or comes without: running it a second time beside every start would make each later.
-    pub(crate) async fn until_ready(&mut self, started: &mut Started) -> Result<String, Stop> {
+    pub(crate) async fn until_ready(&mut self, started: &mut Started) -> Result<Claude, Stop> {
         started.cli.tell(control::initialize(INITIALIZE));
         let begun = tokio::time::Instant::now();
         let deadline = begun + self.settings.startup_timeout;
@@ -369,6 +373,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         };
         tokio::pin!(doubt);
         let mut doubted = false;
+        let mut early_bytes = 0;
+        let most = self.settings.max_line_bytes + self.settings.buffer_bytes;
         loop {
             let heard = tokio::select! {
                 heard = started.cli.heard.recv() => heard,
@@ -393,8 +399,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     let stop = self.died_at_start(started).await;
                     return Err(self.or_wrong_version(stop).await);
                 }
-                Some(Heard::Warning(line)) => {
-                    started.remember_words(&self.conversation.clean(&line))
+                Some(Heard::Warning { text, .. }) => {
+                    started.remember_words(&self.conversation.clean(&text))
                 }
                 Some(Heard::Output(Piece::TooLong { .. })) => {}
                 Some(Heard::Output(Piece::Line(line))) => match parse(&line) {
@@ -406,7 +412,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                             };
                             return match self.version_problem(found) {
                                 Some(stop) => Err(stop),
-                                None => Ok(self.settings.claude_version.clone()),
+                                None => Ok(Claude {
+                                    version: self.settings.claude_version.clone(),
+                                    agents: subagents(&answer),
+                                }),
                             };
                         }
                         let why = answer.error.unwrap_or_default();
@@ -426,7 +435,15 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                         return Err(self.or_wrong_version(stop).await);
                     }
                     // A resumed turn may run already.
-                    Ok(_) => started.early.push_back(line),
+                    Ok(_) => {
+                        early_bytes += line.len();
+                        if early_bytes > most {
+                            return Err(End::broke_down(format!(
+                                "the claude CLI printed {early_bytes} bytes before it was ready"
+                            )));
+                        }
+                        started.early.push_back(line);
+                    }
                     Err(_) => started
                         .remember_words(&self.conversation.clean(&String::from_utf8_lossy(&line))),
                 },
@@ -436,16 +453,6 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 
     async fn died_at_start(&mut self, started: &mut Started) -> Stop {
         let status = started.cli.ended_within(self.settings.kill_grace).await;
-        while let Ok(Some(heard)) = tokio::time::timeout(
-            std::time::Duration::from_millis(200),
-            started.cli.heard.recv(),
-        )
-        .await
-        {
-            if let Heard::Warning(line) = heard {
-                started.remember_words(&self.conversation.clean(&line));
-            }
-        }
         if let Some(line) = started
             .last_words
             .iter()
@@ -463,17 +470,28 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     }
 }
 
+/// Subagents that are noted. Own: the supported CLI has five.
+const SUBAGENTS: usize = 100;
+
+fn subagents(answer: &ControlResponse) -> Vec<Subagent> {
+    let agents = answer.agents().take(SUBAGENTS);
+    let agent = |(name, description)| Subagent {
+        name: super::conversation::shorten(name, 100),
+        description: super::conversation::shorten(description, 1000),
+    };
+    agents.map(agent).collect()
+}
+
 /// Lines of the CLI's last words that are kept.
 const LAST_WORDS: usize = 10;
 
 impl Started {
-    pub(crate) fn remember_words(&mut self, line: &str) {
-        if !line.trim().is_empty() {
-            self.last_words
-                .push(super::conversation::shorten(line.trim(), 500));
-            let excess = self.last_words.len().saturating_sub(LAST_WORDS);
-            self.last_words.drain(..excess);
-        }
+    pub(crate) fn remember_words(&mut self, text: &str) {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        self.last_words
+            .extend(lines.map(|line| super::conversation::shorten(line, 500)));
+        let excess = self.last_words.len().saturating_sub(LAST_WORDS);
+        self.last_words.drain(..excess);
     }
 
     /// The CLI's last words, for a reason.
@@ -492,13 +510,6 @@ impl Started {
 
 fn path_text(path: impl Into<PathBuf>) -> String {
     path.into().display().to_string()
-}
-
-pub(crate) fn describe(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }
 
 #[cfg(test)]

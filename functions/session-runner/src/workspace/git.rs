@@ -79,9 +79,7 @@ pub async fn clone(
     );
     command.push(directories.workspace.inside.display().to_string());
     let start = &directories.temporary.inside;
-    let mut session = sandbox
-        .start(command, environment, Path::new(start), &[])
-        .map_err(|error| WorkspaceError::Refused(error.to_string()))?;
+    let mut session = sandbox.start(command, environment, Path::new(start), &[])?;
     drop(session.child.stdin.take());
     let (stdout, stderr) = (session.child.stdout.take(), session.child.stderr.take());
     let finished = tokio::time::timeout(timeout, async {
@@ -114,9 +112,9 @@ pub async fn clone(
         Some(127) => Err(WorkspaceError::Refused(
             "git is not installed where sessions run".to_owned(),
         )),
-        _ if errors.contains("No space left on device") => {
-            Err(WorkspaceError::DiskFull("the repository".to_owned()))
-        }
+        _ if errors.contains("No space left on device") => Err(WorkspaceError::DiskFull(
+            "cannot clone the repository".to_owned(),
+        )),
         code => Err(WorkspaceError::Refused(format!(
             "git could not clone the repository (exit code {}): {}",
             code.unwrap_or(-1),

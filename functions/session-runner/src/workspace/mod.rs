@@ -8,6 +8,9 @@ pub mod prepare;
 pub mod read;
 pub mod tree;
 
+use crate::disk;
+use crate::sandbox::launch::SandboxError;
+
 /// Files and bytes that were put in place.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Amount {
@@ -24,9 +27,7 @@ pub enum WorkspaceError {
     #[error("{0}")]
     Refused(String),
     /// The runner's disk is full.
-    #[error(
-        "the session's disk is full: {0} did not fit. Use a smaller workspace or a larger SHANNON_RUNNER_DISK_GIB"
-    )]
+    #[error("{}", disk::full(.0))]
     DiskFull(String),
     /// Something of the machine failed; trying again may help.
     #[error("cannot {attempted}: {source}")]
@@ -43,11 +44,10 @@ impl WorkspaceError {
     /// The error of a file operation; a full disk is told apart.
     pub(crate) fn system(attempted: impl Into<String>, source: std::io::Error) -> Self {
         let attempted = attempted.into();
-        match source.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                WorkspaceError::DiskFull(attempted)
-            }
-            _ => WorkspaceError::System { attempted, source },
+        if disk::is_full(&source) {
+            WorkspaceError::DiskFull(format!("cannot {attempted}"))
+        } else {
+            WorkspaceError::System { attempted, source }
         }
     }
 }
@@ -58,8 +58,17 @@ impl From<tree::WalkError> for WorkspaceError {
             tree::WalkError::System {
                 path,
                 error: nix::errno::Errno::ENOSPC | nix::errno::Errno::EDQUOT,
-            } => WorkspaceError::DiskFull(path),
+            } => WorkspaceError::DiskFull(format!("cannot write {path}")),
             other => WorkspaceError::Refused(other.to_string()),
+        }
+    }
+}
+
+impl From<SandboxError> for WorkspaceError {
+    fn from(error: SandboxError) -> Self {
+        match error {
+            SandboxError::File { attempted, source } => WorkspaceError::system(attempted, source),
+            SandboxError::Unsupported(why) => WorkspaceError::Refused(why),
         }
     }
 }

@@ -86,9 +86,7 @@ pub async fn prepare(
         prepared.git_is_trusted = blocking(move || {
             let root = sandbox.directories().workspace.outside.clone();
             let trusted = git_trust::is_trusted(&root);
-            sandbox
-                .give_tree_to_session(&root)
-                .map_err(|error| WorkspaceError::Refused(error.to_string()))?;
+            sandbox.give_tree_to_session(&root)?;
             Ok(trusted)
         })
         .await?;
@@ -133,7 +131,8 @@ fn check_subdirectory(sandbox: &Sandbox, workspace: &Workspace) -> Result<(), Wo
 }
 
 /// Fetches attachments into the workspace and gives the names under which the session finds them.
-/// Fetching one again replaces it.
+/// Fetching one again replaces it. Of one that fails nothing stays, so that a disk that it filled has
+/// room again.
 ///
 /// # Errors
 /// [`WorkspaceError`], with words for the person who sent them.
@@ -158,7 +157,13 @@ pub async fn attach(
         let fetched = fetch(sandbox, &attachment.upload, limits, objects).await?;
         let sandbox = sandbox.clone();
         let shown = format!("{ATTACHMENTS}/{name}");
-        blocking(move || place(&sandbox, &fetched, &name)).await?;
+        blocking(move || {
+            let placed = place(&sandbox, &fetched, &name);
+            // A rest that cannot be removed is replaced by the next attempt.
+            let _ = std::fs::remove_file(&fetched);
+            placed
+        })
+        .await?;
         names.push(shown);
     }
     Ok(names)
@@ -172,13 +177,14 @@ fn place(sandbox: &Sandbox, fetched: &Path, name: &str) -> Result<(), WorkspaceE
             "{ATTACHMENTS} is a symbolic link in this workspace"
         )));
     }
-    let mut to = tree.create_file(&[ATTACHMENTS, name], 0o644)?;
     let mut from = File::open(fetched)
         .map_err(|error| WorkspaceError::system("open the attachment", error))?;
-    std::io::copy(&mut from, &mut to)
-        .map_err(|error| WorkspaceError::system(format!("write {name}"), error))?;
-    std::fs::remove_file(fetched)
-        .map_err(|error| WorkspaceError::system("remove the download", error))?;
+    let mut to = tree.create_file(&[ATTACHMENTS, name], 0o644)?;
+    if let Err(error) = std::io::copy(&mut from, &mut to) {
+        // The same: the next attempt replaces it.
+        let _ = tree.remove_file(&[ATTACHMENTS, name]);
+        return Err(WorkspaceError::system(format!("write {name}"), error));
+    }
     // By descriptor and never by path: the session may have swapped the directory meanwhile.
     sandbox
         .give_open_file_to_session(&to)
@@ -198,7 +204,12 @@ async fn fetch(
     objects: &impl SessionObjects,
 ) -> Result<PathBuf, WorkspaceError> {
     let file = sandbox.directories().private.join(upload.as_str());
-    match objects.download(upload, &file, limits.upload_bytes).await {
+    let downloaded = objects.download(upload, &file, limits.upload_bytes).await;
+    if downloaded.is_err() {
+        // There may be none; one that cannot be removed is replaced by the next attempt.
+        let _ = std::fs::remove_file(&file);
+    }
+    match downloaded {
         Ok(_) => Ok(file),
         Err(DownloadError::Missing) => Err(WorkspaceError::Refused(format!(
             "the upload {upload} has no file (any more); send the file with the signed request of create_upload first"

@@ -204,6 +204,14 @@ impl Tree {
         Ok(File::from(file))
     }
 
+    /// Removes the file or link at `components`. Gone already is fine.
+    ///
+    /// # Errors
+    /// [`WalkError`].
+    pub fn remove_file(&self, components: &[&str]) -> Result<(), WalkError> {
+        self.replace(components).map(drop)
+    }
+
     /// Makes a link at `components` that points to `target`, whatever that is.
     ///
     /// # Errors

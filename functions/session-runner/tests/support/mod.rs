@@ -29,6 +29,8 @@ use tokio::sync::watch;
 pub(crate) struct Memory {
     pub(crate) uploads: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     pub(crate) written: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    /// Downloads wait while it is true.
+    pub(crate) held: watch::Sender<bool>,
 }
 
 impl SessionObjects for Memory {
@@ -38,6 +40,8 @@ impl SessionObjects for Memory {
         file: &Path,
         most: u64,
     ) -> Result<u64, DownloadError> {
+        let mut held = self.held.subscribe();
+        held.wait_for(|held| !held).await.expect("a sender");
         let bytes = self
             .uploads
             .lock()
@@ -205,6 +209,7 @@ pub(crate) fn settings(gateway_url: String, claude: PathBuf) -> RunnerSettings {
         clone_timeout: seconds(30),
         connect_timeout: seconds(5),
         model_timeout: seconds(60),
+        buffer_bytes: 4 * 1024 * 1024,
         stream_chunk_bytes: 16 * 1024,
         max_line_bytes: 64 * 1024 * 1024,
         append_batch: Duration::from_millis(10),
@@ -259,7 +264,7 @@ impl World {
                 },
                 base: base.path().to_owned(),
                 runner_program: PathBuf::from(env!("CARGO_BIN_EXE_session-runner")),
-                claude_version: tokio::sync::watch::channel(None).0,
+                claude: tokio::sync::watch::channel(None).0,
             },
             base,
             ports,

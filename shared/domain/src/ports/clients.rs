@@ -75,6 +75,43 @@ pub trait ReplyMailbox: Send + Sync {
     ) -> impl Future<Output = Result<Option<String>, Unavailable>> + Send;
 }
 
+/// Requests that their client may take back while they are worked on, on whichever instance.
+pub trait Withdrawals: Send + Sync {
+    /// Lets `request` be taken back, until `expires_at`, from `worker` (a name for this one piece of
+    /// work). What was there under that name before counts no more: a client that uses one again
+    /// means the newer.
+    fn allow_withdrawal(
+        &self,
+        key: &ClientKey,
+        request: &str,
+        worker: &str,
+        expires_at: UnixMillis,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Takes a request back; says whether somebody works on it. Twice is once.
+    fn withdraw(
+        &self,
+        key: &ClientKey,
+        request: &str,
+    ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
+
+    /// Whether the request was taken back from this worker.
+    fn is_withdrawn(
+        &self,
+        key: &ClientKey,
+        request: &str,
+        worker: &str,
+    ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
+
+    /// This worker has finished: nothing of its is left to take back.
+    fn end_withdrawal(
+        &self,
+        key: &ClientKey,
+        request: &str,
+        worker: &str,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+}
+
 /// One stream of messages to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientStream {

@@ -117,6 +117,7 @@ where
                 // The outcomes of other commands are never written for this kind.
                 Some(
                     CommandOutcome::Turn(TurnEnd { .. })
+                    | CommandOutcome::CutTurn(..)
                     | CommandOutcome::Interrupted(_)
                     | CommandOutcome::Cancelled
                     | CommandOutcome::Answered

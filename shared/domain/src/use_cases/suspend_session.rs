@@ -29,6 +29,11 @@ pub enum SuspendError {
     /// The session has ended.
     #[error("the session has ended ({0})")]
     Ended(State),
+    /// It was set back to an earlier checkpoint before it came to this one.
+    #[error(
+        "the session was set back before the checkpoint was taken; ask again for one of what it is now"
+    )]
+    SetBack,
     /// The message or a tag breaks its rule.
     #[error("{0}")]
     Invalid(&'static str),
@@ -130,6 +135,9 @@ where
         return newest(ports, key, pinned).await;
     }
     loop {
+        // The head before the command: a command that was read first may have been finished since,
+        // and by the later head it would look like one that nobody will finish.
+        let head = observe::observe(ports, key).await?.ok_or(NoSuchSession)?;
         if let Some(command) = ports.command(key, &id).await? {
             match command.outcome {
                 Some(CommandOutcome::Checkpointed(id)) => {
@@ -141,9 +149,12 @@ where
                 Some(CommandOutcome::Refused(reason)) => return Err(SuspendError::Refused(reason)),
                 _ => {}
             }
-            let head = observe::observe(ports, key).await?.ok_or(NoSuchSession)?;
             if command.state_for(&head) == CommandState::NotDone {
-                return Err(SuspendError::Ended(head.state));
+                return Err(if head.state.is_ended() {
+                    SuspendError::Ended(head.state)
+                } else {
+                    SuspendError::SetBack
+                });
             }
         }
         if ports.now().since(started) > ANSWER_MILLISECONDS {

@@ -69,7 +69,7 @@ pub async fn get_task<P: SessionDirectory + Inbox + Compute + Clock>(
             head.state,
             head.end_reason.as_deref().unwrap_or("no reason recorded")
         )),
-        (CommandState::Done, Some(CommandOutcome::Turn(end))) => {
+        (CommandState::Done, Some(CommandOutcome::Turn(end) | CommandOutcome::CutTurn(end, _))) => {
             if end
                 .terminal_reason
                 .as_deref()

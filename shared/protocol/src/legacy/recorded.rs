@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::cancelled::taken_back;
+use super::cancelled::{ended, taken_back};
 use super::exchange::is_answer;
 use super::running::Running;
 use super::{ClientPorts, KEEP_ALIVE, event_stream};
@@ -202,6 +202,7 @@ impl<P: ClientPorts> Recorded<P> {
                         () = taken_back(withdrawal) => {
                             // Complete, without an answer: nobody waits for one.
                             let _noted = self.note(true).await;
+                            ended(self.running.withdrawal.take()).await;
                             return;
                         }
                     };
@@ -225,6 +226,7 @@ impl<P: ClientPorts> Recorded<P> {
             if is_answer(&message) {
                 // A reader that does not learn of it waits until the writer counts as lost.
                 let _noted = self.note(true).await;
+                ended(self.running.withdrawal.take()).await;
                 return;
             }
         }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::cancelled::{Withdrawal, taken_back};
+use super::cancelled::{Withdrawal, ended, taken_back};
 use super::exchange::{Exchange, is_answer};
 use super::recorded::Recorded;
 use super::{Askable, Bridge, BridgeSettings, ClientPorts, event_stream, lost};
@@ -148,14 +148,23 @@ impl<P: ClientPorts> Running<P> {
                     biased;
                     first = tokio::time::timeout_at(patience, messages.recv()) => first,
                     // Nobody wants an answer.
-                    () = taken_back(withdrawal) => return event_stream(stream::empty()),
+                    () = taken_back(withdrawal) => {
+                        ended(self.withdrawal.take()).await;
+                        return event_stream(stream::empty());
+                    }
                 }
             }
         };
         match first {
-            Ok(Some(answer)) if is_answer(&answer) => json_response(StatusCode::OK, &answer),
+            Ok(Some(answer)) if is_answer(&answer) => {
+                ended(self.withdrawal.take()).await;
+                json_response(StatusCode::OK, &answer)
+            }
             Ok(Some(first)) => Recorded::begin(self, key, &id, Some(first)).await,
-            Ok(None) => lost(&id),
+            Ok(None) => {
+                ended(self.withdrawal.take()).await;
+                lost(&id)
+            }
             Err(_) => Recorded::begin(self, key, &id, None).await,
         }
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use domain::checkpoint::CheckpointName;
 use domain::workspace::RelativePath;
 use domain::{Sequence, SessionId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -52,10 +53,11 @@ pub(crate) enum Address {
         session: SessionId,
         sequence: Sequence,
     },
-    /// A file of its workspace, from a byte on.
+    /// A file of its workspace, from a byte on: as it is, or as it was at a checkpoint.
     File {
         session: SessionId,
         path: RelativePath,
+        checkpoint: Option<CheckpointName>,
         offset: u64,
     },
     /// What its turns did to the workspace, as patches: of one turn, or of all after one.
@@ -69,10 +71,19 @@ pub(crate) enum Address {
         session: SessionId,
         before: Option<u64>,
     },
+    /// What changed in its files from one checkpoint to another, from a byte of the patch on.
+    Comparison {
+        session: SessionId,
+        from: CheckpointName,
+        to: CheckpointName,
+        offset: u64,
+    },
     /// The tree that it belongs to.
     Timeline(SessionId),
     /// Its log as a person reads it, after an event.
     Transcript { session: SessionId, after: Sequence },
+    /// The kinds of subagents that sessions have.
+    Agents,
     /// The settings of the deployment.
     Config,
 }
@@ -102,6 +113,7 @@ impl Address {
             "sessions" => Self::Sessions {
                 cursor: query.take("cursor").map(Cow::into_owned),
             },
+            "agents" => Self::Agents,
             "config" => Self::Config,
             _ => {
                 let below = path.strip_prefix("sessions/").ok_or(NoAddress::Unknown)?;
@@ -127,6 +139,16 @@ impl Address {
                 session,
                 path: RelativePath::parse(&path)
                     .map_err(|error| NoAddress::Part(format!("path: {error}")))?,
+                checkpoint: query.checkpoint("checkpoint")?,
+                offset: query.number("offset")?.unwrap_or(0),
+            });
+        }
+        let comparison = part.strip_prefix("checkpoints/");
+        if let Some(from) = comparison.and_then(|part| part.strip_suffix("/diff")) {
+            return Ok(Self::Comparison {
+                session,
+                from: checkpoint("from", &decoded("from", from)?)?,
+                to: query.checkpoint("to")?.unwrap_or(CheckpointName::Latest),
                 offset: query.number("offset")?.unwrap_or(0),
             });
         }
@@ -166,11 +188,6 @@ impl fmt::Display for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("shannon://")?;
         let mut query: Vec<(&str, String)> = Vec::new();
-        let mut add = |name, value: u64| {
-            if value > 0 {
-                query.push((name, value.to_string()));
-            }
-        };
         match self {
             Self::Sessions { cursor } => {
                 formatter.write_str("sessions")?;
@@ -183,8 +200,8 @@ impl fmt::Display for Address {
                 limit,
             } => {
                 write!(formatter, "sessions/{session}/events")?;
-                add("after", after.0);
-                add("limit", limit.unwrap_or_default() as u64);
+                add(&mut query, "after", after.0);
+                add(&mut query, "limit", limit.unwrap_or_default() as u64);
             }
             Self::Event { session, sequence } => {
                 write!(formatter, "sessions/{session}/events/{sequence}")?;
@@ -192,29 +209,47 @@ impl fmt::Display for Address {
             Self::File {
                 session,
                 path,
+                checkpoint,
                 offset,
             } => {
                 let path = utf8_percent_encode(path.as_str(), IN_PATH);
                 write!(formatter, "sessions/{session}/files/{path}")?;
-                add("offset", *offset);
+                if let Some(checkpoint) = checkpoint {
+                    query.push(("checkpoint", checkpoint.as_str().to_owned()));
+                }
+                add(&mut query, "offset", *offset);
             }
+            Self::Comparison {
+                session,
+                from,
+                to,
+                offset,
+            } => {
+                let from = from.as_str();
+                write!(formatter, "sessions/{session}/checkpoints/{from}/diff")?;
+                if *to != CheckpointName::Latest {
+                    query.push(("to", to.as_str().to_owned()));
+                }
+                add(&mut query, "offset", *offset);
+            }
+            Self::Agents => formatter.write_str("agents")?,
             Self::Diff {
                 session,
                 turn,
                 after,
             } => {
                 write!(formatter, "sessions/{session}/diff")?;
-                add("turn", u64::from(turn.unwrap_or_default()));
-                add("after", after.0);
+                add(&mut query, "turn", u64::from(turn.unwrap_or_default()));
+                add(&mut query, "after", after.0);
             }
             Self::Checkpoints { session, before } => {
                 write!(formatter, "sessions/{session}/checkpoints")?;
-                add("before", before.unwrap_or_default());
+                add(&mut query, "before", before.unwrap_or_default());
             }
             Self::Timeline(session) => write!(formatter, "sessions/{session}/timeline")?,
             Self::Transcript { session, after } => {
                 write!(formatter, "sessions/{session}/transcript")?;
-                add("after", after.0);
+                add(&mut query, "after", after.0);
             }
             Self::Config => formatter.write_str("config")?,
         }
@@ -226,6 +261,17 @@ impl fmt::Display for Address {
         }
         Ok(())
     }
+}
+
+/// Nothing and nought are left out.
+fn add(query: &mut Vec<(&str, String)>, name: &'static str, value: u64) {
+    if value > 0 {
+        query.push((name, value.to_string()));
+    }
+}
+
+fn checkpoint(what: &str, text: &str) -> Result<CheckpointName, NoAddress> {
+    CheckpointName::parse(text).map_err(|error| NoAddress::Part(format!("{what}: {error}")))
 }
 
 fn decoded<'a>(what: &str, text: &'a str) -> Result<Cow<'a, str>, NoAddress> {
@@ -276,6 +322,13 @@ impl<'a> Query<'a> {
         }
     }
 
+    fn checkpoint(&mut self, name: &str) -> Result<Option<CheckpointName>, NoAddress> {
+        match self.take(name) {
+            Some(text) if !text.is_empty() => checkpoint(name, &text).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     fn finish(self) -> Result<(), NoAddress> {
         if self.0.is_empty() {
             Ok(())
@@ -301,7 +354,13 @@ mod tests {
         for text in [
             "shannon://sessions".to_owned(),
             "shannon://sessions?cursor=bDE".to_owned(),
+            "shannon://agents".to_owned(),
             "shannon://config".to_owned(),
+            format!("shannon://sessions/{ID}/checkpoints/good/diff"),
+            format!(
+                "shannon://sessions/{ID}/checkpoints/chk_abcdefghijklmnopqrstuvwxyz/diff?to=v1.2&offset=9"
+            ),
+            format!("shannon://sessions/{ID}/files/a?checkpoint=latest&offset=5"),
             format!("shannon://sessions/{ID}"),
             format!("shannon://sessions/{ID}/events"),
             format!("shannon://sessions/{ID}/events?after=7&limit=2"),
@@ -330,6 +389,7 @@ mod tests {
             Ok(Address::File {
                 session,
                 path: RelativePath::parse("é").expect("a path"),
+                checkpoint: None,
                 offset: 0
             })
         );
@@ -371,6 +431,26 @@ mod tests {
             ),
             (format!("shannon://sessions/{ID}/timeline?after=1"), false),
             (format!("shannon://sessions/{ID}/timeline/x"), true),
+            (format!("shannon://sessions/{ID}/checkpoints/good"), true),
+            ("shannon://agents/x".to_owned(), true),
+            ("shannon://agents?x=1".to_owned(), false),
+            (format!("shannon://sessions/{ID}/checkpoints//diff"), false),
+            (
+                format!("shannon://sessions/{ID}/checkpoints/a%2Fb/diff"),
+                false,
+            ),
+            (
+                format!("shannon://sessions/{ID}/checkpoints/chk_x/diff"),
+                false,
+            ),
+            (
+                format!("shannon://sessions/{ID}/checkpoints/a/diff?to=../x"),
+                false,
+            ),
+            (
+                format!("shannon://sessions/{ID}/files/a?checkpoint=chk_x"),
+                false,
+            ),
             (format!("shannon://sessions/{}", "x".repeat(20_000)), true),
         ] {
             let refused = Address::parse(&text).expect_err(&text);
@@ -383,7 +463,7 @@ mod tests {
         fn any_path_comes_back(path in "[^\\x00]{1,60}") {
             if let Ok(path) = RelativePath::parse(&path) {
                 let session = SessionId::parse(ID).expect("an id");
-                let address = Address::File { session, path, offset: 0 };
+                let address = Address::File { session, path, checkpoint: None, offset: 0 };
                 prop_assert_eq!(Address::parse(&address.to_string()), Ok(address));
             }
         }

@@ -240,13 +240,18 @@ mod tests {
         for (uri, argument, expected) in [
             ("shannon://sessions/{id}", "id", Some(Completes::Sessions)),
             (
-                "shannon://sessions/{id}/files/{+path}",
+                "shannon://sessions/{id}/files/{+path}{?checkpoint}",
                 "path",
                 Some(Completes::Paths("id")),
             ),
             (
                 "shannon://sessions/{id}/events{?after,limit}",
                 "limit",
+                Some(Completes::Nothing),
+            ),
+            (
+                "shannon://sessions/{id}/checkpoints/{from}/diff{?to}",
+                "from",
                 Some(Completes::Nothing),
             ),
             ("shannon://sessions/{id}", "path", None),

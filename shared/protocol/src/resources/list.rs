@@ -37,6 +37,7 @@ pub(crate) async fn list<P: SessionDirectory>(
     let mut resources = Vec::new();
     if position.is_none() {
         resources.push(sessions());
+        resources.push(agents());
         if administers(principal) {
             resources.push(config());
         }
@@ -63,6 +64,16 @@ fn sessions() -> Resource {
     Resource::new(Address::Sessions { cursor: None }.to_string(), "sessions")
         .with_title("Sessions")
         .with_description("Your Claude Code sessions, newest first, ended ones included.")
+        .with_mime_type(JSON)
+}
+
+fn agents() -> Resource {
+    Resource::new(Address::Agents.to_string(), "agents")
+        .with_title("Subagents of sessions")
+        .with_description(
+            "The kinds of subagents to which Claude Code gives parts of its work in a session, as the \
+             newest runner reported them; none before the first session has started.",
+        )
         .with_mime_type(JSON)
 }
 
@@ -94,11 +105,11 @@ pub(super) fn session_text(session: &Value) -> String {
 }
 
 pub(super) const JSON: &str = "application/json";
-pub(super) const DIFF: &str = "text/x-diff";
+pub(crate) const DIFF: &str = "text/x-diff";
 pub(super) const TEXT: &str = "text/plain";
 
 /// Every template, in a fixed order.
-pub(crate) static TEMPLATES: [Template; 8] = [
+pub(crate) static TEMPLATES: [Template; 9] = [
     Template {
         uri: "shannon://sessions/{id}",
         name: "session",
@@ -124,11 +135,11 @@ pub(crate) static TEMPLATES: [Template; 8] = [
         media_type: Some(JSON),
     },
     Template {
-        uri: "shannon://sessions/{id}/files/{+path}",
+        uri: "shannon://sessions/{id}/files/{+path}{?checkpoint}",
         name: "session_file",
         title: "A file of a session",
         description: "A file of the session's workspace, relative to it: as it is while the session has a runner, else \
-            as its newest checkpoint holds it. Links are not followed. A long file comes in pieces; next is the address \
+            as its newest checkpoint holds it; with checkpoint (an id, a name, or latest) as it was there. Links are not followed. A long file comes in pieces; next is the address \
             of the following one.",
         media_type: None,
     },
@@ -147,6 +158,14 @@ pub(crate) static TEMPLATES: [Template; 8] = [
         description: "The cuts of files and conversation that a session can be set back to or forked at, newest first; \
             next is the address of older ones.",
         media_type: Some(JSON),
+    },
+    Template {
+        uri: "shannon://sessions/{id}/checkpoints/{from}/diff{?to}",
+        name: "session_comparison",
+        title: "What changed between two checkpoints",
+        description: "What changed in the files of a session from one checkpoint (an id, a name, or latest) to \
+            another, the latest when to is left out, as a unified patch; next is the address of what follows.",
+        media_type: Some(DIFF),
     },
     Template {
         uri: "shannon://sessions/{id}/timeline",

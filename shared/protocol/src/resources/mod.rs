@@ -15,7 +15,7 @@ use rmcp::ErrorData;
 
 pub(crate) use address::Address;
 pub(crate) use complete::{Completes, complete, paths_of};
-pub(crate) use list::{list, templates};
+pub(crate) use list::{DIFF, list, templates};
 pub(crate) use media::media_type;
 pub(crate) use read::read;
 

@@ -1,16 +1,18 @@
 //! What a session can go back to, its tree, and its conversation as a person reads it.
 
 use domain::authorization::ReadSessions;
+use domain::checkpoint::CheckpointName;
 use domain::ports::{Checkpoints, Clock, Compute, Inbox, SessionDirectory, SessionLog};
 use domain::use_cases::{self, FindCheckpointError};
 use domain::{Authorized, Sequence, SessionKey, limits};
 use serde_json::json;
 
-use super::list::TEXT;
+use super::list::{DIFF, TEXT};
 use super::read::{Bytes, Content, NotRead, READ_BYTES};
 use super::{Address, CONTENT_CHARACTERS};
 use crate::history;
 use crate::show;
+use crate::snapshots::{DiffLimits, Snapshots};
 
 impl From<FindCheckpointError> for NotRead {
     fn from(error: FindCheckpointError) -> Self {
@@ -51,6 +53,79 @@ where
     let mut content = Content::json(&value, false);
     content.next = next;
     Ok(content)
+}
+
+/// Longest patch that is gone through piece by piece: every piece begins with all before it. Own.
+const COMPARED_BYTES: usize = 4 << 20;
+
+/// Unchanged lines around each change, as git has them.
+const CONTEXT_LINES: usize = 3;
+
+/// A piece of the patch from one checkpoint to another. Between two that are named by their ids it
+/// is always the same; the address of what follows names them so.
+pub(super) async fn comparison<P, S>(
+    ports: &P,
+    snapshots: &S,
+    reader: &Authorized<ReadSessions>,
+    key: &SessionKey,
+    (from, to): (&CheckpointName, &CheckpointName),
+    offset: u64,
+) -> Result<Content, NotRead>
+where
+    P: SessionDirectory + Checkpoints,
+    S: Snapshots,
+{
+    let by_id = |name: &CheckpointName| matches!(name, CheckpointName::Id(_));
+    let lasting = by_id(from) && by_id(to);
+    let (_, from) = use_cases::find_checkpoint(ports, reader, key, from).await?;
+    let (head, to) = use_cases::find_checkpoint(ports, reader, key, to).await?;
+    let not_there = || NotRead::Refused("offset: use the address of the piece before".to_owned());
+    let start = usize::try_from(offset).map_err(|_| not_there())?;
+    if start > COMPARED_BYTES {
+        return Err(NotRead::Refused(format!(
+            "the patch has more than {COMPARED_BYTES} bytes; export_workspace with since gives all of it"
+        )));
+    }
+    let limits = DiffLimits {
+        context_lines: CONTEXT_LINES,
+        patch_bytes: start + CONTENT_CHARACTERS,
+        changes: 10_000,
+        binary: false,
+    };
+    let tree = head.tree_key();
+    let diff = snapshots
+        .diff(&tree, &from.files, &to.files, limits)
+        .await?;
+    let rest = diff.patch.get(start..).ok_or_else(not_there)?;
+    let piece = piece(rest);
+    let end = start + piece.len();
+    let more = end < diff.patch.len() || diff.truncated;
+    let next = (more && !piece.is_empty()).then(|| Address::Comparison {
+        session: key.session.clone(),
+        from: CheckpointName::Id(from.id.clone()),
+        to: CheckpointName::Id(to.id.clone()),
+        offset: end as u64,
+    });
+    Ok(Content {
+        text: Bytes::Text(piece.to_owned()),
+        media_type: DIFF,
+        lasting,
+        next,
+        whole_bytes: None,
+    })
+}
+
+/// As much of a patch as one content takes: whole files, or else whole lines.
+fn piece(patch: &str) -> &str {
+    if patch.len() <= CONTENT_CHARACTERS {
+        return patch;
+    }
+    let most = &patch[..patch.floor_char_boundary(CONTENT_CHARACTERS)];
+    let file = most.rfind("\ndiff --git ");
+    match file.or_else(|| most.rfind('\n')) {
+        Some(at) => &most[..=at],
+        None => most,
+    }
 }
 
 /// The tree of the session.
@@ -106,4 +181,35 @@ where
         next,
         whole_bytes: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_in_pieces_is_the_patch() {
+        let file = |name: &str, lines: usize| {
+            format!("diff --git a/{name} b/{name}\n{}", "+é \n".repeat(lines))
+        };
+        let whole = [
+            file("a", 10),
+            file("b", CONTENT_CHARACTERS / 2),
+            file("c", 3),
+            format!("+{}", "x".repeat(2 * CONTENT_CHARACTERS)),
+        ]
+        .concat();
+        let (mut rest, mut pieces) = (whole.as_str(), Vec::new());
+        while !rest.is_empty() {
+            let piece = piece(rest);
+            assert!(!piece.is_empty() && piece.len() <= CONTENT_CHARACTERS);
+            pieces.push(piece);
+            rest = &rest[piece.len()..];
+        }
+        assert_eq!(pieces.concat(), whole);
+        assert!(
+            pieces[1].starts_with("diff --git a/b"),
+            "after a whole file"
+        );
+    }
 }

@@ -6,12 +6,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::authorization::{Administer, ReadSessions};
+use domain::checkpoint::CheckpointName;
 use domain::ports::{
     Checkpoints, Clock, Compute, IdSource, Inbox, ListQuery, SessionDirectory, SessionLog,
     Unavailable, WholeBodies,
 };
 use domain::use_cases::{self, GetError, ListError, ReadFile, ReadFileError};
-use domain::workspace::RelativePath;
 use domain::{Authorized, Event, EventBody, Head, Principal, Sequence, SessionKey, limits};
 use rmcp::ErrorData;
 use rmcp::model::{MetaObject, ReadResourceResult, ResourceContents};
@@ -24,6 +24,7 @@ use crate::asked::Asked;
 use crate::files;
 use crate::show;
 use crate::snapshots::{SnapshotError, Snapshots};
+use crate::tools::find_claude_binary::ClaudeFinder;
 use crate::tools::list_sessions::{cursor, fitting, position};
 use crate::tools::read_file::as_text;
 
@@ -83,10 +84,16 @@ impl From<files::NotRead> for NotRead {
                 | ReadFileError::NoAnswer => Self::Missing(error.to_string()),
             },
             files::NotRead::Find(error) => error.into(),
-            files::NotRead::Content(SnapshotError::Unavailable(unavailable)) => {
-                Self::Unavailable(unavailable)
-            }
-            files::NotRead::Content(error) => Self::Missing(error.to_string()),
+            files::NotRead::Content(error) => error.into(),
+        }
+    }
+}
+
+impl From<SnapshotError> for NotRead {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Unavailable(unavailable) => Self::Unavailable(unavailable),
+            other => Self::Missing(other.to_string()),
         }
     }
 }
@@ -135,7 +142,7 @@ where
         + Compute
         + Clock
         + IdSource,
-    S: Snapshots,
+    S: Snapshots + ClaudeFinder,
 {
     let about = || Some(json!({ "uri": uri }));
     let content = match find(ports, snapshots, config, &asked.principal, uri).await {
@@ -192,7 +199,7 @@ where
         + Compute
         + Clock
         + IdSource,
-    S: Snapshots,
+    S: Snapshots + ClaudeFinder,
 {
     let reader: Authorized<ReadSessions> = principal.authorize()?;
     let key = |session| SessionKey {
@@ -216,8 +223,27 @@ where
         Address::File {
             session,
             path,
+            checkpoint,
             offset,
-        } => file(ports, snapshots, &reader, key(session), path, offset).await,
+        } => {
+            let request = ReadFile {
+                key: key(session),
+                path,
+                offset,
+                length: Some(FILE_BYTES),
+            };
+            file(ports, snapshots, &reader, request, checkpoint).await
+        }
+        Address::Comparison {
+            session,
+            from,
+            to,
+            offset,
+        } => {
+            let between = (&from, &to);
+            past::comparison(ports, snapshots, &reader, &key(session), between, offset).await
+        }
+        Address::Agents => agents(snapshots).await,
         Address::Diff {
             session,
             turn,
@@ -370,27 +396,27 @@ async fn file<P, S>(
     ports: &P,
     snapshots: &S,
     reader: &Authorized<ReadSessions>,
-    key: SessionKey,
-    path: RelativePath,
-    offset: u64,
+    request: ReadFile,
+    checkpoint: Option<CheckpointName>,
 ) -> Result<Content, NotRead>
 where
     P: SessionDirectory + Inbox + Checkpoints + Compute + Clock + IdSource,
     S: Snapshots,
 {
-    let request = ReadFile {
-        key: key.clone(),
-        path: path.clone(),
-        offset,
-        length: Some(FILE_BYTES),
-    };
-    let (content, _) = files::read(ports, snapshots, reader, request, None).await?;
+    let (session, path, offset) = (
+        request.key.session.clone(),
+        request.path.clone(),
+        request.offset,
+    );
+    let name = checkpoint.as_ref();
+    let (content, _) = files::read(ports, snapshots, reader, request, name).await?;
     let at_end = offset.saturating_add(content.bytes.len() as u64) >= content.file_bytes;
     let (bytes, text) = as_text(content.bytes, at_end);
     let end = offset.saturating_add(bytes.len() as u64);
     let next = (end < content.file_bytes && !bytes.is_empty()).then(|| Address::File {
-        session: key.session,
+        session,
         path: path.clone(),
+        checkpoint: checkpoint.clone(),
         offset: end,
     });
     Ok(Content {
@@ -401,8 +427,24 @@ where
         },
         next,
         whole_bytes: Some(content.file_bytes),
-        lasting: false,
+        // What a checkpoint holds stays as it is.
+        lasting: matches!(checkpoint, Some(CheckpointName::Id(_))),
     })
+}
+
+/// What the newest runner said of its CLI.
+async fn agents<S: ClaudeFinder>(finder: &S) -> Result<Content, NotRead> {
+    let mut value = json!({"agents": []});
+    if let Some(runner) = finder.runner().await? {
+        let agents = runner
+            .agents
+            .iter()
+            .map(|agent| json!({"name": agent.name, "description": agent.description}));
+        value["agents"] = agents.collect();
+        value["claude_version"] = runner.claude_version.into();
+        value["reported_at_unix_ms"] = runner.noted_at.0.into();
+    }
+    Ok(Content::json(&value, false))
 }
 
 async fn diff<P>(

@@ -2,15 +2,16 @@
 
 use domain::authorization::ReadSessions;
 use domain::checkpoint::CheckpointName;
-use domain::use_cases;
+use domain::use_cases::{self, RequestCheckpoint, Requested, SuspendError};
 use domain::{Authorized, Checkpoint, Head, Principal, SessionKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::find_claude_binary::ClaudeFinder;
-use super::{ASK_AGAIN, Definition, Done, Effect, Refused, key, session_id_schema};
+use super::outcome::Elsewhere;
+use super::{ASK_AGAIN, Definition, Done, Effect, Refused, key, refused, session_id_schema};
 use crate::history::{self, checkpoint_name_schema, content_refused};
-use crate::resources::CONTENT_CHARACTERS;
+use crate::resources::{Address, CONTENT_CHARACTERS, DIFF};
 use crate::show;
 use crate::snapshots::{DiffLimits, SnapshotChange, SnapshotDiff, Snapshots};
 use crate::work::{Ports, Sessions};
@@ -20,14 +21,17 @@ const DEFAULT_CONTEXT: usize = 3;
 const PATCH_BYTES: usize = CONTENT_CHARACTERS / 5 * 2;
 /// Most changes that are listed.
 const CHANGES: usize = 200;
+/// The files as they are: of a session that has a runner, in a checkpoint that is taken for it.
+pub(super) const NOW: &str = "now";
 
 pub(super) const DEFINITION: Definition = Definition {
     name: "diff_checkpoints",
     title: "Compare two checkpoints",
     description: "Shows what changed in the files of a Claude Code session from one checkpoint to another: the list of \
         files with lines added and removed (moved and binary files noted) and a patch. With binary the patch holds the \
-        contents of binary files too, so that git apply takes all of it. A patch that is too long is cut after a whole \
-        file; then truncated is true, and export_workspace with since gives all of it.",
+        contents of binary files too, so that git apply takes all of it. To compare with the files as they are, use now: \
+        of a session that has a runner a checkpoint is taken for it. A patch that is too long is cut after a whole file; \
+        then truncated is true, the linked resource has all of it in pieces, and export_workspace with since as a file.",
     effect: Effect::Reads,
     input,
     output,
@@ -41,7 +45,7 @@ fn input() -> Value {
         "properties": {
             "session_id": session_id_schema(),
             "from": checkpoint_name_schema("The earlier checkpoint"),
-            "to": checkpoint_name_schema("The later checkpoint; the latest when left out"),
+            "to": checkpoint_name_schema("The later checkpoint, the latest when left out; or now for the files as they are"),
             "context_lines": {"type": "integer", "minimum": 0, "maximum": 20, "default": DEFAULT_CONTEXT, "description": "Unchanged lines around each change."},
             "binary": {"type": "boolean", "default": false, "description": "Contents of binary files are in the patch; else it only says that they differ."}
         }
@@ -97,9 +101,14 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
 ) -> Result<Done, Refused> {
     let reader = principal.authorize().map_err(Refused::because)?;
     let key = key(principal, &input.session_id)?;
-    let to = input.to.as_deref().unwrap_or("latest");
-    let (_, from) = find(&work.ports, &reader, &key, &input.from).await?;
-    let (head, to) = find(&work.ports, &reader, &key, to).await?;
+    let (head, from) = find(&work.ports, &reader, &key, &input.from).await?;
+    let to = match input.to.as_deref() {
+        Some(NOW) => as_it_is(work, principal, &reader, &key).await?,
+        to => {
+            let to = to.unwrap_or("latest");
+            find(&work.ports, &reader, &key, to).await?.1
+        }
+    };
     let limits = DiffLimits {
         context_lines: input.context_lines.unwrap_or(DEFAULT_CONTEXT),
         patch_bytes: PATCH_BYTES,
@@ -128,9 +137,54 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
         text.push_str(&diff.patch);
     }
     if diff.truncated {
-        text.push_str("\n(the patch does not hold everything: compare checkpoints that are closer together, or read single files with read_file and checkpoint)\n");
+        text.push_str("\n(the patch does not hold everything: read the linked resource, compare checkpoints that are closer together, or read single files with read_file and checkpoint)\n");
     }
-    Ok(Done::new(structured, text))
+    let mut done = Done::new(structured, text);
+    done.elsewhere = Some(Elsewhere {
+        name: format!("patch from {} to {}", from.id, to.id),
+        address: Address::Comparison {
+            session: key.session,
+            from: CheckpointName::Id(from.id),
+            to: CheckpointName::Id(to.id),
+            offset: 0,
+        },
+        media_type: DIFF,
+        bytes: None,
+        fields: &["patch"],
+        always: diff.truncated,
+    });
+    Ok(done)
+}
+
+/// A checkpoint of the files as they are. While a session has no runner nothing changes them: then
+/// it is the latest. Run twice it takes two; stopped while waiting, it is taken all the same.
+async fn as_it_is<P: Ports, F: ClaudeFinder + Snapshots>(
+    work: &Sessions<P, F>,
+    principal: &Principal,
+    reader: &Authorized<ReadSessions>,
+    key: &SessionKey,
+) -> Result<Checkpoint, Refused> {
+    let (head, latest) = find(&work.ports, reader, key, "latest").await?;
+    if !head.state.has_runner() {
+        return Ok(latest);
+    }
+    let writer = principal.authorize().map_err(Refused::because)?;
+    let request = RequestCheckpoint {
+        message: Some("compared with an earlier one".to_owned()),
+        ..RequestCheckpoint::default()
+    };
+    let requested = use_cases::request_checkpoint(&work.ports, &writer, key, request).await;
+    match requested {
+        Ok(Requested::Taken(checkpoint)) => Ok(*checkpoint),
+        Ok(Requested::Pending(_)) => Err(Refused(
+            "to: the session finishes something before a checkpoint can be taken; call again in a \
+             moment, or compare with latest"
+                .to_owned(),
+        )),
+        // It ended meanwhile, and keeps what it had.
+        Err(SuspendError::Ended(_)) => Ok(find(&work.ports, reader, key, "latest").await?.1),
+        Err(error) => Err(refused!(error, SuspendError::Unavailable, ASK_AGAIN)),
+    }
 }
 
 pub(super) async fn find<P: Ports>(

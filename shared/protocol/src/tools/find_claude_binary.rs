@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use domain::authorization::{Authorized, ReadSessions};
 use domain::ports::Unavailable;
-use domain::{Principal, UnixMillis};
+use domain::{Principal, Subagent, UnixMillis};
 use serde_json::{Value, json};
 
 use super::{ASK_AGAIN, Definition, Done, Effect, Refused};
@@ -44,6 +44,8 @@ pub struct RunnerReport {
     pub claude_version: String,
     /// Where that is, on the runner's machine.
     pub claude_path: String,
+    /// The kinds of subagents that it has.
+    pub agents: Vec<Subagent>,
     /// When it said so, on its clock.
     pub noted_at: UnixMillis,
 }
@@ -52,6 +54,9 @@ pub struct RunnerReport {
 pub trait ClaudeFinder: Send + Sync + 'static {
     /// Looks everywhere.
     fn find(&self) -> impl Future<Output = Result<FoundClaude, Unavailable>> + Send;
+
+    /// Only what the newest runner reported.
+    fn runner(&self) -> impl Future<Output = Result<Option<RunnerReport>, Unavailable>> + Send;
 }
 
 /// What was found the last time; a cache, so that it may be lost.

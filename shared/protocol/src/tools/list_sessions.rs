@@ -165,15 +165,43 @@ pub(crate) fn cursor(position: &ListPosition) -> String {
 pub(crate) fn position(cursor: &str) -> Option<ListPosition> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
     let (created_at, session) = text.strip_prefix("l1.")?.split_once('.')?;
-    Some(ListPosition {
+    let there = ListPosition {
         created_at: UnixMillis(created_at.parse().ok()?),
         session: SessionId::parse(session).ok()?,
-    })
+    };
+    // Signs and leading noughts are none of ours.
+    (self::cursor(&there) == cursor).then_some(there)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn every_cursor_comes_back(created_at: u64, random: [u8; 17]) {
+            let there = ListPosition {
+                created_at: UnixMillis(created_at),
+                session: SessionId::from_random(random),
+            };
+            prop_assert_eq!(position(&cursor(&there)), Some(there));
+        }
+
+        /// What is read is what we would have written: no two texts stand for one place.
+        #[test]
+        fn nothing_else_is_a_cursor(
+            text in ".{0,60}",
+            inside in "(l1\\.)?[0-9+-]{0,22}\\.(ses_)?[a-z2-7.]{0,30}",
+        ) {
+            for text in [text, URL_SAFE_NO_PAD.encode(inside)] {
+                if let Some(there) = position(&text) {
+                    prop_assert_eq!(cursor(&there), text);
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_cursor_is_read_as_it_was_written_and_nothing_else_is() {

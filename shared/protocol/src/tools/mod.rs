@@ -20,7 +20,7 @@ mod interrupt_session;
 mod list_checkpoints;
 pub(crate) mod list_sessions;
 mod name_checkpoint;
-mod outcome;
+pub(crate) mod outcome;
 mod pin_checkpoint;
 pub(crate) mod read_file;
 mod restore_checkpoint;
@@ -88,9 +88,6 @@ impl Effect {
             .open_world(self == Self::AddsOnce)
     }
 }
-
-/// What claude.ai takes of one result, and Claude Code of a tool that says so.
-const MOST_RESULT_CHARACTERS: usize = 150_000;
 
 const DEFINITIONS: [Definition; 22] = [
     create_session::DEFINITION,
@@ -164,7 +161,7 @@ impl Definition {
         let mut meta = MetaObject::new();
         meta.insert(
             "anthropic/maxResultSizeChars".to_owned(),
-            MOST_RESULT_CHARACTERS.into(),
+            outcome::MOST_RESULT_CHARACTERS.into(),
         );
         tool.with_meta(meta)
     }
@@ -297,11 +294,15 @@ pub(crate) async fn call<P: Ports, F: ClaudeFinder + Snapshots>(
             CallToolResponse::Task(task::created(&work.deployment, &id, accepted_at, text))
         }
         Ok(done) => {
-            let result = outcome::result(done.structured, done.text, done.elsewhere);
+            let name = entry.definition.name;
+            let long = LONG_RESULTS.contains(&name);
+            let result = outcome::result(done.structured, done.text, done.elsewhere, long);
             entry
                 .promise
-                .get_or_init(|| outcome::Promise::compile(entry.tool.output_schema.as_deref()))
-                .check(entry.definition.name, &result);
+                .get_or_init(|| {
+                    outcome::Promise::compile(name, entry.tool.output_schema.as_deref())
+                })
+                .check(name, &result);
             CallToolResponse::Complete(result)
         }
         Err(Refused(text)) => {

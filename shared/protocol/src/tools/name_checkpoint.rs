@@ -71,6 +71,11 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
     let key = key(principal, &input.session_id)?;
     let name =
         RefName::parse(&input.name).map_err(|error| Refused(format!("name: {}", error.rule)))?;
+    if name.as_str() == super::diff_checkpoints::NOW {
+        return Err(Refused::because(
+            "name: now stands for the files as they are; choose another one",
+        ));
+    }
     let mut structured = json!({
         "session_id": key.session.as_str(),
         "name": name.as_str(),

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::find_claude_binary::ClaudeFinder;
-use super::outcome::Elsewhere;
+use super::outcome::{Elsewhere, MOST_RESULT_CHARACTERS};
 use super::{ASK_AGAIN, Definition, Done, Effect, Refused, key, refused, session_id_schema};
 use crate::files::{self, NotRead};
 use crate::history::{self, checkpoint_name_schema, content_refused};
@@ -18,15 +18,16 @@ use crate::resources::{Address, media_type};
 use crate::snapshots::Snapshots;
 use crate::work::{Ports, Sessions};
 
-/// Bytes of one answer when no length is given: as base64, too, they stay within what clients take.
-const DEFAULT_BYTES: u64 = 72 * 1024;
+/// Bytes of one answer when no length is given: text stands in both forms of the answer, which
+/// together stay within what clients take.
+const DEFAULT_BYTES: u64 = 64 * 1024;
 
 pub(super) const DEFINITION: Definition = Definition {
     name: "read_file",
     title: "Read a file of a session",
     description: "Reads a file of a Claude Code session's workspace: as it is while the session is running or idle, as its \
         newest checkpoint holds it while the session is suspended or has ended, or as it was at a checkpoint. Text comes \
-        as text, anything else as base64. One call returns 73728 bytes unless length says otherwise; when next_offset is \
+        as text, anything else as base64. One call returns 65536 bytes unless length says otherwise; when next_offset is \
         present there is more: call again with it as offset. Links are not followed.",
     effect: Effect::Reads,
     input,
@@ -93,18 +94,18 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
         key: key.clone(),
         path: path.clone(),
         offset: input.offset,
-        // There is no resource for what is too long then: next_offset goes on.
-        length: Some(match checkpoint {
-            Some(_) => length.min(DEFAULT_BYTES),
-            None => length,
-        }),
+        length: Some(length),
     };
     let name = checkpoint.as_ref();
     let (content, read_at) = files::read(&work.ports, &work.finder, &reader, request, name)
         .await
         .map_err(not_read)?;
     let at_end = input.offset.saturating_add(content.bytes.len() as u64) >= content.file_bytes;
-    let (bytes, text) = as_text(content.bytes, at_end);
+    let (mut bytes, mut text) = as_text(content.bytes, at_end);
+    if let (None, Some(text)) = (input.length, &mut text) {
+        shorten(text);
+        bytes.truncate(text.len());
+    }
     let is_text = text.is_some();
     let next_offset = input.offset.saturating_add(bytes.len() as u64);
     let mut structured = json!({
@@ -114,7 +115,7 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
         "bytes": bytes.len(),
         "file_bytes": content.file_bytes,
     });
-    if let Some(read_at) = read_at {
+    if let Some(read_at) = &read_at {
         structured["checkpoint_id"] = read_at.as_str().into();
     }
     let shown = match text {
@@ -135,13 +136,14 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
         structured["next_offset"] = next_offset.into();
     }
     let mut done = Done::new(structured, shown);
-    // A resource is the file as it is now.
-    done.elsewhere = checkpoint.is_none().then(|| Elsewhere {
+    done.elsewhere = Some(Elsewhere {
         address: Address::File {
             session: key.session,
             path: path.clone(),
+            checkpoint: read_at.map(CheckpointName::Id),
             offset: input.offset,
         },
+        always: false,
         media_type: media_type(path.as_str(), is_text),
         name: path.as_str().to_owned(),
         bytes: Some(content.file_bytes),
@@ -155,6 +157,21 @@ fn not_read(error: NotRead) -> Refused {
         NotRead::Runner(error) => refused!(error, ReadFileError::Unavailable, ASK_AGAIN),
         NotRead::Find(error) => history::not_found(error, ASK_AGAIN),
         NotRead::Content(error) => content_refused(error),
+    }
+}
+
+/// Most characters of a text in both forms of an answer. Own: leaves room for what stands around it.
+const BOTH_FORMS: usize = MOST_RESULT_CHARACTERS - 4_000;
+
+/// Cuts a text of which nobody said how long it is to be, so that it fits an answer also when much of
+/// it is escaped.
+fn shorten(text: &mut String) {
+    loop {
+        let both = text.len() + json!(text.as_str()).to_string().len();
+        if both <= BOTH_FORMS {
+            return;
+        }
+        text.truncate(text.floor_char_boundary(text.len() * BOTH_FORMS / both));
     }
 }
 

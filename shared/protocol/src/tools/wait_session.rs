@@ -18,9 +18,11 @@ use crate::resources::CONTENT_CHARACTERS;
 use crate::show;
 use crate::work::{Ports, Sessions};
 
-/// Most characters of events in one answer, whatever the budget: with what stands around them, and
-/// live text, they stay within what clients take.
-const MOST_BUDGET_CHARACTERS: usize = CONTENT_CHARACTERS / 5 * 4;
+/// Most characters of events in one answer, whatever the budget: in both forms, with what stands
+/// around them, they stay within what clients take.
+const MOST_BUDGET_CHARACTERS: usize = CONTENT_CHARACTERS / 5 * 3;
+/// The same of live text, its end.
+const LIVE_CHARACTERS: usize = 4000;
 
 pub(super) const DEFINITION: Definition = Definition {
     name: "wait_session",
@@ -46,7 +48,7 @@ fn input() -> Value {
             "cursor": {"type": "string", "description": "next_cursor of the answer before; from the beginning when left out."},
             "wait_seconds": {"type": "integer", "minimum": 0, "description": "Longest wait; 0 answers at once and asks nobody. Usually 25 when left out, and at most 50."},
             "until": {"type": "string", "enum": ["idle", "event"], "default": "idle", "description": "idle waits until the session has nothing left to do; event also answers as soon as anything new happened."},
-            "response_budget_characters": {"type": "integer", "minimum": 500, "maximum": 100_000, "description": "About how many characters of events one answer may have; more than 80000 never come at once."}
+            "response_budget_characters": {"type": "integer", "minimum": 500, "maximum": 100_000, "description": "About how many characters of events one answer may have; more than 60000 never come at once."}
         }
     })
 }
@@ -85,7 +87,7 @@ fn output() -> Value {
                 "type": "object",
                 "additionalProperties": false,
                 "required": ["text"],
-                "description": "What the session is writing right now; it comes again as an event when it is finished.",
+                "description": "What the session is writing right now, the end of it; it comes again as an event when it is finished.",
                 "properties": {"text": {"type": "string"}}
             },
             "question": {
@@ -286,8 +288,10 @@ fn shown(
     });
     let mut text: Vec<String> = waited.events.iter().map(show::paragraph).collect();
     if let Some(live) = &waited.live {
-        structured["live"] = json!({"text": live.text});
-        text.push(format!("(writing) {}", live.text));
+        let earlier = live.text.chars().count().saturating_sub(LIVE_CHARACTERS);
+        let live: String = live.text.chars().skip(earlier).collect();
+        text.push(format!("(writing) {live}"));
+        structured["live"] = json!({"text": live});
     }
     if let Some(reason) = &head.end_reason {
         structured["end_reason"] = reason.as_str().into();

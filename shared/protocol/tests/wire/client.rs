@@ -11,9 +11,11 @@ use domain::{
     CommandId, CommandOutcome, EventBody, OwnerId, Principal, SessionId, SessionKey, State,
     UnixMillis,
 };
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use protocol::{Class, ClaudeFinder, Edge, EdgeSettings, FoundClaude, RunnerReport, Sessions};
+use protocol::{
+    Body, Class, ClaudeFinder, Edge, EdgeSettings, FoundClaude, RunnerReport, Sessions,
+};
 use serde_json::{Value, json};
 use testkit::Fake;
 
@@ -23,6 +25,20 @@ pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
 
 pub(crate) struct FoundHere;
 
+impl FoundHere {
+    fn newest(&self) -> RunnerReport {
+        RunnerReport {
+            claude_version: "2.1.300".to_owned(),
+            claude_path: "/usr/local/bin/claude".to_owned(),
+            agents: vec![domain::Subagent {
+                name: "Plan".to_owned(),
+                description: "makes plans".to_owned(),
+            }],
+            noted_at: UnixMillis(1_795_000_000_000),
+        }
+    }
+}
+
 impl ClaudeFinder for FoundHere {
     async fn find(&self) -> Result<FoundClaude, domain::ports::Unavailable> {
         let here = json!({"path": "/usr/bin/claude", "version": "2.1.328", "source": "path", "supported": true});
@@ -30,12 +46,12 @@ impl ClaudeFinder for FoundHere {
             selected: here.clone(),
             candidates: vec![here],
             supported_version: "2.1.328".to_owned(),
-            runner: Some(RunnerReport {
-                claude_version: "2.1.300".to_owned(),
-                claude_path: "/usr/local/bin/claude".to_owned(),
-                noted_at: UnixMillis(1_795_000_000_000),
-            }),
+            runner: Some(self.newest()),
         })
+    }
+
+    async fn runner(&self) -> Result<Option<RunnerReport>, domain::ports::Unavailable> {
+        Ok(Some(self.newest()))
     }
 }
 
@@ -188,8 +204,13 @@ impl Client {
             .expect("a request")
     }
 
+    /// The answer as it comes.
+    pub(crate) async fn send_raw(&self, request: Request<Bytes>) -> Response<Body> {
+        self.edge.handle(request, self.principal.clone()).await
+    }
+
     pub(crate) async fn send(&self, request: Request<Bytes>) -> Answer {
-        let response = self.edge.handle(request, self.principal.clone()).await;
+        let response = self.send_raw(request).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("cannot fail").to_bytes();
         let text = String::from_utf8(bytes.to_vec()).expect("answers are UTF-8");

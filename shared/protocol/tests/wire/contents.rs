@@ -194,3 +194,158 @@ async fn a_long_transcript_goes_on() {
         assert_eq!(whole.matches(&format!(" {number} xxx")).count(), 1);
     }
 }
+
+#[tokio::test]
+async fn a_checkpoint_is_read_and_compared_as_a_resource() {
+    let client = Client::new(Class::Call);
+    let (id, [one, two, last]) = suspended(&client).await;
+    let reader = Client::of(Class::Read, client.fake.clone());
+    let ask = async |rest: &str| {
+        let uri = format!("shannon://sessions/{id}/{rest}");
+        reader.request("resources/read", json!({"uri": uri})).await
+    };
+    let file = ask(&format!("files/a.txt?checkpoint={one}")).await;
+    let content = &file.result()["contents"][0];
+    assert_eq!(content["text"], format!("a.txt at {one}"));
+    assert!(file.result()["ttlMs"].as_u64() > Some(0), "it stays so");
+    let newest = ask("files/a.txt?checkpoint=latest").await;
+    assert_eq!(
+        newest.result()["contents"][0]["text"],
+        format!("a.txt at {last}")
+    );
+    assert_eq!(newest.result()["ttlMs"], 0);
+
+    let request = json!({"session_id": id, "from": one, "to": two});
+    let patch = client.call("diff_checkpoints", request).await["patch"].clone();
+    let compared = ask(&format!("checkpoints/{one}/diff?to={two}")).await;
+    let content = &compared.result()["contents"][0];
+    assert_eq!(
+        (&content["text"], &content["mimeType"]),
+        (&patch, &json!("text/x-diff"))
+    );
+    assert!(content.get("_meta").is_none(), "{content}");
+    assert!(compared.result()["ttlMs"].as_u64() > Some(0), "it stays so");
+    let with_latest = ask(&format!("checkpoints/{one}/diff?to=")).await;
+    assert_eq!(with_latest.result()["contents"][0]["text"], patch);
+    assert_eq!(with_latest.result()["ttlMs"], 0);
+    let same = ask(&format!("checkpoints/{two}/diff?to={two}")).await;
+    assert_eq!(same.result()["contents"][0]["text"], "");
+    let nobodys = "chk_aaaaaaaaaaaaaaaaaaaaaaaaaa";
+    for rest in [
+        format!("checkpoints/{nobodys}/diff"),
+        format!("checkpoints/{one}/diff?to=no-such"),
+        format!("checkpoints/{one}/diff?offset=999"),
+        format!("checkpoints/{one}/diff?offset=99999999"),
+        format!("checkpoints/{one}/diff?to=now/x"),
+        format!("files/a.txt?checkpoint={nobodys}"),
+        format!("files/missing?checkpoint={one}"),
+    ] {
+        let answer = ask(&rest).await;
+        assert_eq!(answer.code(), -32602, "{rest}: {}", answer.text);
+    }
+    let stranger = Client::of(Class::Read, client.fake.clone()).caller("somebody else");
+    let uri = format!("shannon://sessions/{id}/checkpoints/{one}/diff");
+    let theirs = stranger
+        .request("resources/read", json!({"uri": uri}))
+        .await;
+    assert!(
+        theirs.text.contains("no session with this id"),
+        "{}",
+        theirs.text
+    );
+}
+
+/// A patch that is cut says where all of it is, and there it is, in pieces.
+#[tokio::test]
+async fn a_long_patch_is_linked() {
+    let client = Client::new(Class::Call);
+    let (id, [one, two, _]) = suspended(&client).await;
+    let request = json!({"session_id": id, "from": one, "to": two, "context_lines": 20});
+    let compared = client.tool("diff_checkpoints", request).await;
+    let result = compared.result();
+    assert_eq!(result["structuredContent"]["truncated"], true);
+    let link = &result["content"][1];
+    assert_eq!(
+        (&link["type"], &link["mimeType"]),
+        (&json!("resource_link"), &json!("text/x-diff"))
+    );
+    assert_eq!(
+        link["uri"],
+        format!("shannon://sessions/{id}/checkpoints/{one}/diff?to={two}")
+    );
+    assert!(result.to_string().chars().count() < 150_000);
+}
+
+/// Of text the two forms count together: what would be longer than clients take is linked, wherever
+/// it comes from.
+#[tokio::test]
+async fn a_long_file_is_linked() {
+    let client = Client::new(Class::Call);
+    let (id, [one, ..]) = suspended(&client).await;
+    let mut request = json!({"session_id": id, "path": "long", "checkpoint": one});
+    let first = client.tool("read_file", request.clone()).await;
+    let first = first.result();
+    let text = first["structuredContent"]["text"].as_str().expect("text");
+    assert_eq!(first["content"][0]["text"], text);
+    assert_eq!(first["structuredContent"]["next_offset"], text.len());
+    let both = text.len() + first["structuredContent"].to_string().len();
+    assert!((140_000..150_000).contains(&both), "{both}");
+    request["length"] = 120_000.into();
+    let all = client.tool("read_file", request).await;
+    let all = all.result();
+    assert!(all["structuredContent"].get("text").is_none(), "{all}");
+    assert_eq!(all["content"][1]["type"], "resource_link");
+    let mut uri = all["content"][1]["uri"].clone();
+    assert_eq!(
+        uri,
+        format!("shannon://sessions/{id}/files/long?checkpoint={one}")
+    );
+    let reader = Client::of(Class::Read, client.fake.clone());
+    let mut whole = String::new();
+    while let Some(next) = uri.as_str() {
+        let piece = reader.request("resources/read", json!({"uri": next})).await;
+        let content = piece.result()["contents"][0].clone();
+        whole.push_str(content["text"].as_str().expect("text"));
+        uri = content["_meta"]["shannon/next"].clone();
+    }
+    assert_eq!(whole, "\"line\"\n".repeat(20_000));
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_compared_with_now() {
+    let client = Client::new(Class::Call);
+    let (id, runner) = idle(&client).await;
+    let one = runner.checkpoint("one").await.to_string();
+    let request = json!({"session_id": id, "from": one, "to": "now"});
+    // The runner takes one for it.
+    let (compared, now) = tokio::join!(
+        client.call("diff_checkpoints", request.clone()),
+        runner.serve_checkpoint()
+    );
+    assert_eq!(
+        (&compared["from"], &compared["to"]),
+        (&json!(one), &json!(now.as_str()))
+    );
+    // It must be the caller's to ask for.
+    let mut reading = Client::of(Class::Call, client.fake.clone());
+    reading.principal.as_mut().expect("me").scopes = vec!["sessions:read".to_owned()];
+    let said = reading.refusal("diff_checkpoints", request.clone()).await;
+    assert!(said.contains("sessions:write"), "{said}");
+    // Without a runner nothing changes the files.
+    client
+        .call("suspend_session", json!({"session_id": id}))
+        .await;
+    let last = runner.serve_suspend().await;
+    for client in [&client, &reading] {
+        let compared = client.call("diff_checkpoints", request.clone()).await;
+        assert_eq!(compared["to"], last.as_str());
+    }
+    client
+        .call("delete_session", json!({"session_id": id}))
+        .await;
+    let compared = client.call("diff_checkpoints", request).await;
+    assert_eq!(compared["to"], last.as_str(), "ended, too");
+    let named = json!({"session_id": id, "name": "now"});
+    let said = client.refusal("name_checkpoint", named).await;
+    assert!(said.contains("choose another one"), "{said}");
+}

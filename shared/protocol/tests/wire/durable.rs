@@ -16,6 +16,28 @@ use crate::client::{FoundHere, Runner};
 
 /// Every file of every checkpoint holds its path and the checkpoint's manifest; from one checkpoint
 /// to another `a.txt` changes.
+const LONG_CONTEXT: usize = 20;
+
+fn long_diff(limits: DiffLimits) -> SnapshotDiff {
+    let file = |number: usize| {
+        format!(
+            "diff --git a/{number} b/{number}\n{}",
+            "+line\n".repeat(1000)
+        )
+    };
+    let (mut patch, mut number) = (String::new(), 0);
+    while number < 50 && patch.len() <= limits.patch_bytes {
+        patch.push_str(&file(number));
+        number += 1;
+    }
+    SnapshotDiff {
+        patch,
+        truncated: number < 50,
+        stat: "50 files\n".to_owned(),
+        ..SnapshotDiff::default()
+    }
+}
+
 impl Snapshots for FoundHere {
     async fn file_at(
         &self,
@@ -29,7 +51,10 @@ impl Snapshots for FoundHere {
             let reason = "path: the checkpoint holds no such file".to_owned();
             return Err(SnapshotError::Missing(reason));
         }
-        let text = format!("{} at {manifest}", path.as_str());
+        let mut text = format!("{} at {manifest}", path.as_str());
+        if path.as_str() == "long" {
+            text = "\"line\"\n".repeat(20_000);
+        }
         let from = usize::try_from(offset).expect("small").min(text.len());
         let length = usize::try_from(length).expect("small");
         let to = text.len().min(from + length);
@@ -48,6 +73,9 @@ impl Snapshots for FoundHere {
     ) -> Result<SnapshotDiff, SnapshotError> {
         if old == new {
             return Ok(SnapshotDiff::default());
+        }
+        if limits.context_lines == LONG_CONTEXT {
+            return Ok(long_diff(limits));
         }
         Ok(SnapshotDiff {
             changes: vec![SnapshotChange {

@@ -3,7 +3,7 @@
 use domain::{CommandOutcome, EventBody, State};
 use http::StatusCode;
 use http_body_util::BodyExt;
-use protocol::{Class, Edge, EdgeSettings, Watched};
+use protocol::{Class, Edge, EdgeSettings, Listings, Watched};
 use serde_json::{Value, json};
 use testkit::Fake;
 
@@ -58,6 +58,26 @@ async fn started() -> (Client, String, String) {
     let task = answer.result()["taskId"].as_str().expect("a task");
     let session = task.split('.').next().expect("it begins with the session");
     (client, task.to_owned(), session.to_owned())
+}
+
+/// Where there are no subscriptions, nobody is told that there are.
+#[tokio::test]
+async fn they_are_shown_only_where_they_are_served() {
+    let client = Client::new(Class::Discover);
+    for (seconds, shown) in [(0, Value::Null), (300, Value::Bool(true))] {
+        let settings = EdgeSettings {
+            listen_seconds: seconds,
+            ..settings()
+        };
+        let edge = Edge::new(Class::Discover, settings, Listings);
+        let request = client.prepare("server/discover", json!({}));
+        let response = edge.handle(request, client.principal.clone()).await;
+        let body = response.into_body().collect().await.expect("cannot fail");
+        let answer: Value = serde_json::from_slice(&body.to_bytes()).expect("JSON");
+        let resources = &answer["result"]["capabilities"]["resources"];
+        assert!(resources.is_object(), "{answer}");
+        assert_eq!(resources["subscribe"], shown, "{answer}");
+    }
 }
 
 #[tokio::test]

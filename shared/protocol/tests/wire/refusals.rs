@@ -281,6 +281,64 @@ async fn an_origin_must_be_listed() {
     );
 }
 
+/// A browser asks whether a page may call, and has no token when it does.
+#[tokio::test]
+async fn a_listed_origin_may_ask_before_it_calls() {
+    let mut client = Client::new(Class::Legacy);
+    client.principal = None;
+    let ask = async |origin: &'static str| {
+        let mut request = client.prepare("tools/call", list());
+        *request.method_mut() = Method::OPTIONS;
+        *request.body_mut() = Bytes::new();
+        let headers = request.headers_mut();
+        headers.insert("origin", HeaderValue::from_static(origin));
+        headers.insert(
+            "access-control-request-method",
+            HeaderValue::from_static("POST"),
+        );
+        client.send_raw(request).await
+    };
+    let answer = ask("https://app.example").await;
+    assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+    let header = |name: &str| answer.headers()[name].to_str().expect("ASCII").to_owned();
+    assert_eq!(header("access-control-allow-origin"), "https://app.example");
+    assert_eq!(header("vary"), "origin");
+    for method in ["POST", "GET", "DELETE"] {
+        assert!(header("access-control-allow-methods").contains(method));
+    }
+    for name in [
+        "authorization",
+        "content-type",
+        "mcp-session-id",
+        "mcp-method",
+    ] {
+        assert!(
+            header("access-control-allow-headers").contains(name),
+            "{name}"
+        );
+    }
+    for name in ["mcp-session-id", "www-authenticate"] {
+        assert!(
+            header("access-control-expose-headers").contains(name),
+            "{name}"
+        );
+    }
+    let refused = ask("https://evil.example").await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert!(
+        !refused
+            .headers()
+            .contains_key("access-control-allow-methods")
+    );
+    // Asking is all that needs no token, and an answer says to the page that it lacks one.
+    let answer = with_header(&client, "origin", Some("https://app.example")).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        answer.headers["access-control-allow-origin"],
+        "https://app.example"
+    );
+}
+
 #[tokio::test]
 async fn a_caller_must_be_known_and_may_do_what_the_token_allows() {
     let mut client = Client::new(Class::Call);

@@ -88,7 +88,7 @@ async fn lists_name_sessions_page_by_page() {
     let theirs = other.request("resources/list", json!({})).await;
     assert_eq!(
         theirs.result()["resources"].as_array().expect("some").len(),
-        1
+        2
     );
 }
 
@@ -204,6 +204,32 @@ async fn a_long_diff_goes_on_at_the_next_turn() {
     assert_eq!((pieces, whole.matches(&long).count()), (3, 3));
 }
 
+/// As the newest runner reported them, to whoever may read.
+#[tokio::test]
+async fn subagents_are_listed_and_read() {
+    let mut client = Client::new(Class::Legacy);
+    let listed = client.request("resources/list", json!({})).await;
+    let listed = &listed.result()["resources"][1];
+    assert_eq!(
+        (&listed["uri"], &listed["mimeType"]),
+        (&json!("shannon://agents"), &json!("application/json"))
+    );
+    let shown = inside(&read(&client, "shannon://agents").await);
+    assert_eq!(
+        shown,
+        json!({
+            "agents": [{"name": "Plan", "description": "makes plans"}],
+            "claude_version": "2.1.300",
+            "reported_at_unix_ms": 1_795_000_000_000_u64,
+        })
+    );
+    client.principal.as_mut().expect("me").scopes.clear();
+    let refused = client
+        .request("resources/read", json!({"uri": "shannon://agents"}))
+        .await;
+    assert!(refused.text.contains("scope"), "{}", refused.text);
+}
+
 #[tokio::test]
 async fn settings_are_for_administrators() {
     let mut client = Client::new(Class::Legacy);
@@ -221,7 +247,7 @@ async fn settings_are_for_administrators() {
     let shown = inside(&answer.result()["contents"][0]);
     assert_eq!(shown["settings"][0]["name"], "SHANNON_STAGE");
     let listed = client.request("resources/list", json!({})).await;
-    assert_eq!(listed.result()["resources"][1]["uri"], "shannon://config");
+    assert_eq!(listed.result()["resources"][2]["uri"], "shannon://config");
 }
 
 #[tokio::test]
@@ -234,7 +260,7 @@ async fn what_is_not_there_is_said_in_the_way_of_the_era() {
     for uri in [
         "shannon://nothing".to_owned(),
         "https://example.com".to_owned(),
-        "shannon://agents".to_owned(),
+        "shannon://agents/Plan".to_owned(),
         format!("shannon://sessions/{missing}"),
         format!("shannon://sessions/{missing}/events"),
         format!("shannon://sessions/{id}/events/99"),
@@ -294,7 +320,7 @@ async fn ids_paths_and_turns_are_completed() {
         client.request("completion/complete", params).await
     };
     let session = "shannon://sessions/{id}";
-    let file = "shannon://sessions/{id}/files/{+path}";
+    let file = "shannon://sessions/{id}/files/{+path}{?checkpoint}";
     let all = complete(session, "id", "", json!({})).await;
     assert_eq!(
         all.result()["completion"],

@@ -139,10 +139,19 @@ async fn a_result_that_clients_do_not_take_is_cut_and_says_where_it_stands() {
     assert_eq!(result["content"][1]["type"], "resource_link", "{result}");
     let uri = result["content"][1]["uri"].clone();
     assert!(got.text.len() < 10_000, "{} bytes", got.text.len());
-    // There it is.
+    // There it is, whole.
+    let last = client.fake.peek_head(&client.key(&session));
+    let last = last.expect("the session").last_sequence;
+    assert_eq!(uri, format!("shannon://sessions/{session}/events/{last}"));
     let reader = Client::of(Class::Read, client.fake.clone());
-    let events = reader.request("resources/read", json!({"uri": uri})).await;
-    assert!(events.text.contains("turn_ended"), "{}", events.text);
+    let event = reader.request("resources/read", json!({"uri": uri})).await;
+    let event = event.result()["contents"][0]["text"].clone();
+    let event: serde_json::Value =
+        serde_json::from_str(event.as_str().expect("text")).expect("JSON");
+    assert_eq!(
+        (&event["kind"], &event["body"]["text"]),
+        (&json!("turn_ended"), &json!(text))
+    );
 }
 
 #[tokio::test]

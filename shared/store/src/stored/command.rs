@@ -1,17 +1,18 @@
 //! Commands and their outcomes as stored.
 
 use domain::{
-    CheckpointId, CommandBody, CommandOutcome, QuestionId, UploadId, command::FileContent,
-    event::TurnEnd, session::Attachment, workspace::RelativePath,
+    CheckpointId, CommandBody, CommandOutcome, QuestionId, Sequence, UploadId,
+    command::{FileContent, WholeText},
+    event::TurnEnd,
+    session::Attachment,
+    workspace::RelativePath,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{event::StoredTurnEnd, preview, stored_list};
-
-/// Longest text of an outcome that a command keeps: a hundred of them fit one transaction of 4 MB
-/// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>).
-/// The whole is in the log.
-const OUTCOME_TEXT_BYTES: usize = 32 * 1024;
+use super::{
+    event::{StoredTurnEnd, optional_sequence},
+    stored_list,
+};
 
 /// A command's body: its JSON, and the text of a message beside it, because escaping could double
 /// the size of a long one.
@@ -55,13 +56,6 @@ pub(crate) fn write_outcome(
             }),
             Some(content.bytes.clone()),
         ),
-        CommandOutcome::Turn(end) => {
-            let mut end = end.clone();
-            if preview::cut(&mut end.text, OUTCOME_TEXT_BYTES) {
-                end.text.push_str("\n[cut; wait_session shows more of it]");
-            }
-            (CommandOutcome::Turn(end), None)
-        }
         other => (other.clone(), None),
     };
     Ok((
@@ -144,6 +138,10 @@ stored_list!(
 #[serde(remote = "CommandOutcome", rename_all = "snake_case")]
 enum StoredOutcome {
     Turn(#[serde(with = "StoredTurnEnd")] TurnEnd),
+    CutTurn(
+        #[serde(with = "StoredTurnEnd")] TurnEnd,
+        #[serde(with = "StoredWholeText")] WholeText,
+    ),
     Interrupted(bool),
     Cancelled,
     File(#[serde(with = "StoredFile")] FileContent),
@@ -151,6 +149,14 @@ enum StoredOutcome {
     Suspended,
     Checkpointed(#[serde(with = "super::checkpoint_id")] CheckpointId),
     Refused(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "WholeText")]
+struct StoredWholeText {
+    bytes: u64,
+    #[serde(with = "optional_sequence")]
+    sequence: Option<Sequence>,
 }
 
 #[derive(Serialize, Deserialize)]

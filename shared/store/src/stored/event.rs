@@ -333,18 +333,18 @@ mod sequence {
     }
 }
 
-mod optional_sequence {
+pub(crate) mod optional_sequence {
     use domain::Sequence;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         value: &Option<Sequence>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         value.map(|sequence| sequence.0).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Sequence>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(Sequence))

@@ -115,6 +115,7 @@ async fn every_stored_thing_goes_as_the_table_of_retention_says() {
     let facts = RunnerFacts {
         claude_version: "1".to_owned(),
         claude_path: "/claude".to_owned(),
+        agents: Vec::new(),
         noted_at: now,
     };
     store.note_runner(&facts).await.expect("noted");

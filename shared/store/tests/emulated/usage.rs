@@ -56,6 +56,10 @@ async fn the_newest_runner_counts() {
     let facts = |version: &str, time| RunnerFacts {
         claude_version: version.to_owned(),
         claude_path: "/usr/local/bin/claude".to_owned(),
+        agents: vec![domain::Subagent {
+            name: format!("agent of {version}"),
+            description: "does \"things\"".to_owned(),
+        }],
         noted_at: UnixMillis(time),
     };
     for noted in [facts("2.0.0", 2_000), facts("1.0.0", 1_000)] {

@@ -5,7 +5,7 @@ use domain::{
     client_session::RoundId,
     ports::{
         Claim, ClientSession, ClientSessions, ClientStream, Clock, IdSource, PostedMessages,
-        ReplyMailbox, Rounds, StreamEvents,
+        ReplyMailbox, Rounds, StreamEvents, Withdrawals,
     },
 };
 
@@ -15,11 +15,25 @@ const MINUTE: u64 = 60_000;
 
 /// Every port of clients, as one value has them.
 pub trait ClientPorts:
-    ClientSessions + ReplyMailbox + StreamEvents + PostedMessages + Rounds + Clock + IdSource
+    ClientSessions
+    + ReplyMailbox
+    + Withdrawals
+    + StreamEvents
+    + PostedMessages
+    + Rounds
+    + Clock
+    + IdSource
 {
 }
 impl<P> ClientPorts for P where
-    P: ClientSessions + ReplyMailbox + StreamEvents + PostedMessages + Rounds + Clock + IdSource
+    P: ClientSessions
+        + ReplyMailbox
+        + Withdrawals
+        + StreamEvents
+        + PostedMessages
+        + Rounds
+        + Clock
+        + IdSource
 {
 }
 
@@ -27,6 +41,7 @@ impl<P> ClientPorts for P where
 pub async fn client_contract<P: ClientPorts>(ports: &P) {
     client_sessions_contract(ports).await;
     reply_mailbox_contract(ports).await;
+    withdrawals_contract(ports).await;
     stream_events_contract(ports).await;
     posted_messages_contract(ports).await;
     rounds_contract(ports).await;
@@ -138,6 +153,55 @@ pub async fn reply_mailbox_contract<P: ClientPorts>(ports: &P) {
     let past = UnixMillis(now(ports).0 - MINUTE);
     ports.await_reply(&key, "late", past).await.expect("noted");
     assert!(!ports.deliver(&key, "late", "{}").await.expect("refused"));
+}
+
+/// [`Withdrawals`].
+pub async fn withdrawals_contract<P: ClientPorts>(ports: &P) {
+    let (key, until) = (new_key(ports), now(ports).plus(MINUTE));
+    let other = foreign(ports, &key);
+    let allow = async |worker| {
+        let allowed = ports.allow_withdrawal(&key, "off", worker, until).await;
+        allowed.expect("noted");
+    };
+    let withdraw = async |key| ports.withdraw(key, "off").await.expect("tried");
+    let from = async |worker| {
+        let withdrawn = ports.is_withdrawn(&key, "off", worker).await;
+        withdrawn.expect("read")
+    };
+    assert!(!withdraw(&key).await, "nobody works on it");
+    assert!(!from("a").await);
+    allow("a").await;
+    assert!(!from("a").await);
+    assert!(!withdraw(&other).await, "not theirs");
+    for _ in 0..2 {
+        assert!(withdraw(&key).await);
+        assert!(from("a").await);
+        assert!(!from("b").await);
+    }
+    // The same name again: the newer is not taken back by what was meant for the older.
+    allow("b").await;
+    assert!(!from("a").await);
+    assert!(!from("b").await);
+    let ended = async |worker| {
+        ports
+            .end_withdrawal(&key, "off", worker)
+            .await
+            .expect("ended")
+    };
+    ended("a").await;
+    assert!(withdraw(&key).await, "another one's end ends nothing");
+    assert!(from("b").await);
+    for _ in 0..2 {
+        ended("b").await;
+        assert!(!withdraw(&key).await);
+        assert!(!from("b").await);
+    }
+    let past = UnixMillis(now(ports).0 - MINUTE);
+    ports
+        .allow_withdrawal(&key, "late", "a", past)
+        .await
+        .expect("noted");
+    assert!(!ports.withdraw(&key, "late").await.expect("refused"));
 }
 
 /// [`StreamEvents`].

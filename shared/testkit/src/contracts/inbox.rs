@@ -2,7 +2,9 @@
 
 use domain::{
     Command, CommandBody, CommandOutcome, CommandState, Sequence, State,
-    command::FileContent,
+    command::{FileContent, WholeText},
+    event::EventBody,
+    limits,
     ports::{AppendError, EnqueueError, Lease},
     session::Attachment,
     workspace::RelativePath,
@@ -93,6 +95,40 @@ pub async fn inbox_contract<P: Ports>(ports: &P) {
         .await
         .expect("read");
     assert_eq!(ordinals(&all), (1..=9).collect::<Vec<_>>());
+}
+
+/// A long end of a turn: the command keeps its beginning and says where the whole is.
+pub async fn long_end_contract<P: Ports>(ports: &P) {
+    let (lease, base) = acquired(ports).await;
+    let key = &lease.key;
+    for id in ["two", "three"] {
+        let new = builders::new_command(ports, id, builders::message(id));
+        ports.enqueue(key, new).await.expect("accepted");
+    }
+    let long = "é".repeat(limits::OUTCOME_TEXT_BYTES);
+    let queued = commands(ports, &lease).await;
+    let mut end = turn_end(&long);
+    end.messages = vec![queued[0].id.clone()];
+    let whole = CommandOutcome::Turn(end.clone());
+    let bodies = vec![text("before"), EventBody::TurnEnded(end.clone())];
+    let mut append = builders::append(ports, base.last_sequence.next(), bodies);
+    append.take = queued[..2].to_vec();
+    append.finish = vec![(queued[0].clone(), whole.clone())];
+    let last = ports.append(&lease, &append).await.expect("appended");
+    for _ in 0..2 {
+        let finished = ports.finish(&lease, &queued[1], whole.clone()).await;
+        finished.expect("recorded, twice is once");
+    }
+    let bytes = long.len() as u64;
+    end.text = "é".repeat(limits::OUTCOME_TEXT_BYTES / 2);
+    let outcomes: Vec<_> = commands(ports, &lease)
+        .await
+        .into_iter()
+        .take(2)
+        .map(|command| command.outcome.expect("it is done"))
+        .collect();
+    let cut = |sequence| CommandOutcome::CutTurn(end.clone(), WholeText { bytes, sequence });
+    assert_eq!(outcomes, [cut(Some(last)), cut(None)]);
 }
 
 /// Commands in appends, and `finish`.

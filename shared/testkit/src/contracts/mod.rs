@@ -29,13 +29,13 @@ use crate::{builders, owner};
 pub use checkpoints::{checkpoints_contract, fork_contract, rewind_contract};
 pub use clients::{
     ClientPorts, client_contract, client_sessions_contract, posted_messages_contract,
-    reply_mailbox_contract, rounds_contract, stream_events_contract,
+    reply_mailbox_contract, rounds_contract, stream_events_contract, withdrawals_contract,
 };
 pub use control::{control_contract, overdue_contract};
 pub use creation::creation_contract;
 pub use durability::{retaking_contract, suspension_contract};
 pub use erasure::erasure_contract;
-pub use inbox::{inbox_contract, taking_contract};
+pub use inbox::{inbox_contract, long_end_contract, taking_contract};
 pub use listing::listing_contract;
 pub use log::{append_contract, every_body, lease_contract, live_text_contract, reading_contract};
 pub use objects::tree_objects_contract;
@@ -75,6 +75,7 @@ pub async fn durability_contract<P: Ports>(ports: &P) {
 pub async fn whole_inbox_contract<P: Ports>(ports: &P) {
     inbox_contract(ports).await;
     taking_contract(ports).await;
+    long_end_contract(ports).await;
     withdrawal_contract(ports).await;
 }
 

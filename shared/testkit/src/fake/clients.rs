@@ -7,7 +7,7 @@ use domain::{
     client_session::RoundId,
     ports::{
         Claim, ClientSession, ClientSessions, ClientStream, PostedMessages, ReplyMailbox, Rounds,
-        StreamEvents, Unavailable,
+        StreamEvents, Unavailable, Withdrawals,
     },
 };
 
@@ -18,6 +18,8 @@ use super::Fake;
 pub(super) struct Clients {
     sessions: BTreeMap<ClientKey, ClientSession>,
     replies: BTreeMap<(ClientKey, String), (Option<String>, UnixMillis)>,
+    /// Worker, whether it was taken back, until when it may be.
+    withdrawals: BTreeMap<(ClientKey, String), (String, bool, UnixMillis)>,
     streams: BTreeMap<(ClientKey, String), ClientStream>,
     messages: BTreeMap<(ClientKey, String, u64), (String, UnixMillis)>,
     posted: BTreeMap<(ClientKey, String), (String, UnixMillis)>,
@@ -31,7 +33,8 @@ struct Round {
 }
 
 impl Fake {
-    /// How many rows of each kind are kept for clients: sessions, awaited replies, streams,
+    /// How many rows of each kind are kept for clients: sessions, awaited replies and
+    /// withdrawals, streams,
     /// messages, posted messages, rounds.
     #[must_use]
     pub fn kept_for_clients(&self) -> [usize; 6] {
@@ -39,7 +42,7 @@ impl Fake {
         let it = &inner.world.clients;
         [
             it.sessions.len(),
-            it.replies.len(),
+            it.replies.len() + it.withdrawals.len(),
             it.streams.len(),
             it.messages.len(),
             it.posted.len(),
@@ -152,6 +155,69 @@ impl ReplyMailbox for Fake {
     }
 }
 
+impl Withdrawals for Fake {
+    async fn allow_withdrawal(
+        &self,
+        key: &ClientKey,
+        request: &str,
+        worker: &str,
+        expires_at: UnixMillis,
+    ) -> Result<(), Unavailable> {
+        self.call("let a request be taken back", |world| {
+            let key = (key.clone(), request.to_owned());
+            let allowed = (worker.to_owned(), false, expires_at);
+            world.clients.withdrawals.insert(key, allowed);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn withdraw(&self, key: &ClientKey, request: &str) -> Result<bool, Unavailable> {
+        let now = self.clock.now();
+        self.call("take a request back", |world| {
+            let key = (key.clone(), request.to_owned());
+            let found = world.clients.withdrawals.get_mut(&key);
+            let Some((_, withdrawn, _)) = found.filter(|it| it.2 > now) else {
+                return Ok(false);
+            };
+            *withdrawn = true;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn is_withdrawn(
+        &self,
+        key: &ClientKey,
+        request: &str,
+        worker: &str,
+    ) -> Result<bool, Unavailable> {
+        self.call("look whether a request was taken back", |world| {
+            let key = (key.clone(), request.to_owned());
+            let found = world.clients.withdrawals.get(&key);
+            Ok(found.is_some_and(|(of, withdrawn, _)| of == worker && *withdrawn))
+        })
+        .await
+    }
+
+    async fn end_withdrawal(
+        &self,
+        key: &ClientKey,
+        request: &str,
+        worker: &str,
+    ) -> Result<(), Unavailable> {
+        self.call("end a request", |world| {
+            let key = (key.clone(), request.to_owned());
+            let withdrawals = &mut world.clients.withdrawals;
+            if withdrawals.get(&key).is_some_and(|(of, ..)| of == worker) {
+                withdrawals.remove(&key);
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
 impl StreamEvents for Fake {
     async fn note_stream(
         &self,
@@ -206,7 +272,10 @@ impl StreamEvents for Fake {
         let now = self.clock.now();
         self.call("read messages", |world| {
             let place = |position| (key.clone(), stream.to_owned(), position);
-            let kept = world.clients.messages.range(place(position + 1)..);
+            let kept = world
+                .clients
+                .messages
+                .range(place(position.saturating_add(1))..);
             Ok(kept
                 .take_while(|((at, name, _), _)| at == key && name == stream)
                 .filter(|(_, (_, expires_at))| *expires_at > now)

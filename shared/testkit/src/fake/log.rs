@@ -192,7 +192,7 @@ impl World {
         for (command, outcome) in &append.finish {
             if let Some(command) = session.command(command.ordinal) {
                 command.state = CommandState::Done;
-                command.outcome = Some(outcome.clone());
+                command.outcome = Some(outcome.kept(append.end_of(&command.id)));
             }
         }
         session.log(lease.fence, &append.events);

@@ -61,11 +61,13 @@ async fn a_request_that_has_said_nothing_yet_ends_as_well() {
 
 /// A store that does not answer for a moment makes the notification fail, which the client may
 /// repeat, and the request goes on.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_noted_goes_on() {
     let client = Client::introduced().await;
     let mut answer = client.tool("slow").await;
     answer.next().await.expect("progress");
+    // Between two looks of whoever works on it, each of which is a call as well.
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
     // Reading the session comes first.
     client.tools.fake.fail_call(2, testkit::FaultTime::Before);
     assert_eq!(
@@ -74,5 +76,47 @@ async fn what_cannot_be_noted_goes_on() {
     );
     client.tools.go_on.notify_one();
     let (_, result) = answer.next().await.expect("the answer");
+    assert_eq!(said(&result), "done");
+}
+
+/// A notification that comes too late, and one that nobody could remove any more, take back nothing
+/// that has the same id later.
+#[tokio::test(start_paused = true)]
+async fn an_id_that_is_used_again_is_answered() {
+    let client = Client::introduced().await;
+    for _ in 0..2 {
+        let mut answer = client.tool("slow").await;
+        answer.next().await.expect("progress");
+        client.tools.go_on.notify_one();
+        let (_, result) = answer.next().await.expect("the answer");
+        assert_eq!(said(&result), "done");
+        assert!(answer.next().await.is_none());
+        assert_eq!(client.tools.fake.kept_for_clients()[1], 0, "it is over");
+        assert_eq!(cancel(&client, json!(5)).await, StatusCode::ACCEPTED);
+    }
+    // Whoever worked on it died with the notification unread.
+    let dead = client.tool("slow").await;
+    assert_eq!(cancel(&client, json!(5)).await, StatusCode::ACCEPTED);
+    let mut again = client.tool("slow").await;
+    again.next().await.expect("progress");
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    client.tools.go_on.notify_waiters();
+    let (_, result) = again.next().await.expect("the answer");
+    assert_eq!(said(&result), "done");
+    drop(dead);
+}
+
+/// Of two that run at once the newer is taken back, and the older is answered.
+#[tokio::test(start_paused = true)]
+async fn an_id_that_is_used_twice_at_once_is_the_newer_one() {
+    let client = Client::introduced().await;
+    let mut older = client.tool("slow").await;
+    older.next().await.expect("progress");
+    let mut newer = client.tool("slow").await;
+    newer.next().await.expect("progress");
+    assert_eq!(cancel(&client, json!(5)).await, StatusCode::ACCEPTED);
+    assert!(newer.next().await.is_none());
+    client.tools.go_on.notify_one();
+    let (_, result) = older.next().await.expect("the answer");
     assert_eq!(said(&result), "done");
 }

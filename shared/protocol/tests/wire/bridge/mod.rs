@@ -15,6 +15,8 @@ use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock};
 use serde_json::{Value, json};
 use testkit::{Fake, FakeClock};
 use tokio::sync::Notify;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 
 use crate::client::{principal, settings};
 
@@ -250,7 +252,18 @@ fn logged<T>(run: impl Future<Output = T>) -> (T, String) {
         .enable_all()
         .build()
         .expect("a runtime");
-    let done = tracing::subscriber::with_default(log.clone(), || runtime.block_on(run));
+    let subscriber = tracing_subscriber::registry().with(log.clone());
+    let done = tracing::subscriber::with_default(subscriber, || {
+        let span = tracing::info_span!(
+            "request",
+            mcp_method = tracing::field::Empty,
+            mcp_name = tracing::field::Empty,
+            principal = tracing::field::Empty,
+            trace_id = tracing::field::Empty,
+            parent_id = tracing::field::Empty,
+        );
+        runtime.block_on(tracing::Instrument::instrument(run, span))
+    });
     let lines = log.0.lock().expect("unpoisoned").join("\n");
     (done, lines)
 }
@@ -272,23 +285,28 @@ impl tracing::field::Visit for Log {
     }
 }
 
-impl tracing::Subscriber for Log {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+impl<S: tracing::Subscriber> Layer<S> for Log {
+    fn on_new_span(
+        &self,
+        span: &tracing::span::Attributes<'_>,
+        _: &tracing::span::Id,
+        _: Context<'_, S>,
+    ) {
         span.record(&mut self.clone());
-        tracing::span::Id::from_u64(1)
     }
-    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
+
+    fn on_record(
+        &self,
+        _: &tracing::span::Id,
+        values: &tracing::span::Record<'_>,
+        _: Context<'_, S>,
+    ) {
         values.record(&mut self.clone());
     }
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
+
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         event.record(&mut self.clone());
     }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 fn said(message: &Value) -> &str {

@@ -5,6 +5,8 @@ use super::*;
 struct Stream {
     answer: Answer,
     messages: String,
+    /// The id of the first event.
+    first: String,
 }
 
 async fn open(client: &Client, last: Option<&str>) -> Stream {
@@ -30,6 +32,7 @@ async fn open(client: &Client, last: Option<&str>) -> Stream {
         .expect("a place");
     Stream {
         messages: format!("/{data}"),
+        first: last_event(&text),
         answer,
     }
 }
@@ -45,14 +48,16 @@ async fn post(client: &Client, stream: &Stream, body: String) -> StatusCode {
         .status
 }
 
-async fn introduce(client: &Client, stream: &mut Stream) {
+/// Gives the id of the answer's event.
+async fn introduce(client: &Client, stream: &mut Stream) -> String {
     let introduction = json!({"protocolVersion": "2024-11-05", "capabilities": {"elicitation": {}}, "clientInfo": {"name": "old", "version": "1"}});
     assert_eq!(
         post(client, stream, message(1, "initialize", introduction)).await,
         StatusCode::ACCEPTED
     );
-    let (_, answer) = stream.answer.next().await.expect("an answer");
+    let (text, answer) = stream.answer.next().await.expect("an answer");
     assert_eq!(answer["result"]["protocolVersion"], "2024-11-05");
+    last_event(&text)
 }
 
 fn tool(id: i32, name: &str) -> String {
@@ -127,7 +132,7 @@ async fn a_request_that_is_taken_back_is_not_answered() {
 async fn a_client_that_connects_again_goes_on_with_its_session() {
     let client = Client::new();
     let mut stream = open(&client, None).await;
-    introduce(&client, &mut stream).await;
+    let seen = introduce(&client, &mut stream).await;
     // The stream ends by itself, between events, before its function has to.
     let begun = tokio::time::Instant::now();
     let mut last = String::new();
@@ -142,13 +147,7 @@ async fn a_client_that_connects_again_goes_on_with_its_session() {
         StatusCode::ACCEPTED,
         "posts wait"
     );
-    let session = stream
-        .messages
-        .rsplit_once('=')
-        .expect("a session")
-        .1
-        .to_owned();
-    let mut again = open(&client, Some(&format!("{session}.sse.7"))).await;
+    let mut again = open(&client, Some(&seen)).await;
     assert_eq!(again.messages, stream.messages);
     let (_, answer) = again
         .answer
@@ -162,14 +161,8 @@ async fn a_client_that_connects_again_goes_on_with_its_session() {
 async fn the_newest_stream_of_a_client_is_the_one() {
     let client = Client::new();
     let mut old = open(&client, None).await;
-    introduce(&client, &mut old).await;
-    let session = old
-        .messages
-        .rsplit_once('=')
-        .expect("a session")
-        .1
-        .to_owned();
-    let mut new = open(&client, Some(&format!("{session}.sse.1"))).await;
+    let seen = introduce(&client, &mut old).await;
+    let mut new = open(&client, Some(&seen)).await;
     assert_eq!(
         post(&client, &new, tool(2, "x")).await,
         StatusCode::ACCEPTED
@@ -182,6 +175,128 @@ async fn the_newest_stream_of_a_client_is_the_one() {
         said(&new.answer.next().await.expect("an answer").1),
         "at once"
     );
+}
+
+/// What a stream cannot finish it says, and says again to a client that had not heard it.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_runs_over_the_end_is_answered() {
+    let client = Client::new();
+    let mut stream = open(&client, None).await;
+    let seen = introduce(&client, &mut stream).await;
+    post(&client, &stream, tool(2, "slow")).await;
+    let (_, error) = stream.answer.next().await.expect("an answer");
+    let expected = (&json!(2), &json!(-32603));
+    assert_eq!((&error["id"], &error["error"]["code"]), expected);
+    assert!(stream.answer.next().await.is_none());
+    for _ in 0..2 {
+        let mut again = open(&client, Some(&seen)).await;
+        let (_, error) = again.answer.next().await.expect("the same again");
+        assert_eq!((&error["id"], &error["error"]["code"]), expected);
+    }
+    // Nobody works on it any more.
+    client.tools.go_on.notify_one();
+    let mut again = open(&client, Some(&seen)).await;
+    again.answer.next().await.expect("the same again");
+    post(&client, &again, tool(3, "slow")).await;
+    let (_, answer) = again.answer.next().await.expect("an answer");
+    assert_eq!((&answer["id"], said(&answer)), (&json!(3), "done"));
+}
+
+/// What the first stream of a client began is answered on its third one, the second of which it
+/// never heard of, and on no other.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_runs_over_a_take_over_is_answered_on_the_new_stream() {
+    let client = Client::new();
+    let mut first = open(&client, None).await;
+    let seen = introduce(&client, &mut first).await;
+    post(&client, &first, tool(2, "slow")).await;
+    // It runs.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let mut second = open(&client, Some(&seen)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let mut third = open(&client, Some(&seen)).await;
+    post(&client, &third, tool(3, "x")).await;
+    let (_, answer) = third.answer.next().await.expect("an answer");
+    assert_eq!((&answer["id"], said(&answer)), (&json!(3), "at once"));
+    client.tools.go_on.notify_one();
+    let (text, answer) = third.answer.next().await.expect("the answer");
+    assert_eq!((&answer["id"], said(&answer)), (&json!(2), "done"));
+    assert!(first.answer.next().await.is_none());
+    assert!(second.answer.next().await.is_none());
+    // Heard is heard.
+    let mut fourth = open(&client, Some(&last_event(&text))).await;
+    post(&client, &fourth, tool(4, "x")).await;
+    let (_, answer) = fourth.answer.next().await.expect("an answer");
+    assert_eq!(answer["id"], 4);
+}
+
+/// A connection that breaks stops nothing that it began.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_was_away_gets_its_answer() {
+    let client = Client::new();
+    let mut stream = open(&client, None).await;
+    let seen = introduce(&client, &mut stream).await;
+    post(&client, &stream, tool(2, "slow")).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    drop(stream);
+    client.tools.go_on.notify_one();
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let mut again = open(&client, Some(&seen)).await;
+    let (text, answer) = again.answer.next().await.expect("the answer");
+    assert_eq!((&answer["id"], said(&answer)), (&json!(2), "done"));
+    assert_eq!(last_event(&text), again.first.replace(".0", ".1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_in_use_is_refused() {
+    let client = Client::new();
+    let mut stream = open(&client, None).await;
+    introduce(&client, &mut stream).await;
+    for _ in 0..2 {
+        post(&client, &stream, tool(2, "slow")).await;
+    }
+    let (_, refused) = stream.answer.next().await.expect("a refusal");
+    assert_eq!(
+        (&refused["id"], &refused["error"]["code"]),
+        (&json!(2), &json!(-32600))
+    );
+    client.tools.go_on.notify_one();
+    let (_, answer) = stream.answer.next().await.expect("an answer");
+    assert_eq!((&answer["id"], said(&answer)), (&json!(2), "done"));
+}
+
+/// What the description of the deployment's parameter `SsePair` says that it costs: two reads a
+/// second.
+#[tokio::test(start_paused = true)]
+async fn a_quiet_stream_looks_slowly() {
+    let client = Client::new();
+    let mut stream = open(&client, None).await;
+    introduce(&client, &mut stream).await;
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+    let before = client.tools.fake.calls();
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let calls = client.tools.fake.calls() - before;
+    assert!((100..=122).contains(&calls), "{calls} calls in a minute");
+}
+
+/// Whatever fails while a stream is held, its requests are answered on it.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_once_costs_no_answer() {
+    for call in 1..12 {
+        let client = Client::new();
+        let mut stream = open(&client, None).await;
+        introduce(&client, &mut stream).await;
+        assert_eq!(
+            post(&client, &stream, tool(2, "x")).await,
+            StatusCode::ACCEPTED
+        );
+        client
+            .tools
+            .fake
+            .fail_call(call, testkit::FaultTime::Before);
+        let (_, answer) = stream.answer.next().await.expect("an answer");
+        assert_eq!(said(&answer), "at once", "call {call}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -106,7 +106,7 @@ async fn without_a_session_each_request_stands_alone() {
     let nothing = client
         .send(client.request(Method::DELETE, "/mcp", String::new()))
         .await;
-    assert_eq!(nothing.status, StatusCode::BAD_REQUEST);
+    assert_eq!(nothing.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(client.tools.fake.kept_for_clients(), [0; 6]);
 }
 
@@ -211,6 +211,60 @@ async fn there_is_no_standing_stream() {
         .await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(answer.headers[ALLOW], "POST, DELETE");
+}
+
+/// A client of 2026-07-28 has no streams to take up and no sessions to end, whatever else it sends.
+#[tokio::test]
+async fn get_and_delete_are_not_for_the_modern_era() {
+    let client = Client::introduced().await;
+    for method in [Method::GET, Method::DELETE] {
+        let mut request = client.request(method, "/mcp", String::new());
+        let headers = request.headers_mut();
+        headers.insert(VERSION, HeaderValue::from_static("2026-07-28"));
+        headers.insert(LAST_EVENT, HeaderValue::from_static("x"));
+        let answer = client.send(request).await;
+        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(answer.headers[ALLOW], "POST");
+    }
+    assert_eq!(client.tool("x").await.status, StatusCode::OK);
+}
+
+/// Each line of the log says who asked for what, also where the answer is a refusal, and where the
+/// request is none of JSON-RPC.
+#[test]
+fn every_request_says_who_asks_for_what() {
+    let owner = format!("principal={:?}", principal("me").owner.as_str());
+    let counted = |log: &str| log.lines().filter(|line| *line == owner).count();
+    let (requests, log) = logged(async {
+        let client = Client::introduced().await;
+        let delete = client.request(Method::DELETE, "/mcp", String::new());
+        let get = client.request(Method::GET, "/mcp", String::new());
+        let sse = client.request(Method::POST, "/sse", String::new());
+        let post = client.request(Method::POST, "/messages", tool("messages-tool"));
+        for request in [delete, get, sse, post] {
+            client.send(request).await;
+        }
+        client
+            .post(json!({"jsonrpc": "2.0", "id": "x", "result": {}}))
+            .await;
+        // Its session is gone.
+        client.tool("refused-tool").await;
+        client.call("no/such", json!({})).await;
+        8
+    });
+    assert_eq!(counted(&log), requests, "{log}");
+    for said in ["no/such", "tools/call", "initialize"] {
+        assert!(
+            log.contains(&format!("mcp_method={said:?}")),
+            "{said}: {log}"
+        );
+    }
+    assert!(log.contains("mcp_name=\"messages-tool\""), "{log}");
+    assert!(log.contains("mcp_name=\"refused-tool\""), "{log}");
+}
+
+fn tool(name: &str) -> String {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name}}).to_string()
 }
 
 #[test]

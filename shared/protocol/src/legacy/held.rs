@@ -1,0 +1,465 @@
+//! The stream of a client of 2024-11-05, as the instance that holds it writes it.
+//!
+//! A stream ends before its function has to, or when its client has opened another. What it has
+//! begun goes on to its end all the same: every message is kept before it is sent, and whoever holds
+//! the client's stream next hands on what the client has not seen. So a client that connects again,
+//! with the id of the last event it saw, misses no answer. What is still not done when the time is
+//! over is answered with an error, never with silence.
+//!
+//! When this instance dies, what it kept is handed on, and what it worked on is not answered: the
+//! one thing that this transport has no remedy for.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::client_session::ClientKey;
+use domain::ids::base32;
+use domain::limits::{POSTED_MILLISECONDS, STREAM_KEPT_MILLISECONDS};
+use domain::ports::{ClientStream, Unavailable};
+use domain::{Principal, UnixMillis};
+use futures_util::stream;
+use http::{Request, Response};
+use rmcp::model::InitializeRequestParams;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::exchange::is_answer;
+use super::recorded::EventId;
+use super::{Bridge, CANCELLED, ClientPorts, KEEP_ALIVE, event_stream, introduction};
+use crate::answer::{Body, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, error_message};
+use crate::work::Work;
+
+/// Between two looks for posts while nothing happens.
+const SLOW_LOOK_MILLISECONDS: u64 = 1000;
+/// The same while something does: requests run, or came a moment ago.
+const FAST_LOOK_MILLISECONDS: u64 = 100;
+/// How long a moment is.
+const LIVELY: Duration = Duration::from_secs(5);
+/// So long before its end a stream takes nothing new, and ends once nothing runs.
+const LEAVING: Duration = Duration::from_secs(60);
+/// Requests of one client that are worked on at once; others wait.
+const AT_ONCE: usize = 16;
+/// Events that a client may lag behind. One that lags more is let go, and connects again.
+const EVENTS_AHEAD: usize = 256;
+/// The name under which it is noted who holds the stream of a client.
+const HELD: &str = "sse";
+const RETRY_MILLISECONDS: u64 = 1000;
+/// Kept as the last message of a stream: nothing follows. No message is empty.
+const END: &str = "";
+
+/// The stream of one client, held by this instance.
+pub(super) struct Held<W, P> {
+    bridge: Bridge<W, P>,
+    principal: Principal,
+    key: ClientKey,
+    /// The last message that was kept. The stream is named as its holder is.
+    at: EventId,
+    client: Option<InitializeRequestParams>,
+    /// The way to the client; `None` once it is gone.
+    told: Option<mpsc::Sender<Bytes>>,
+    /// The client has no other stream.
+    is_newest: bool,
+    /// Who held the client's stream before, while there may be more from there.
+    former: Option<Former>,
+    /// From the requests that are worked on.
+    answers: mpsc::Sender<Said>,
+    answered: mpsc::Receiver<Said>,
+    /// What is worked on, by its id as JSON: what the client can take back.
+    by_id: HashMap<String, Working>,
+    /// Requests so far: tells two with the same id apart.
+    begun: u64,
+    lively_until: Instant,
+    quiet_until: Instant,
+    next_look: Instant,
+    /// From then on nothing new is taken.
+    leaving: Instant,
+    deadline: Instant,
+}
+
+struct Working {
+    number: u64,
+    work: AbortHandle,
+}
+
+/// A message to the client from the work on a request.
+struct Said {
+    id: String,
+    number: u64,
+    message: Value,
+}
+
+/// A stream that the client had before.
+struct Former {
+    stream: String,
+    /// The client has seen everything up to there.
+    position: u64,
+    /// Nothing more comes after this, on its holder's clock.
+    until: UnixMillis,
+}
+
+impl<W, P> Held<W, P>
+where
+    W: Work,
+    P: ClientPorts,
+{
+    /// From now on this is the one stream of the client. Of two that begin at the same moment, one
+    /// is: what the other one takes meanwhile is answered on its own connection alone.
+    ///
+    /// # Errors
+    /// The store cannot be asked; the client connects again.
+    pub(super) async fn begin(
+        bridge: Bridge<W, P>,
+        principal: Principal,
+        key: ClientKey,
+        client: Option<InitializeRequestParams>,
+        last: Option<EventId>,
+    ) -> Result<Response<Body>, Unavailable> {
+        let ports = &bridge.ports;
+        let former = match last {
+            // A client that has no stream before this one.
+            None => None,
+            Some(last) => ports.stream(&key, HELD).await?.map(|before| Former {
+                position: match last.stream == before.request {
+                    true => last.position,
+                    // It has seen nothing of the stream that it had last.
+                    false => 0,
+                },
+                stream: before.request,
+                until: before.written_until,
+            }),
+        };
+        let at = EventId {
+            session: key.session.clone(),
+            stream: base32(&ports.random())[..26].to_owned(),
+            position: 0,
+        };
+        let seconds = bridge.settings.sessions.pair_stream_seconds;
+        let until = ports.now().plus(seconds * 1000 + POSTED_MILLISECONDS);
+        let state = ClientStream {
+            request: at.stream.clone(),
+            written_until: until,
+            complete: false,
+            expires_at: until.plus(STREAM_KEPT_MILLISECONDS),
+        };
+        ports.note_stream(&key, HELD, &state).await?;
+        tracing::info!(
+            client_session = key.session.short(),
+            "a stream of 2024-11-05 is held"
+        );
+        let (answers, answered) = mpsc::channel(AT_ONCE);
+        let (told, frames) = mpsc::channel(EVENTS_AHEAD);
+        let (begun, longest) = (Instant::now(), Duration::from_secs(seconds));
+        let mut held = Self {
+            bridge,
+            principal,
+            key,
+            at,
+            client,
+            told: Some(told),
+            is_newest: true,
+            former,
+            answers,
+            answered,
+            by_id: HashMap::new(),
+            begun: 0,
+            lively_until: begun + LIVELY,
+            quiet_until: begun,
+            next_look: begun,
+            leaving: begun + longest.saturating_sub(LEAVING.min(longest / 4)),
+            deadline: begun + longest,
+        };
+        // Where messages go: relative, so that it holds below any prefix.
+        let (id, session) = (held.at.text(), held.key.session.as_str());
+        let opening = format!(
+            "event: endpoint\nid: {id}\nretry: {RETRY_MILLISECONDS}\ndata: messages?session_id={session}\n\n"
+        );
+        held.tell(Bytes::from(opening));
+        tokio::spawn(held.write());
+        Ok(event_stream(stream::unfold(frames, |mut frames| async {
+            frames.recv().await.map(|bytes| (bytes, frames))
+        })))
+    }
+
+    /// Until nothing more is to be done for the client here. The connection stays open as long as
+    /// something runs, even when nobody reads it: a function ends with its answer.
+    async fn write(mut self) {
+        loop {
+            // Before looking whether anything still runs: what ended has answered.
+            if let Ok(said) = self.answered.try_recv() {
+                self.pass_on(said).await;
+                continue;
+            }
+            let now = Instant::now();
+            if now >= self.deadline {
+                self.give_up().await;
+                break;
+            }
+            let leaving = !self.is_newest || self.told.is_none() || now >= self.leaving;
+            if leaving && self.by_id.is_empty() && self.former.is_none() {
+                break;
+            }
+            if now >= self.quiet_until {
+                self.tell(KEEP_ALIVE);
+            }
+            let wake = self.next_look.min(self.quiet_until).min(self.deadline);
+            tokio::select! {
+                Some(said) = self.answered.recv() => {
+                    self.pass_on(said).await;
+                    self.lively_until = Instant::now() + LIVELY;
+                }
+                () = gone(self.told.as_ref()) => self.told = None,
+                () = tokio::time::sleep_until(wake) => {
+                    if Instant::now() >= self.next_look {
+                        self.look(leaving).await;
+                    }
+                }
+            }
+        }
+        // Without it, whoever follows looks for more until our time is over.
+        self.keep(END).await;
+    }
+
+    /// Gives bytes to the client, if it is there and keeps up.
+    fn tell(&mut self, bytes: Bytes) {
+        let silence = Duration::from_secs(self.bridge.settings.keep_alive_seconds);
+        self.quiet_until = Instant::now() + silence;
+        if let Some(told) = &self.told
+            && told.try_send(bytes).is_err()
+        {
+            self.told = None;
+        }
+    }
+
+    /// Keeps a message as the next one; says whether it could.
+    async fn keep(&mut self, text: &str) -> bool {
+        let ports = &self.bridge.ports;
+        let until = ports.now().plus(STREAM_KEPT_MILLISECONDS);
+        let position = self.at.position + 1;
+        let kept = ports.keep_message(&self.key, &self.at.stream, position, text, until);
+        match kept.await {
+            Ok(()) => {
+                self.at.position = position;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a message was not kept"
+                );
+                false
+            }
+        }
+    }
+
+    /// Keeps a message, then sends it; whoever holds a newer stream sends it there.
+    async fn send(&mut self, text: &str) {
+        let id = match self.keep(text).await {
+            true => format!("id: {}\n", self.at.text()),
+            // It cannot be taken up again.
+            false => String::new(),
+        };
+        if self.is_newest {
+            self.tell(Bytes::from(format!("event: message\n{id}data: {text}\n\n")));
+        }
+    }
+
+    async fn pass_on(&mut self, said: Said) {
+        let running = self.by_id.get(&said.id).map(|working| working.number);
+        if running != Some(said.number) {
+            // Taken back a moment ago.
+            return;
+        }
+        if is_answer(&said.message) {
+            self.by_id.remove(&said.id);
+        }
+        self.send(&said.message.to_string()).await;
+    }
+
+    /// The time is over.
+    async fn give_up(&mut self) {
+        for (id, working) in std::mem::take(&mut self.by_id) {
+            working.work.abort();
+            let id: Value = serde_json::from_str(&id).unwrap_or_default();
+            let message = error_message(
+                &id,
+                INTERNAL_ERROR,
+                "the stream ended before the request was done; send it again",
+            );
+            self.send(&message.to_string()).await;
+        }
+    }
+
+    /// Takes what the client posted, and what is left of its stream before.
+    async fn look(&mut self, leaving: bool) {
+        let lively = !self.by_id.is_empty() || Instant::now() < self.lively_until;
+        let pause = if lively {
+            FAST_LOOK_MILLISECONDS
+        } else {
+            SLOW_LOOK_MILLISECONDS
+        };
+        self.next_look = Instant::now() + Duration::from_millis(pause);
+        if let Err(error) = self.follow().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the client's stream before this one was not read"
+            );
+        }
+        if leaving || self.by_id.len() >= AT_ONCE {
+            return;
+        }
+        match self.take().await {
+            Ok(Some(messages)) => {
+                for message in messages {
+                    self.lively_until = Instant::now() + LIVELY;
+                    self.work_on(&message).await;
+                }
+            }
+            Ok(None) => {
+                tracing::info!(
+                    client_session = self.key.session.short(),
+                    "the client has another stream, or its session has ended"
+                );
+                self.is_newest = false;
+            }
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "posted messages were not read"
+            ),
+        }
+    }
+
+    /// Hands on what the former holder kept. It goes on with what it had begun, and then says that
+    /// nothing follows. Stopped in between, the next holder hands on from what this one kept.
+    async fn follow(&mut self) -> Result<(), Unavailable> {
+        let Some(former) = &self.former else {
+            return Ok(());
+        };
+        let (ports, until) = (&self.bridge.ports, former.until);
+        let messages = ports
+            .messages_after(&self.key, &former.stream, former.position)
+            .await?;
+        if messages.is_empty() && ports.now() > until {
+            self.former = None;
+        }
+        for (position, text) in messages {
+            if text == END {
+                self.former = None;
+                break;
+            }
+            self.send(&text).await;
+            self.next_look = Instant::now();
+            if let Some(former) = &mut self.former {
+                former.position = position;
+            }
+        }
+        Ok(())
+    }
+
+    /// The posts, or `None` when another stream of the client is to take them.
+    async fn take(&self) -> Result<Option<Vec<String>>, Unavailable> {
+        let ports = &self.bridge.ports;
+        let state = ports.stream(&self.key, HELD).await?;
+        if state.is_none_or(|state| state.request != self.at.stream) {
+            return Ok(None);
+        }
+        ports.take_posted(&self.key).await.map(Some)
+    }
+
+    /// Works on one message beside the others. Of notifications only the one counts that takes a
+    /// request back.
+    async fn work_on(&mut self, message: &str) {
+        let message: Value = serde_json::from_str(message).unwrap_or_default();
+        let (Some(method), Some(id)) = (message["method"].as_str(), message.get("id")) else {
+            if message["method"] == CANCELLED
+                && let Some(id) = message.pointer("/params/requestId")
+                && let Some(working) = self.by_id.remove(&id.to_string())
+            {
+                tracing::info!("a request was taken back");
+                working.work.abort();
+            }
+            return;
+        };
+        let (initializes, id) = (method == "initialize", id.clone());
+        let refusal = |code, text| error_message(&id, code, text).to_string();
+        let name = id.to_string();
+        if self.by_id.contains_key(&name) {
+            let refusal = refusal(INVALID_REQUEST, "a request with this id is worked on");
+            return self.send(&refusal).await;
+        }
+        let client = match (&self.client, initializes) {
+            (_, true) => None,
+            (Some(client), false) => Some((self.key.clone(), client.clone())),
+            (None, false) => {
+                let refusal = refusal(INVALID_REQUEST, "initialize comes first");
+                return self.send(&refusal).await;
+            }
+        };
+        let request = Request::new(Bytes::from(message.to_string()));
+        let Ok(run) = self.bridge.run(client, request, &self.principal) else {
+            let refusal = refusal(INVALID_PARAMS, "the parameters do not fit the method");
+            return self.send(&refusal).await;
+        };
+        if initializes {
+            // Alone and at once: what follows depends on it.
+            let answer = match run.answer().await {
+                Some(answer) => self.introduced(message, answer).await,
+                None => Err("the request was not answered; ask again"),
+            };
+            let answer = answer.map(|answer| answer.to_string());
+            let answer = answer.unwrap_or_else(|text| refusal(INTERNAL_ERROR, text));
+            return self.send(&answer).await;
+        }
+        self.begun += 1;
+        let (answers, number, said_id) = (self.answers.clone(), self.begun, name.clone());
+        let work = tokio::spawn(async move {
+            // All of it: what is left behind would stop the work.
+            let mut run = run;
+            let deadline = run.deadline;
+            loop {
+                let message = match tokio::time::timeout_at(deadline, run.messages.recv()).await {
+                    Ok(Some(message)) => message,
+                    _ => error_message(&id, INTERNAL_ERROR, "the request was cut off; ask again"),
+                };
+                let last = is_answer(&message);
+                let id = said_id.clone();
+                let said = Said {
+                    id,
+                    number,
+                    message,
+                };
+                if answers.send(said).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+        let work = work.abort_handle();
+        self.by_id.insert(name, Working { number, work });
+    }
+
+    /// Notes who the client is, when that is what the answer says.
+    async fn introduced(&mut self, request: Value, answer: Value) -> Result<Value, &'static str> {
+        let Some(said) = introduction(request, &answer) else {
+            return Ok(answer);
+        };
+        if let Err(error) = self.bridge.ports.introduce(&self.key, &said).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a client's introduction was not recorded"
+            );
+            return Err("initialize was not recorded; ask again");
+        }
+        self.client = serde_json::from_str(&said).ok();
+        Ok(answer)
+    }
+}
+
+/// Waits until the client is gone; for ever once it is.
+async fn gone(told: Option<&mpsc::Sender<Bytes>>) {
+    match told {
+        Some(told) => told.closed().await,
+        None => std::future::pending().await,
+    }
+}
