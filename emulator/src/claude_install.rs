@@ -2,6 +2,7 @@
 //! directory, at the one version that is supported.
 
 use std::{
+    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
     process::Stdio,
@@ -172,6 +173,26 @@ pub async fn ensure(
     Ok(claude)
 }
 
+/// For the parameter `ClaudePlaces`: where a function, whose environment has none of it, finds what a
+/// person has. Directories that a colon-separated list cannot hold are left out.
+pub(crate) fn places(state: &Path, variable: impl Fn(&str) -> Option<OsString>) -> String {
+    let one = |name: &str| variable(name).map(PathBuf::from);
+    let named = [
+        ("managed", Some(state.to_owned())),
+        ("home", one("HOME")),
+        ("nvm", one("NVM_DIR")),
+    ];
+    let path = variable("PATH").unwrap_or_default();
+    let path = std::env::split_paths(&path).map(|entry| ("path", Some(entry)));
+    let places = named.into_iter().chain(path);
+    let texts = places.filter_map(|(kind, directory)| {
+        let directory = directory?.into_os_string().into_string().ok()?;
+        (directory.starts_with('/') && !directory.contains(':'))
+            .then(|| format!("{kind}={directory}"))
+    });
+    texts.collect::<Vec<_>>().join(":")
+}
+
 async fn search(runner: &Path, state: &Path, settings: &Settings) -> Result<Found, ClaudeError> {
     let problem = |problem: String| ClaudeError::Search {
         program: runner.to_owned(),
@@ -309,4 +330,24 @@ fn remove_abandoned(parent: &Path, ours: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_places_of_a_person_are_named_one_by_one() {
+        let variable = |name: &str| match name {
+            "HOME" => Some("/home/p".into()),
+            "NVM_DIR" => Some("/home/p/no:de".into()),
+            "PATH" => Some("/home/p/bin:relative:/usr/bin".into()),
+            _ => None,
+        };
+        assert_eq!(
+            places(Path::new("/s/.shannon"), variable),
+            "managed=/s/.shannon:home=/home/p:path=/home/p/bin:path=/usr/bin"
+        );
+        assert_eq!(places(Path::new("/s"), |_| None), "managed=/s");
+    }
 }

@@ -49,6 +49,10 @@ use refusal::Refusal;
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>
 pub const MAX_REQUEST_BYTES: usize = 10 * 1024 * 1024;
 
+/// Most bytes of request line and header values together, from the same table. It does not say how
+/// more are refused; here as a body that is too large.
+const MAX_HEADER_BYTES: usize = 10_240;
+
 /// How much of a refused request is read before the refusal is sent, in bytes and in time.
 const MAX_DISCARDED_BYTES: usize = 64 * 1024 * 1024;
 const DISCARD: Duration = Duration::from_secs(5);
@@ -62,6 +66,8 @@ pub struct GatewayOptions {
     pub buffered: Duration,
     /// A stream in which nothing is sent for this long is cut: 5 minutes on AWS.
     pub silent: Duration,
+    /// A stream is cut after so many bytes: 200 MB on AWS, where it is Lambda that cuts it.
+    pub longest_stream: usize,
 }
 
 impl Default for GatewayOptions {
@@ -70,6 +76,7 @@ impl Default for GatewayOptions {
             edge: None,
             buffered: Duration::from_secs(29),
             silent: Duration::from_secs(300),
+            longest_stream: 200 * 1024 * 1024,
         }
     }
 }
@@ -159,6 +166,9 @@ impl Gateway {
         body: &mut Body,
     ) -> Result<Response, Refusal> {
         let began = Instant::now();
+        if head_bytes(&parts) > MAX_HEADER_BYTES {
+            return Err(Refusal::TooLarge);
+        }
         let path = parts.uri.path();
         let (route, path_parameters) = routes::find(&self.routes, &parts.method, path)
             .ok_or(Refusal::MissingAuthenticationToken)?;
@@ -206,7 +216,8 @@ impl Gateway {
                 Err(Refusal::BadGateway)
             }
             Ok(outcome) if route.streaming => {
-                respond::streaming(outcome, end, self.options.silent).await
+                let options = &self.options;
+                respond::streaming(outcome, end, options.silent, options.longest_stream).await
             }
             Ok(outcome) => match timeout_at(end, respond::buffered(outcome)).await {
                 Ok(response) => response,
@@ -219,6 +230,13 @@ impl Gateway {
             }
         }
     }
+}
+
+/// Request line and header values.
+fn head_bytes(parts: &Parts) -> usize {
+    let line = format!("{} {} {:?}", parts.method, parts.uri, parts.version);
+    let values: usize = parts.headers.values().map(http::HeaderValue::len).sum();
+    line.len() + values
 }
 
 /// The whole body, if it is not too large.

@@ -209,6 +209,8 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
         ("AnthropicApiKey", model.key()),
         ("ModelUrl", model.url()),
         ("PublicUrl", public_url.clone()),
+        // the task is a process of this machine: nothing pulls it
+        ("RunnerImage", "session-runner".to_owned()),
     ] {
         parameters.insert(name.to_owned(), value);
     }
@@ -225,18 +227,18 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
         say("building the functions ...");
     }
     let binaries = build::binaries(&options.functions, &options.workspace, &names).await?;
+    let claude_directory = if options.ephemeral {
+        absolute(state_path)
+    } else {
+        state.path().to_owned()
+    };
     let claude = match binaries.get("session-runner") {
-        Some(runner) => {
-            let directory = if options.ephemeral {
-                absolute(state_path)
-            } else {
-                state.path().to_owned()
-            };
-            claude_install::ensure(runner, &directory, settings, say).await?
-        }
+        Some(runner) => claude_install::ensure(runner, &claude_directory, settings, say).await?,
         None => return Err(no_runner(&options.workspace)),
     };
     parameters.insert(CLAUDE_PATH.to_owned(), claude.path.display().to_string());
+    let places = claude_install::places(&claude_directory, |name| std::env::var_os(name));
+    parameters.insert("ClaudePlaces".to_owned(), places);
     let isolation_problem = probe.await.map_err(StackError::Cut)?;
     let isolation = if isolation_problem.is_none() {
         "namespaces"
@@ -367,6 +369,11 @@ fn log_limits(settings: &Settings) -> LogLimits {
     LogLimits {
         file_max_bytes: number("SHANNON_LOG_FILE_MAX_BYTES", default.file_max_bytes),
         file_count: number("SHANNON_LOG_FILE_COUNT", default.file_count),
+        longest: settings
+            .integer("SHANNON_LOG_RETENTION_DAYS")
+            .map_or(default.longest, |days| {
+                Duration::from_secs(days * 24 * 60 * 60)
+            }),
     }
 }
 

@@ -62,7 +62,8 @@ async fn every_path_that_the_edge_gives_is_a_route_of_the_template() {
     let given = [
         ("AccessTokenSha256", "0".repeat(64)),
         ("SigningKey", "k".repeat(32)),
-        ("AnthropicApiKey", "offline".into()),
+        ("AnthropicApiKey", "a".repeat(32)),
+        ("RunnerImage", "none".into()),
     ];
     let given = given.map(|(name, value)| (name.to_owned(), value)).into();
     let stack = emulator::template::load(&path, &given, "test").unwrap();

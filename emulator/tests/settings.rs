@@ -44,7 +44,8 @@ fn stack(overrides: &[(&str, &str)]) -> Result<Stack, template::TemplateError> {
         [
             ("AccessTokenSha256", "0".repeat(64)),
             ("SigningKey", "k".repeat(32)),
-            ("AnthropicApiKey", "key".to_owned()),
+            ("AnthropicApiKey", "a".repeat(32)),
+            ("RunnerImage", "none".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );

@@ -10,7 +10,8 @@ fn given(more: &[(&str, &str)]) -> BTreeMap<String, String> {
     [
         ("AccessTokenSha256", sha256.as_str()),
         ("SigningKey", key.as_str()),
-        ("AnthropicApiKey", "offline"),
+        ("AnthropicApiKey", key.as_str()),
+        ("RunnerImage", "none"),
     ]
     .iter()
     .chain(more)
@@ -87,7 +88,11 @@ fn the_real_template_resolves() {
     let task = &stack.task_definitions[0];
     assert_eq!(task["family"], "shannon-session-runner");
     assert_eq!(task["cpu"], "1024");
-    assert_eq!(task["ephemeralStorage"]["sizeInGiB"], 21);
+    // Not stated: the 20 GiB that cost nothing. ECS takes no 20.
+    assert_eq!(task.get("ephemeralStorage"), None);
+    let larger = real(&[("RunnerDiskGib", "30")]).unwrap();
+    let larger = &larger.task_definitions[0];
+    assert_eq!(larger["ephemeralStorage"]["sizeInGiB"], 30);
     let container = &task["containerDefinitions"][0];
     assert_eq!(container["stopTimeout"], 110);
     assert_eq!(container["essential"], true);

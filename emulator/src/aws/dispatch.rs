@@ -90,6 +90,7 @@ impl Services {
         };
         let disk_full = "no space left on the device that holds the emulator's state";
         match (service, self.faults.take(service, operation)) {
+            (_, Some(Fault::Hang)) => std::future::pending().await,
             ("ecs", None) => self.tasks.answer(operation, &body).await,
             ("ecs", Some(Fault::Error(code))) => TaskService::fault(&code, "injected by a test"),
             ("ecs", Some(Fault::DiskFull)) => TaskService::fault("ServerException", disk_full),

@@ -13,8 +13,8 @@ pub struct PlannedFault {
     pub service: String,
     /// Name of the API operation, `*` for any.
     pub operation: String,
-    /// An error code of the service (`ThrottlingException`, `SlowDown`), `DiskFull`, or
-    /// `HoldBeforeCommit` (S3 writes: never go on after the bytes are in place).
+    /// An error code of the service (`ThrottlingException`, `SlowDown`), `DiskFull`, `Hang` (no
+    /// answer at all), or `HoldBeforeCommit` (S3 writes: never go on after the bytes are in place).
     pub error: String,
     /// How often.
     pub count: u32,
@@ -27,8 +27,11 @@ pub(super) enum Fault {
     Error(String),
     /// The emulator cannot write its state.
     DiskFull,
+    /// It gets no answer.
+    Hang,
 }
 
+const HANG: &str = "Hang";
 const HOLD: &str = "HoldBeforeCommit";
 const DISK_FULL: &str = "DiskFull";
 
@@ -58,12 +61,10 @@ impl Faults {
     /// The fault that this call meets, used up by it.
     pub(super) fn take(&self, service: &str, operation: &str) -> Option<Fault> {
         self.next(service, operation, |error| error != HOLD)
-            .map(|error| {
-                if error == DISK_FULL {
-                    Fault::DiskFull
-                } else {
-                    Fault::Error(error)
-                }
+            .map(|error| match error.as_str() {
+                DISK_FULL => Fault::DiskFull,
+                HANG => Fault::Hang,
+                _ => Fault::Error(error),
             })
     }
 

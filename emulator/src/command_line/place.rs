@@ -50,7 +50,7 @@ pub(super) async fn start(arguments: &StartArguments, settings: Settings) -> Res
     let options =
         stack_options(arguments, settings, ephemeral).map_err(|error| in_one_line(&error))?;
     say(if ephemeral {
-        "no stack runs here; starting one that leaves nothing behind"
+        "no stack runs here; starting one that keeps no session"
     } else {
         "no stack runs here; starting one"
     });

@@ -56,11 +56,13 @@ pub(super) async fn buffered(outcome: Outcome) -> Result<Response, Refusal> {
 }
 
 /// The response of a streaming integration: its head as soon as the function has written it, then
-/// each piece when it comes, until `end`, or until nothing came for `silent`.
+/// each piece when it comes, until `end`, until nothing came for `silent`, or until the payload would
+/// be more than `longest` bytes.
 pub(super) async fn streaming(
     outcome: Outcome,
     end: Instant,
     silent: Duration,
+    longest: usize,
 ) -> Result<Response, Refusal> {
     let Outcome::Streaming(mut stream) = outcome else {
         // A function that does not stream gives no prelude.
@@ -70,15 +72,23 @@ pub(super) async fn streaming(
         .await
         .map_err(|_| Refusal::TimedOut)??;
     let answer: Value = serde_json::from_slice(&prelude).map_err(|_| Refusal::BadGateway)?;
-    let state = Some((Some(first).filter(|first| !first.is_empty()), stream));
+    let state = Some((Some(first).filter(|first| !first.is_empty()), stream, 0));
     let pieces = stream::unfold(state, move |state| async move {
-        let (first, mut stream) = state?;
-        if let Some(first) = first {
-            return Some((Ok(first), Some((None, stream))));
-        }
+        let (first, mut stream, sent) = state?;
         let limit = end.min(Instant::now() + silent);
-        match timeout_at(limit, stream.next()).await {
-            Ok(Some(Ok(piece))) => Some((Ok(piece), Some((None, stream)))),
+        let next = match first {
+            Some(first) => Ok(Some(Ok(first))),
+            None => timeout_at(limit, stream.next()).await,
+        };
+        match next {
+            Ok(Some(Ok(piece))) if sent + piece.len() > longest => {
+                let error = io::Error::other(format!("the stream is longer than {longest} bytes"));
+                Some((Err(error), None))
+            }
+            Ok(Some(Ok(piece))) => {
+                let sent = sent + piece.len();
+                Some((Ok(piece), Some((None, stream, sent))))
+            }
             Ok(None) => None,
             // An error cuts the connection, which is what the client of AWS sees.
             Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),

@@ -45,18 +45,7 @@ impl RunningStack {
             ),
         );
         line("model", &about.model);
-        match &self.isolation_problem {
-            None => line(
-                "sessions",
-                "isolated: user, mount and process namespaces of their own",
-            ),
-            Some(problem) => line(
-                "sessions",
-                &format!(
-                    "NOT ISOLATED ({problem}): a session can read and change what you can{SURVIVORS}"
-                ),
-            ),
-        }
+        line("sessions", &isolation(self.isolation_problem.as_deref()));
         if !self.loopback {
             line(
                 "network",
@@ -79,9 +68,58 @@ impl RunningStack {
     }
 }
 
+fn isolation(problem: Option<&str>) -> String {
+    match problem {
+        None => "isolated: user, mount and process namespaces of their own".to_owned(),
+        Some(problem) => {
+            format!(
+                "NOT ISOLATED ({problem}): a session can read and change what you can{SURVIVORS}"
+            )
+        }
+    }
+}
+
 fn indented(text: &str) -> String {
     text.lines()
         .map(|line| format!("  {line}"))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::super::isolation::problem;
+
+    /// What a person reads where the probe of namespaces ends like this.
+    async fn said(probe: &str) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let emulator = directory.path().join("emulator");
+        fs::write(&emulator, format!("#!/bin/sh\n{probe}\n")).unwrap();
+        fs::set_permissions(&emulator, fs::Permissions::from_mode(0o755)).unwrap();
+        super::isolation(problem(&emulator).await.as_deref())
+    }
+
+    #[tokio::test]
+    async fn sessions_that_are_not_isolated_are_said_to_be_not_isolated() {
+        let system = if cfg!(target_os = "linux") {
+            "this machine gives users no namespaces: EPERM"
+        } else {
+            "namespaces need Linux"
+        };
+        let refused =
+            said("echo 'this machine gives users no namespaces: EPERM' >&2; exit 1").await;
+        assert_eq!(
+            refused,
+            format!(
+                "NOT ISOLATED ({system}): a session can read and change what you can{}",
+                super::SURVIVORS
+            )
+        );
+        let allowed = said("test \"$1\" = probe-namespaces").await;
+        assert_eq!(allowed.starts_with("isolated: "), cfg!(target_os = "linux"));
+        let missing = problem(std::path::Path::new("/no/such/emulator")).await;
+        assert!(super::isolation(missing.as_deref()).starts_with("NOT ISOLATED ("));
+    }
 }

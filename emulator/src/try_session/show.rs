@@ -41,6 +41,8 @@ pub(super) struct Show {
     ended: bool,
     /// What was told the session is shown too.
     messages: bool,
+    /// The newest checkpoint.
+    checkpoint: String,
 }
 
 #[derive(Clone, Copy)]
@@ -69,6 +71,7 @@ impl Show {
             milliseconds: 0,
             ended: false,
             messages: false,
+            checkpoint: String::new(),
         }
     }
 
@@ -156,6 +159,9 @@ impl Show {
             "tool_denied" => self.denied.push(text_of(body, "tool_use_id").to_owned()),
             "text" => text_of(body, "text").clone_into(&mut self.last_text),
             "session_ended" => self.ended = true,
+            "checkpoint_created" => {
+                self.checkpoint = clean(text_of(body, "checkpoint_id"));
+            }
             _ => {}
         }
     }
@@ -289,6 +295,52 @@ impl Show {
         if kept && !interrupted && !self.has_ended() && self.style != Style::Json {
             // writing to a string cannot fail
             let _ = writeln!(text, "the session {} is kept", self.session);
+            text.push_str(&self.next_steps());
+        }
+        text
+    }
+
+    /// What a person can do from here, with the tools of any MCP client.
+    fn next_steps(&self) -> String {
+        if self.checkpoint.is_empty() {
+            return String::new();
+        }
+        let (session, checkpoint) = (&self.session, &self.checkpoint);
+        let steps = [
+            (
+                "send_message",
+                format!("session_id {session}"),
+                "goes on with it",
+            ),
+            (
+                "get_timeline",
+                format!("session_id {session}"),
+                "its checkpoints and forks",
+            ),
+            (
+                "diff_checkpoints",
+                format!("from {checkpoint}"),
+                "what changes from here on",
+            ),
+            (
+                "restore_checkpoint",
+                format!("checkpoint {checkpoint}"),
+                "sets it back to here",
+            ),
+            (
+                "fork_session",
+                format!("checkpoint {checkpoint}"),
+                "a second one that goes on from here",
+            ),
+            (
+                "export_workspace",
+                format!("checkpoint {checkpoint}"),
+                "its files, to be fetched",
+            ),
+        ];
+        let mut text = self.line(Colour::Dim, "next, in an MCP client:");
+        for (tool, argument, what) in steps {
+            text.push_str(&self.line(Colour::Dim, &format!("  {tool} ({argument}): {what}")));
         }
         text
     }

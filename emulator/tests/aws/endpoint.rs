@@ -173,7 +173,8 @@ async fn the_product_template_starts_and_starts_again() {
     let parameters = [
         ("AccessTokenSha256", "0".repeat(64)),
         ("SigningKey", "0".repeat(32)),
-        ("AnthropicApiKey", "none".to_owned()),
+        ("AnthropicApiKey", "a".repeat(32)),
+        ("RunnerImage", "none".to_owned()),
     ];
     let parameters = parameters
         .map(|(name, value)| (name.to_owned(), value))

@@ -185,6 +185,8 @@ fn said(output: &Output) -> String {
 }
 
 mod building;
+mod logs;
+mod usage;
 
 #[test]
 fn a_stack_starts_says_where_it_is_and_stops() {
@@ -397,51 +399,6 @@ fn a_key_decides_the_model_and_is_not_shown() {
     );
 }
 
-#[test]
-fn log_files_are_as_large_and_as_many_as_the_settings_say() {
-    let place = Place::new();
-    let noise = "#!/bin/sh\nhead -c 3500000 /dev/zero | tr '\\0' x | fold -w 1000\nexit 1\n";
-    place.program("functions/authorizer", noise);
-    let files = |settings: &[(&str, &str)]| {
-        let mut command = place.command(&[]);
-        let running = Running::of(command.envs(settings.iter().copied()));
-        let answer = ask(
-            &running.banner,
-            "POST /mcp HTTP/1.1\r\nauthorization: Bearer x\r\n",
-        );
-        assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
-        assert_eq!(running.stop().0, Some(0));
-        let mut sizes = std::collections::BTreeMap::new();
-        for entry in fs::read_dir(place.state().join("logs")).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            if name.starts_with("authorizer.log") {
-                sizes.insert(name, fs::metadata(&path).unwrap().len());
-            }
-            fs::remove_file(path).unwrap();
-        }
-        sizes
-    };
-    let usual = files(&[]);
-    assert_eq!(usual.len(), 1, "{usual:?}");
-    assert!(usual["authorizer.log"] > 3_500_000, "{usual:?}");
-    let small = files(&[
-        ("SHANNON_LOG_FILE_MAX_BYTES", "1048576"),
-        ("SHANNON_LOG_FILE_COUNT", "3"),
-    ]);
-    let names: Vec<&str> = small.keys().map(String::as_str).collect();
-    assert_eq!(
-        names,
-        ["authorizer.log", "authorizer.log.1", "authorizer.log.2"]
-    );
-    assert!(small.values().all(|bytes| *bytes <= 1_048_576), "{small:?}");
-    let fewer = files(&[
-        ("SHANNON_LOG_FILE_MAX_BYTES", "1048576"),
-        ("SHANNON_LOG_FILE_COUNT", "2"),
-    ]);
-    assert_eq!(fewer.len(), 2, "{fewer:?}");
-}
-
 /// The answer of the gateway that the start message names. The request has no body.
 fn ask(banner: &str, request: &str) -> String {
     use std::io::Write as _;
@@ -473,78 +430,52 @@ fn missing_functions_are_named() {
     );
 }
 
-#[test]
-fn wrong_usage_is_said() {
-    let place = Place::new();
-    for (arguments, code, part) in [
-        (["--no-such-flag"].as_slice(), 2, "--no-such-flag"),
-        (&["try"], 2, "<PROMPT>"),
-        (&["try", "  "], 2, "the prompt is empty"),
-        (
-            &["try", "x", "--workspace", "no/such"],
-            2,
-            "neither a directory nor a git URL",
-        ),
-        (
-            &["try", "x", "--permission-mode", "yolo"],
-            2,
-            "accept_edits",
-        ),
-        (&["--set", "max_turns"], 2, "name=value"),
-        (
-            &["--set", "max_turns=1000"],
-            2,
-            "SHANNON_MAX_TURNS (command line): 1000 is out of range",
-        ),
-        (
-            &["config", "check", "--set", "nope=1"],
-            1,
-            "nope (command line) is not a setting",
-        ),
-        (&["calls"], 3, "no stack runs"),
-    ] {
-        let output = place.run(arguments);
-        let text = said(&output);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
-        assert!(text.contains(part), "{arguments:?}: {text}");
-        assert!(output.stdout.is_empty(), "{arguments:?}");
+/// The id that a stand-in wrote into a file beside itself, once it is there.
+fn written_id(path: &Path) -> Pid {
+    let begun = std::time::Instant::now();
+    loop {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        if let Some(id) = text.strip_suffix('\n') {
+            return Pid::from_raw(id.parse().unwrap());
+        }
+        assert!(
+            begun.elapsed().as_secs() < 60,
+            "{} stays empty",
+            path.display()
+        );
+        std::thread::yield_now();
     }
-    fs::remove_file(place.path("functions/call")).unwrap();
-    let output = place.run(&["try", "x"]);
-    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-    let elsewhere = place.command(&[]).current_dir("/").output().unwrap();
-    assert_eq!(elsewhere.status.code(), Some(2));
-    assert!(
-        said(&elsewhere).contains("no template.yaml"),
-        "{}",
-        said(&elsewhere)
-    );
 }
 
 #[test]
-fn settings_are_shown_with_their_sources() {
+fn ctrl_c_leaves_no_child_of_a_child() {
     let place = Place::new();
-    let output = place
-        .command(&["config", "check", "--set", "max_turns=7"])
-        .env("SHANNON_DEBUG", "true")
-        .env(
-            "SHANNON_DEV_TOKEN",
-            "given-token-0123456789-abcdefghijklmnop",
-        )
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", said(&output));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let line = |name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace()
-            .skip(1)
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    assert_eq!(line("SHANNON_MAX_TURNS"), "7 command line");
-    assert_eq!(line("SHANNON_DEBUG"), "true environment");
-    assert_eq!(line("SHANNON_DEV_TOKEN"), "set environment");
-    assert_eq!(line("SHANNON_STAGE"), "local default");
-    assert!(!text.contains("given-token"));
+    // Neither asks for work: the second is its child and hears no polite signal.
+    let hanging = "#!/bin/sh\nhere=$(dirname \"$0\")\n\
+        sh -c 'trap \"\" TERM INT HUP; echo $$ > \"$0/child\"; exec sleep 1000' \"$here\" &\n\
+        echo $$ > \"$here/parent\"\nwait\n";
+    place.program("functions/authorizer", hanging);
+    let running = place.start(&[]);
+    let banner = running.banner.clone();
+    // It gets no answer: its connection ends with the stack.
+    let asking = std::thread::spawn(move || {
+        std::panic::catch_unwind(|| {
+            ask(&banner, "POST /mcp HTTP/1.1\r\nauthorization: Bearer x\r\n")
+        })
+    });
+    let ids = ["parent", "child"].map(|name| written_id(&place.path("functions").join(name)));
+    for id in ids {
+        assert!(kill(id, None).is_ok(), "{id} runs");
+    }
+    assert_eq!(running.stop_by(Signal::SIGINT).0, Some(0));
+    for id in ids {
+        // Gone, or a zombie that somebody else has still to collect.
+        let state = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        let zombie = state
+            .rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.starts_with(" Z"));
+        assert!(zombie || kill(id, None).is_err(), "{id} is left: {state}");
+    }
+    drop(asking.join());
 }

@@ -1,7 +1,7 @@
 //! API Gateway in front of real functions: events, authorizer, streaming, limits and refusals.
 
 use crate::echo::{Gate, client, function, start};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use emulator::{
     gateway::{GatewayOptions, router, serve},
@@ -67,7 +67,11 @@ impl Served {
 }
 
 async fn start_with(options: GatewayOptions) -> Served {
-    let stack: Stack = parse(TEMPLATE, &Default::default(), "test").unwrap();
+    start_template(TEMPLATE, options).await
+}
+
+async fn start_template(template: &str, options: GatewayOptions) -> Served {
+    let stack: Stack = parse(template, &Default::default(), "test").unwrap();
     let functions = stack.functions.iter().map(|resource| {
         let mut function = function(&resource.name, &resource.name);
         function.timeout_seconds = resource.timeout_seconds;
@@ -408,4 +412,85 @@ async fn requests_have_limits() {
         .unwrap();
     assert_eq!(response.status(), 200);
     served.lambda.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_head_has_a_limit() {
+    let served = start_with(GatewayOptions::default()).await;
+    let header = |bytes: usize| served.get("/open").header("x-long", "x".repeat(bytes));
+    let body = r#"{"message":"Request Too Long"}"#;
+    refused(header(10_240), 413, body, "RequestTooLargeException").await;
+    let several = (0..4).fold(served.get("/open"), |request, number| {
+        request.header(format!("x-{number}"), "x".repeat(2_600))
+    });
+    refused(several, 413, body, "RequestTooLargeException").await;
+    let path = format!("/open?{}", "x".repeat(10_300));
+    refused(served.get(&path), 413, body, "RequestTooLargeException").await;
+    assert_eq!(served.lambda.instances("buffered").unwrap(), 0);
+    json(header(10_000)).await;
+    served.lambda.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_stream_is_cut_when_it_is_too_long() {
+    let whole = 64 * 64 * 1024;
+    for (longest, complete) in [(whole / 2, false), (whole + 64 * 1024, true)] {
+        let options = GatewayOptions {
+            longest_stream: longest,
+            ..GatewayOptions::default()
+        };
+        let served = start_with(options).await;
+        let gate = Gate::new().await;
+        let request = served.get("/stream").header("x-gate", gate.address());
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        drop(gate.arrival().await);
+        assert_eq!(read_to_the_end(response).await.is_ok(), complete);
+        served.lambda.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn the_authorizer_is_asked_again_when_its_answer_is_old() {
+    let template = TEMPLATE.replace("ReauthorizeEvery: 300", "ReauthorizeEvery: 1");
+    let served = start_template(&template, GatewayOptions::default()).await;
+    let calls = async || {
+        let request = served.get("/closed").header("Authorization", "allow");
+        json(request).await["context"]["authorizer"]["calls"].clone()
+    };
+    let began = Instant::now();
+    assert_eq!(calls().await, "1");
+    loop {
+        match calls().await.as_str().unwrap() {
+            "1" => assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "never asked again"
+            ),
+            again => break assert_eq!(again, "2"),
+        }
+    }
+    assert!(began.elapsed() >= Duration::from_secs(1), "asked too soon");
+    served.lambda.shutdown().await;
+
+    let template = TEMPLATE.replace("ReauthorizeEvery: 300", "ReauthorizeEvery: 0");
+    let served = start_template(&template, GatewayOptions::default()).await;
+    for expected in ["1", "2", "3"] {
+        let request = served.get("/closed").header("Authorization", "allow");
+        let seen = json(request).await;
+        assert_eq!(seen["context"]["authorizer"]["calls"], expected);
+    }
+    served.lambda.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_limits_are_those_of_aws() {
+    let gateway = GatewayOptions::default();
+    assert_eq!(gateway.buffered, Duration::from_secs(29));
+    assert_eq!(gateway.silent, Duration::from_secs(300));
+    assert_eq!(gateway.longest_stream, 200 * 1024 * 1024);
+    assert_eq!(emulator::gateway::MAX_REQUEST_BYTES, 10 * 1024 * 1024);
+    let lambda = crate::echo::options(Vec::new());
+    assert_eq!(lambda.idle, Duration::from_secs(300));
+    assert_eq!(lambda.init, Duration::from_secs(10));
+    assert_eq!(emulator::lambda::MAX_PAYLOAD_BYTES, 6 * 1024 * 1024);
 }

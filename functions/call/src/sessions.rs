@@ -6,7 +6,6 @@ mod exporting;
 #[path = "snapshots.rs"]
 mod snapshots;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use boot::{Boot, StartError};
@@ -39,20 +38,23 @@ pub(crate) async fn connect(boot: &Boot) -> Result<Sessions<Store, Finder>, Star
         }),
     })
     .await;
+    let search = Search {
+        explicit: settings.path("SHANNON_CLAUDE_PATH")?,
+        path: std::env::var_os("PATH"),
+        search_paths: settings
+            .optional("SHANNON_CLAUDE_SEARCH_PATHS")?
+            .map(str::to_owned),
+        nvm_check: settings.boolean("SHANNON_CLAUDE_NVM_CHECK")?,
+        supported_version: text("SHANNON_CLAUDE_VERSION")?,
+        ..Search::default()
+    };
+    let places = settings.optional("SHANNON_CLAUDE_PLACES")?;
+    let search = search
+        .with_places(places.unwrap_or_default())
+        .map_err(|error| StartError::Part(error.into()))?;
     let finder = Finder {
         store: store.clone(),
-        search: Search {
-            explicit: settings.path("SHANNON_CLAUDE_PATH")?,
-            managed: None,
-            path: std::env::var_os("PATH"),
-            search_paths: settings
-                .optional("SHANNON_CLAUDE_SEARCH_PATHS")?
-                .map(str::to_owned),
-            home: std::env::var_os("HOME").map(PathBuf::from),
-            nvm_directory: std::env::var_os("NVM_DIR").map(PathBuf::from),
-            nvm_check: settings.boolean("SHANNON_CLAUDE_NVM_CHECK")?,
-            supported_version: text("SHANNON_CLAUDE_VERSION")?,
-        },
+        search,
     };
     let keep_found = Duration::from_secs(settings.integer("SHANNON_CLAUDE_CACHE_SECONDS")?);
     Ok(Sessions::new(

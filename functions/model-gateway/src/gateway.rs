@@ -30,13 +30,13 @@ impl<R: Records> Gateway<R> {
         records: R,
         signing_key: SigningKey,
         token_seconds: u64,
-        upstream: Upstream,
+        upstream: Arc<Upstream>,
     ) -> Self {
         Self {
             records,
             signing_key,
             token_seconds,
-            upstream: Arc::new(upstream),
+            upstream,
         }
     }
 

@@ -32,7 +32,8 @@ fn main() -> ExitCode {
             compute: None,
         })
         .await;
-        let upstream = Upstream::from_settings(settings)?;
+        let upstream = Arc::new(Upstream::from_settings(settings)?);
+        upstream.build_ahead();
         let token_seconds = boot.deployment.session_token_seconds;
         let gateway = Arc::new(Gateway::new(records, signing_key, token_seconds, upstream));
         boot.serve_http(move |incoming| {

@@ -1,5 +1,7 @@
 //! The Messages API: where it is, the key, and what of a request reaches it.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use boot::{Secret, Settings, SettingsError, StartError};
@@ -11,6 +13,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::refusal::Refusal;
@@ -25,9 +28,17 @@ pub(crate) struct Served {
     pub(crate) waited: Duration,
 }
 
+type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
 /// One connection pool to the API.
+///
+/// Its TLS side reads the certificate authorities of the machine, which takes 10 to 15 ms: longer
+/// than the rest of the start together. So it is built on a thread beside the start, from
+/// [`Upstream::build_ahead`] on. A first request that comes before it is there pays what is left of
+/// that time; every later one pays nothing.
 pub(crate) struct Upstream {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: OnceCell<HttpsClient>,
+    connect: Duration,
     base: String,
     key: HeaderValue,
     longest: Duration,
@@ -35,7 +46,7 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     /// # Errors
-    /// [`StartError`] when a setting is missing, or the machine has no certificate authorities.
+    /// [`StartError`] when a setting is missing or is no address or no header value.
     pub(crate) fn from_settings(settings: &Settings) -> Result<Self, StartError> {
         let base = settings.text("SHANNON_MODEL_URL")?;
         let connect = settings.integer("SHANNON_CONNECT_TIMEOUT_SECONDS")?;
@@ -73,25 +84,35 @@ impl Upstream {
             )
         })?;
         key.set_sensitive(true);
-        let mut http = HttpConnector::new();
-        http.set_connect_timeout(Some(connect));
-        http.set_nodelay(true);
-        http.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(|error| StartError::Part(error.into()))?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
         Ok(Self {
-            client: Client::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                // Shorter than what the API keeps open, so that a request seldom meets a closed one.
-                .pool_idle_timeout(Duration::from_secs(20))
-                .build(connector),
+            client: OnceCell::new(),
+            connect,
             base: base.trim_end_matches('/').to_owned(),
             key,
             longest,
+        })
+    }
+
+    /// Begins to build the client; returns at once. Where it fails, the next request tries again.
+    pub(crate) fn build_ahead(self: &Arc<Self>) {
+        let upstream = Arc::clone(self);
+        // A failure is in the log, and no request has come that it would have to answer.
+        drop(tokio::spawn(async move { upstream.client().await.is_ok() }));
+    }
+
+    /// The client, built at most once at a time. Stopped in between, the next caller builds it.
+    async fn client(&self) -> Result<&HttpsClient, Refusal> {
+        let build = || async {
+            let connect = self.connect;
+            let built = tokio::task::spawn_blocking(move || https_client(connect)).await;
+            built.map_err(io::Error::other).flatten()
+        };
+        self.client.get_or_try_init(build).await.map_err(|error| {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the machine's certificate authorities cannot be read; install them (ca-certificates)"
+            );
+            Refusal::Unreachable
         })
     }
 
@@ -118,9 +139,10 @@ impl Upstream {
             .or_insert(HeaderValue::from_static("application/json"));
         request.headers_mut().insert(KEY, self.key.clone());
         request.headers_mut().remove(HOST);
+        let client = self.client().await?;
         let started = Instant::now();
         let deadline = started + self.longest;
-        match tokio::time::timeout_at(deadline, self.client.request(request)).await {
+        match tokio::time::timeout_at(deadline, client.request(request)).await {
             Ok(Ok(response)) => Ok(Served {
                 response,
                 deadline,
@@ -136,6 +158,24 @@ impl Upstream {
             Err(_) => Err(Refusal::TooSlow),
         }
     }
+}
+
+/// Reads the certificate authorities of the machine: blocks.
+fn https_client(connect: Duration) -> io::Result<HttpsClient> {
+    let mut http = HttpConnector::new();
+    http.set_connect_timeout(Some(connect));
+    http.set_nodelay(true);
+    http.enforce_http(false);
+    let connector = HttpsConnectorBuilder::new()
+        .with_native_roots()?
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(http);
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        // Shorter than what the API keeps open, so that a request seldom meets a closed one.
+        .pool_idle_timeout(Duration::from_secs(20))
+        .build(connector))
 }
 
 /// What the API needs of the CLI's headers. Everything else stays here: our authorization, whatever
@@ -172,5 +212,15 @@ pub(crate) mod tests {
         let key = settings.secret("SHANNON_ANTHROPIC_API_KEY").expect("set");
         let second = Duration::from_secs(1);
         assert!(Upstream::new("ftp://example.com", &key, second, second).is_err());
+    }
+
+    #[tokio::test]
+    async fn the_client_is_built_beside_the_start_and_once() {
+        let upstream = Arc::new(upstream("http://127.0.0.1:1", Duration::from_secs(1)));
+        upstream.build_ahead();
+        assert!(upstream.client.get().is_none(), "the start waited for it");
+        let (one, other) = tokio::join!(upstream.client(), upstream.client());
+        let (one, other) = (one.expect("built"), other.expect("built"));
+        assert!(std::ptr::eq(one, other));
     }
 }

@@ -58,6 +58,8 @@ pub struct RunnerSettings {
     pub checkpoint_strategy: Strategy,
     /// `SHANNON_CHECKPOINT_INTERVAL_SECONDS`.
     pub checkpoint_interval: Duration,
+    /// `SHANNON_CHECKPOINT_COMPRESSION_LEVEL`.
+    pub checkpoint_compression: i32,
     /// `SHANNON_TRANSCRIPT_FLUSH_MILLISECONDS`.
     pub transcript_flush: Duration,
     /// How long the CLI may take to answer `initialize`. Measured: 0.4 s; own bound.

@@ -168,6 +168,10 @@ fn runner_settings(settings: &Settings) -> Result<RunnerSettings, SettingsError>
         append_batch_bytes: bytes("SHANNON_APPEND_BATCH_BYTES")?,
         checkpoint_strategy: strategy(settings)?,
         checkpoint_interval: seconds("SHANNON_CHECKPOINT_INTERVAL_SECONDS")?,
+        // From 1 to 19: the table says so.
+        checkpoint_compression: settings
+            .count("SHANNON_CHECKPOINT_COMPRESSION_LEVEL")?
+            .cast_signed(),
         transcript_flush: Duration::from_millis(
             settings.integer("SHANNON_TRANSCRIPT_FLUSH_MILLISECONDS")?,
         ),
@@ -492,6 +496,11 @@ mod tests {
             ("RUNNER_BUFFER_BYTES", "1048579", "buffer_bytes: 1048579"),
             ("STREAM_CHUNK_BYTES", "4097", "stream_chunk_bytes: 4097"),
             ("MAX_LINE_BYTES", "1048578", "max_line_bytes: 1048578"),
+            (
+                "CHECKPOINT_COMPRESSION_LEVEL",
+                "19",
+                "checkpoint_compression: 19",
+            ),
             ("APPEND_BATCH_MILLISECONDS", "99", "append_batch: 99ms"),
             ("APPEND_BATCH_BYTES", "1025", "append_batch_bytes: 1025"),
         ] {

@@ -130,7 +130,7 @@ impl<O: TreeObjects> Snapshots<'_, O> {
         crate::manifest::check(&new.about).map_err(|malformed| CreateError::About(malformed.0))?;
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
         // Declared before the stream of packs, so dropped after it: the threads wait for it.
-        let mut threads = start(&new, sender)?;
+        let mut threads = start(&new, sender, self.compression)?;
         let mut receiver = receiver;
         stream::poll_fn(move |context| receiver.poll_recv(context))
             .map(|pack| self.upload(pack))
@@ -204,6 +204,7 @@ impl<O: TreeObjects> Snapshots<'_, O> {
 fn start(
     new: &NewSnapshot,
     sealed: tokio::sync::mpsc::Sender<SealedPack>,
+    level: i32,
 ) -> Result<Threads, CreateError> {
     let base = new.base.clone().unwrap_or_default();
     let (sender, work) = mpsc::sync_channel(4);
@@ -213,7 +214,7 @@ fn start(
         scan: None,
         pack: None,
     };
-    let packer = Packer::new(new.id.clone(), new.roots.len(), sealed);
+    let packer = Packer::new(new.id.clone(), new.roots.len(), sealed, level);
     let packer = packer.map_err(CreateError::Thread)?;
     let pack = thread("checkpoint-pack", move || packer.run(&work))?;
     threads.pack = Some(pack);

@@ -61,12 +61,25 @@ pub use verify::Verification;
 pub struct Snapshots<'a, O> {
     objects: &'a O,
     tree: TreeKey,
+    compression: i32,
 }
 
 impl<'a, O> Snapshots<'a, O> {
     /// The checkpoints that `objects` holds under `tree`.
     #[must_use]
     pub const fn new(objects: &'a O, tree: TreeKey) -> Self {
-        Self { objects, tree }
+        Self {
+            objects,
+            tree,
+            compression: pack::LEVEL,
+        }
+    }
+
+    /// With another zstd level for what it stores from now on (1 to 19). All levels are read alike,
+    /// and what is stored already is shared whatever its level was.
+    #[must_use]
+    pub const fn with_compression(mut self, level: i32) -> Self {
+        self.compression = level;
+        self
     }
 }

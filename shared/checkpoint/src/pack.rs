@@ -25,8 +25,8 @@ use crate::{
 /// so one that a sweep is about to delete is never taken for a new one.
 const MAGIC: &[u8] = b"SHNPACK1";
 
-/// Own: level 3 is the knee of the curve between time and size; it is also what tar and zstd use.
-const LEVEL: i32 = 3;
+/// Default level; level 3 is the knee of the curve between time and size; it is also what tar and zstd use.
+pub(crate) const LEVEL: i32 = 3;
 
 /// A pack that is complete.
 #[derive(Debug)]
@@ -119,13 +119,14 @@ impl Packer {
         id: CheckpointId,
         roots: usize,
         sealed: Sender<SealedPack>,
+        level: i32,
     ) -> std::io::Result<Self> {
         Ok(Self {
             chunks: Filling::new(&id),
             parts: Filling::new(&id),
             id,
             sealed,
-            compressor: zstd::bulk::Compressor::new(LEVEL)?,
+            compressor: zstd::bulk::Compressor::new(level)?,
             frames: Vec::new(),
             packs: Vec::new(),
             written: Vec::new(),

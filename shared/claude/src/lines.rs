@@ -60,13 +60,19 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
                 return Ok(self.take_rest());
             }
             self.shed_excess();
-            self.buffer.reserve(self.chunk_bytes);
-            let mut limited = (&mut self.source).take(self.chunk_bytes as u64);
-            // read_buf is cancel-safe: nothing is consumed unless it is in the buffer.
-            if limited.read_buf(&mut self.buffer).await? == 0 {
-                self.ended = true;
-            }
+            self.fill().await?;
         }
+    }
+
+    /// Takes one chunk more from the source.
+    async fn fill(&mut self) -> std::io::Result<()> {
+        self.buffer.reserve(self.chunk_bytes);
+        let mut limited = (&mut self.source).take(self.chunk_bytes as u64);
+        // read_buf is cancel-safe: nothing is consumed unless it is in the buffer.
+        if limited.read_buf(&mut self.buffer).await? == 0 {
+            self.ended = true;
+        }
+        Ok(())
     }
 
     fn take_line(&mut self) -> Option<Piece> {
@@ -154,6 +160,35 @@ mod tests {
             all(b"0123456789", 4, 4).await,
             [Piece::TooLong { bytes: 10 }]
         );
+    }
+
+    /// Gives as much as is asked for, and notes how much that was at most.
+    struct Asked(usize);
+
+    impl AsyncRead for Asked {
+        fn poll_read(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            buffer: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            self.0 = self.0.max(buffer.remaining());
+            let room = buffer.remaining();
+            buffer.put_slice(&vec![b'x'; room]);
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn no_more_is_asked_for_at_once_than_the_setting_says() {
+        for chunk in [4096, 16_384, 100_000] {
+            let mut reader = LineReader::new(Asked(0), chunk, 500_000);
+            for _ in 0..20 {
+                assert!(reader.take_line().is_none());
+                reader.shed_excess();
+                reader.fill().await.unwrap();
+            }
+            assert_eq!(reader.source.0, chunk);
+        }
     }
 
     proptest! {

@@ -21,7 +21,7 @@ const VERSION_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// Named in the settings.
+    /// Named in the settings, and in none of the other places.
     Explicit,
     /// Installed by the deployment itself.
     Managed,
@@ -56,6 +56,37 @@ pub struct Search {
     pub supported_version: String,
 }
 
+/// Something in a list of places that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no place: home=, nvm=, managed= or path=, then a directory")]
+pub struct NoPlace(String);
+
+impl Search {
+    /// The same search where the machine of a person is described: `places` has colons between
+    /// `home=`, `nvm=`, `managed=` and `path=` directories. A function has none of them in its own
+    /// environment. Directories of `path=`, if there are any, take the place of its `PATH`.
+    ///
+    /// # Errors
+    /// [`NoPlace`] for anything else in the list.
+    pub fn with_places(mut self, places: &str) -> Result<Self, NoPlace> {
+        let mut path = Vec::new();
+        for place in places.split(':').filter(|place| !place.is_empty()) {
+            let directory = |directory: &str| Some(PathBuf::from(directory));
+            match place.split_once('=') {
+                Some(("home", home)) => self.home = directory(home),
+                Some(("nvm", nvm)) => self.nvm_directory = directory(nvm),
+                Some(("managed", managed)) => self.managed = directory(managed),
+                Some(("path", entry)) => path.push(entry),
+                _ => return Err(NoPlace(place.to_owned())),
+            }
+        }
+        if !path.is_empty() {
+            self.path = Some(path.join(":").into());
+        }
+        Ok(self)
+    }
+}
+
 /// One binary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
@@ -87,13 +118,20 @@ pub struct Found {
 pub async fn find(search: &Search) -> Found {
     let mut seen = BTreeSet::new();
     let mut candidates = Vec::new();
-    for (source, path) in places(search).await {
-        let real = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+    let places: Vec<_> = places(search).await.into_iter().map(resolved).collect();
+    for (source, path, real) in &places {
+        // A deployment names the binary that it found: where that was says more.
+        let same = |(_, path, other): &&(_, PathBuf, _)| other == real && is_executable(path);
+        let elsewhere = places.iter().skip(1).find(same);
+        let source = match (source, elsewhere) {
+            (Source::Explicit, Some((source, ..))) => *source,
+            _ => *source,
+        };
         // What was named explicitly is reported even if it is not there.
-        if (source != Source::Explicit && !is_executable(&path)) || !seen.insert(real) {
+        if (source != Source::Explicit && !is_executable(path)) || !seen.insert(real) {
             continue;
         }
-        candidates.push(examine(source, path, &search.supported_version).await);
+        candidates.push(examine(source, path.clone(), &search.supported_version).await);
     }
     Found {
         selected: candidates
@@ -103,6 +141,12 @@ pub async fn find(search: &Search) -> Found {
         candidates,
         supported_version: search.supported_version.clone(),
     }
+}
+
+/// A place with the file it leads to.
+fn resolved((source, path): (Source, PathBuf)) -> (Source, PathBuf, PathBuf) {
+    let real = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+    (source, path, real)
 }
 
 async fn places(search: &Search) -> Vec<(Source, PathBuf)> {

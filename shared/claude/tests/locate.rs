@@ -105,6 +105,50 @@ async fn every_layout_is_found_once() {
 }
 
 #[tokio::test]
+async fn a_function_finds_what_the_machine_of_a_person_has() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    let managed = at("state/claude/2.1.328/node_modules/@anthropic-ai/claude-code-linux-x64");
+    fake(&managed.join("claude"), "2.1.328");
+    fake(&at("home/.local/bin/claude"), "2.1.1");
+    fake(&at("bin/claude"), "2.1.2");
+    fake(&at("nvm/versions/node/v22.0.0/bin/claude"), "2.1.3");
+    let places = ["managed=/state", "home=/home", "nvm=/nvm", "path=/bin"]
+        .map(|place| place.replace('/', &format!("{}/", root.path().display())))
+        .join(":");
+    let named = Search {
+        explicit: Some(managed.join("claude")),
+        path: Some("/nonexistent".into()),
+        search_paths: Some("~/.local/bin".to_owned()),
+        home: None,
+        ..search(root.path())
+    };
+    let named = named.with_places(&places).unwrap();
+    let version = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        sources(&named, root.path()).await,
+        [
+            // Named by the deployment, which had found it here.
+            (Source::Managed, version("2.1.328")),
+            (Source::Path, version("2.1.2")),
+            (Source::SearchPath, version("2.1.1")),
+            (Source::Nvm, version("2.1.3")),
+        ]
+    );
+    let without = Search {
+        nvm_check: false,
+        ..named.clone()
+    };
+    assert_eq!(sources(&without, root.path()).await.len(), 3);
+    // A deployment has no such places.
+    assert!(search(root.path()).with_places("").is_ok());
+    for wrong in ["/bin", "home=/a:which=/b"] {
+        let refused = search(root.path()).with_places(wrong).unwrap_err();
+        assert!(refused.to_string().contains("is no place"), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn only_the_supported_version_is_selected() {
     let root = tempfile::tempdir().unwrap();
     fake(&root.path().join("claude"), "2.1.329");

@@ -69,6 +69,7 @@ pub(crate) fn functions() -> Vec<Figure> {
                 "AnthropicApiKey",
                 "benchmark-key-of-32-bytes-that-nobody-uses".to_owned(),
             ),
+            ("RunnerImage", "none".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );

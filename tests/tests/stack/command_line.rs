@@ -1,6 +1,7 @@
 //! The emulator's command line as a person meets it.
 
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use e2e::script;
 use e2e::stack::{self, Options, Stack};
@@ -150,4 +151,49 @@ fn a_session_can_be_tried_in_one_command() {
         text(&output.stdout),
         text(&output.stderr)
     );
+}
+
+#[test]
+fn a_kept_session_is_played_again_at_its_pace_and_faster() {
+    let stack = Stack::start(&Options::default());
+    let state = stack.state.display().to_string();
+    let run = |arguments: &[&str]| {
+        let arguments = [&["try"], arguments, &["--json", "--state", &state]].concat();
+        let begun = Instant::now();
+        let output = stack::run_emulator(&arguments, &Options::default());
+        let took = begun.elapsed();
+        let said = text(&output.stdout);
+        assert!(output.status.success(), "{said}{}", text(&output.stderr));
+        let events = said
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("an event"));
+        (events.collect::<Vec<serde_json::Value>>(), took)
+    };
+    let prompt = script::prompt(&[script::slow(60, 100)]);
+    let (events, _) = run(&[&prompt, "--keep"]);
+    let session = only_session(&stack);
+    let time = |event: &serde_json::Value| event["time_unix_ms"].as_u64().expect("a time");
+    let span = time(&events[events.len() - 1]) - time(&events[0]);
+    let span = Duration::from_millis(span);
+    assert!(span >= Duration::from_secs(5), "{span:?}");
+
+    let (played, took) = run(&["--replay", &session]);
+    assert_eq!(played[..events.len()], events);
+    assert!(took >= span, "{took:?} for {span:?}");
+    let (played, took) = run(&["--replay", &session, "--speed", "max"]);
+    assert_eq!(played[..events.len()], events);
+    assert!(took < span, "{took:?} for {span:?}");
+}
+
+/// The id of the one session of a stack.
+fn only_session(stack: &Stack) -> String {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let client = stack.client();
+    let listed = runtime.block_on(client.call("list_sessions", serde_json::json!({})));
+    let sessions = listed["sessions"].as_array().expect("sessions");
+    assert_eq!(sessions.len(), 1, "{listed}");
+    sessions[0]["session_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned()
 }

@@ -10,25 +10,27 @@ use emulator::offline_model::{OfflineModel, OfflineReason};
 const OPERATOR_SECRET: &str = "operator0secret0key0of0the0machine0000000";
 
 /// Looks for each pattern (an extended regular expression, one per line of `patterns`) in the
-/// environment, in everything under `/proc`, and in every readable file. Below `/usr`, where the
-/// machine's own documentation shows keys of the same form, only for the secrets themselves.
+/// environment, in what `/proc` tells of every process, and in every readable file: one that the
+/// session can write to however large, another up to 4 MiB, which is not the CLI's own program. Below `/usr`, where the machine's own documentation shows keys of the same form, only for the
+/// secrets themselves. A session has no `/sys`.
 const SEARCH: &str = r#"
 cd /
 echo "SEARCH BEGINS"
 env | grep -E -f /workspace/patterns | sed 's/^/ENVIRONMENT /'
 for process in /proc/[0-9]*; do
-  for file in environ cmdline mountinfo maps; do
-    tr '\0' '\n' < "$process/$file" 2>/dev/null | grep -q -E -f /workspace/patterns && echo "PROCESS $process/$file"
+  for file in environ cmdline mountinfo maps status stat comm auxv; do
+    tr '\0' '\n' < "$process/$file" 2>/dev/null | grep -q -a -E -f /workspace/patterns && echo "PROCESS $process/$file"
   done
   ls -l "$process/cwd" "$process/root" "$process/exe" "$process/fd" 2>/dev/null | grep -E -f /workspace/patterns | sed 's/^/LINK /'
 done
 find /usr -type f -size -4096k -readable -print0 2>/dev/null | xargs -0 grep -l -a -E -f /workspace/exact 2>/dev/null | sed 's/^/FILE /'
-find / \( -path /proc -o -path /sys -o -path /usr -o -path /workspace/patterns -o -path /workspace/exact \) -prune -o -type f -size -4096k -readable -print0 2>/dev/null \
+find / \( -path /proc -o -path /usr -o -path /workspace/patterns -o -path /workspace/exact \) -prune -o -type f -readable \( -writable -o -size -4096k \) -print0 2>/dev/null \
   | xargs -0 grep -l -a -E -f /workspace/patterns 2>/dev/null | sed 's/^/FILE /'
 find / -path /proc -prune -o -print 2>/dev/null | grep -E -f /workspace/patterns | sed 's/^/PATH /'
 echo "PROCESSES $(ls -d /proc/[0-9]* | wc -l)"
 echo "FILES $(find / -path /proc -prune -o -type f -print 2>/dev/null | wc -l)"
 echo "UID $(id -u)"
+[ -e /sys ] && echo "SYS $(ls /sys)"
 echo "SEARCH ENDS"
 "#;
 
@@ -80,7 +82,7 @@ async fn the_shell_of_a_session_reaches_nothing_secret() {
     let decoy = "decoy-7c1f9a";
     patterns.push(pattern(decoy));
     let prepare = format!(
-        "cat > exact <<'END'\n{}\nEND\ncat > patterns <<'END'\n{}\nEND\nprintf 'decoy-%s' 7c1f9a > planted",
+        "cat > exact <<'END'\n{}\nEND\ncat > patterns <<'END'\n{}\nEND\nprintf 'decoy-%s' 7c1f9a > planted; (head -c 6000000 /dev/zero; cat planted) > large",
         exact.join("\n"),
         patterns.join("\n")
     );
@@ -106,6 +108,7 @@ async fn the_shell_of_a_session_reaches_nothing_secret() {
     // The search finds what there is to find ...
     assert!(found.contains("ENVIRONMENT PLANTED="), "{found}");
     assert!(found.contains("FILE /workspace/planted"), "{found}");
+    assert!(found.contains("FILE /workspace/large"), "{found}");
     // ... and nothing else.
     let leaks: Vec<&str> = found
         .lines()
@@ -114,12 +117,17 @@ async fn the_shell_of_a_session_reaches_nothing_secret() {
                 .iter()
                 .any(|kind| line.starts_with(kind))
         })
-        .filter(|line| !line.contains("PLANTED=") && !line.ends_with("/workspace/planted"))
+        .filter(|line| !line.contains("PLANTED="))
+        .filter(|line| !line.ends_with("/workspace/planted") && !line.ends_with("/workspace/large"))
         // What the search itself prints is kept in a file of the CLI.
         .filter(|line| !(line.starts_with("FILE /tmp/claude-") && line.ends_with(".output")))
         .collect();
     assert!(leaks.is_empty(), "{leaks:#?}\nof {:?}", secrets.keys());
     assert!(!found.contains("UID 0\n"), "the session is root: {found}");
+    assert!(
+        !found.contains("SYS "),
+        "it sees the machine's devices: {found}"
+    );
     session.cancel().await;
 }
 
@@ -154,16 +162,46 @@ async fn sessions_do_not_see_each_other() {
 async fn the_shell_cannot_reach_the_aws_endpoint_with_what_it_has() {
     let stack = e2e::stack::shared();
     let client = stack.client();
-    let aws = stack.aws_url();
-    let call = format!(
-        "curl -s -o /dev/null -w '%{{http_code}}' -X POST {aws}/ -H 'x-amz-target: DynamoDB_20120810.ListTables' -d '{{}}'; \
-         env | grep -c AWS_"
-    );
-    let mut session =
-        Session::scripted(&client, &[script::bash(&call), script::text("done")]).await;
+    let (aws, health) = (stack.aws_url(), format!("{}/health", stack.url()));
+    let ask = |name: &str, arguments: &str| {
+        format!("echo \"{name} $(curl -s -m 20 -o /tmp/answer -w '%{{http_code}}' {arguments})\"\n")
+    };
+    let commands = [
+        // What it may reach, so that the refusals below are refusals and not a missing curl.
+        ask("HEALTH", &health),
+        ask("CALLS", &format!("{aws}/_emulator/calls")),
+        ask("BUCKETS", &format!("{aws}/")),
+        ask(
+            "TABLES",
+            &format!("-X POST {aws}/ -H 'x-amz-target: DynamoDB_20120810.ListTables' -d '{{}}'"),
+        ),
+        "echo \"SAID $(cat /tmp/answer)\"\necho \"KEYS $(env | grep -c AWS_)\"\n".to_owned(),
+    ];
+    let mut session = Session::scripted(
+        &client,
+        &[script::bash(&commands.concat()), script::text("done")],
+    )
+    .await;
     session.until_turns_ended(1).await;
     let said = session.tool_results().join("\n");
-    assert!(!said.starts_with("200"), "{said}");
+    // DynamoDB refuses who is unknown with 400, as on AWS: the answer says why.
+    for expected in [
+        "HEALTH 200",
+        "CALLS 401",
+        "BUCKETS 403",
+        "TABLES 400",
+        "KEYS 0",
+    ] {
+        assert!(
+            said.lines().any(|line| line == expected),
+            "no {expected} in:\n{said}"
+        );
+    }
+    let refusal = said.lines().find(|line| line.starts_with("SAID "));
+    assert!(
+        refusal.is_some_and(|line| line.contains("MissingAuthenticationToken")),
+        "{said}"
+    );
     session.cancel().await;
 }
 
@@ -177,6 +215,7 @@ async fn the_shell_can_invoke_no_function() {
 tried=0
 for hex in $(grep ' 0A ' /proc/net/tcp | awk '{print $2}' | cut -d: -f2 | sort -u); do
   port=$((16#$hex)); tried=$((tried + 1))
+  [ "$(curl -s -m 5 -o /dev/null -w '%{http_code}' -X POST "http://127.0.0.1:$port/2015-03-31/functions/call/invocations" -d '{}')" = 403 ] && echo "REFUSED"
   for path in 2015-03-31/functions/call/invocations 2021-11-15/functions/call/response-streaming-invocations; do
     curl -s -m 5 -o /dev/null -D - -X POST "http://127.0.0.1:$port/$path" -d '{}' \
       | grep -i '^x-amz-executed-version' && echo "INVOKED on $port"
@@ -193,6 +232,8 @@ echo "TRIED $tried"
         .find_map(|line| line.strip_prefix("TRIED "))
         .and_then(|count| count.trim().parse::<u32>().ok());
     assert!(tried.is_some_and(|tried| tried >= 4), "{said}");
+    // One of them is the endpoint that serves Lambda: it was reached, and said no.
+    assert!(said.contains("REFUSED"), "{said}");
     assert!(!said.contains("INVOKED"), "{said}");
     session.cancel().await;
 }

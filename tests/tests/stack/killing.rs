@@ -1,6 +1,6 @@
 //! Killing what runs: sessions say what happened, lose nothing acknowledged, leave nothing behind.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use e2e::mcp::Client;
 use e2e::process::{self, Running};
@@ -180,7 +180,7 @@ async fn a_hanging_runner_is_noticed_although_nobody_watches() {
     let session = working(&client, &marker).await;
     let id = Pid::from_raw(i32::try_from(runner(&session.id).id).expect("a small number"));
     kill(id, Signal::SIGSTOP).expect("our own runner can be stopped");
-    let start = Instant::now();
+    let (start, stopped_at) = (Instant::now(), unix_milliseconds());
     // The sweep finds it, stops what is left of its task, and starts another one.
     let of_session = |process: &Running| {
         let variable = format!("SHANNON_SESSION={} ", session.id);
@@ -199,10 +199,34 @@ async fn a_hanging_runner_is_noticed_although_nobody_watches() {
         );
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+    // Only now does anybody look.
     let mut session = session;
+    session
+        .until("the loss", |session| {
+            !session.of_kind("runner_lost").is_empty()
+        })
+        .await;
+    let lost = session
+        .events
+        .iter()
+        .find(|event| event["kind"] == "runner_lost");
+    let lost_at = lost
+        .and_then(|event| event["time_unix_ms"].as_u64())
+        .expect("a time");
+    assert!(
+        (stopped_at..=stopped_at + 90_000).contains(&lost_at),
+        "lost {} ms after it was stopped",
+        i128::from(lost_at) - i128::from(stopped_at)
+    );
     session.cancel().await;
     session.until_ended().await;
     nothing_left(&marker);
+}
+
+fn unix_milliseconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since.expect("the clock is right").as_millis();
+    u64::try_from(since).expect("a time of this age")
 }
 
 #[tokio::test]

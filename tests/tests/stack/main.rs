@@ -4,6 +4,7 @@
 //! start their own.
 
 mod bad_input;
+mod calls;
 mod catalog;
 mod checkpoints;
 mod command_line;

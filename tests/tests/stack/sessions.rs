@@ -1,9 +1,11 @@
 //! A session's whole life: created, worked, shown with cost and diff, ended.
 
+use std::os::unix::fs::PermissionsExt;
+
 use e2e::mcp::Client;
 use e2e::script;
 use e2e::session::Session;
-use e2e::stack;
+use e2e::stack::{self, Options, Stack};
 use serde_json::{Value, json};
 
 fn position(session: &Session<'_>, kind: &str) -> usize {
@@ -172,6 +174,8 @@ async fn the_claude_binary_is_found() {
         "{found}"
     );
     assert_eq!(selected["supported"], true, "{found}");
+    // Found by the emulator in the PATH of the person who started it, which no function has.
+    assert_eq!(selected["source"], "path", "{found}");
     assert!(
         !found["candidates"]
             .as_array()
@@ -179,6 +183,49 @@ async fn the_claude_binary_is_found() {
             .is_empty(),
         "{found}"
     );
+}
+
+#[tokio::test]
+async fn claude_in_the_places_of_a_person_is_found() {
+    let home = tempfile::tempdir().expect("a directory");
+    let fake = |place: &str, version: &str| {
+        let path = home.path().join(place);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+        std::fs::write(
+            &path,
+            format!("#!/bin/sh\necho '{version} (Claude Code)'\n"),
+        )
+        .expect("written");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("ours");
+    };
+    fake(".nvm/versions/node/v22.1.0/bin/claude", "1.0.1");
+    fake(".local/bin/claude", "1.0.2");
+    fake("elsewhere/versions/node/v20.0.0/bin/claude", "1.0.3");
+    let named = Options::default().with("HOME", &home.path().display().to_string());
+    let sources = async |options: &Options| -> Vec<(String, String)> {
+        let stack = Stack::start(options);
+        let found = stack.client().call("find_claude_binary", json!({})).await;
+        let text = |candidate: &Value, field: &str| {
+            candidate[field].as_str().unwrap_or_default().to_owned()
+        };
+        let candidates = found["candidates"].as_array().expect("candidates");
+        let ours = candidates
+            .iter()
+            .map(|one| (text(one, "version"), text(one, "source")));
+        ours.filter(|(version, _)| version.starts_with("1.0."))
+            .collect()
+    };
+    let nvm = || ("1.0.1".to_owned(), "nvm".to_owned());
+    let local = || ("1.0.2".to_owned(), "search_path".to_owned());
+    assert_eq!(sources(&named).await, [local(), nvm()]);
+    let elsewhere = home.path().join("elsewhere").display().to_string();
+    let other = named.clone().with("NVM_DIR", &elsewhere);
+    assert_eq!(
+        sources(&other).await,
+        [local(), ("1.0.3".to_owned(), "nvm".to_owned())]
+    );
+    let without = named.with("SHANNON_CLAUDE_NVM_CHECK", "false");
+    assert_eq!(sources(&without).await, [local()]);
 }
 
 async fn end(client: &Client, created: &Value) {

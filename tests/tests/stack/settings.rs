@@ -192,6 +192,62 @@ async fn the_whole_deployment_and_its_logs() {
     logged(&usual, "\"stage\":\"local\"", "\"level\":\"debug\"");
 }
 
+#[tokio::test]
+async fn requests_end_at_their_time() {
+    const TOO_LONG: &str = "took longer than this deployment allows";
+    let mut options = Options::default()
+        .with("SHANNON_SHORT_REQUEST_TIMEOUT_SECONDS", "3")
+        .with("SHANNON_REQUEST_TIMEOUT_SECONDS", "30");
+    options.arguments.push("--test-hooks".to_owned());
+    let stack = Stack::start(&options);
+    let client = stack.client();
+    // A session that says nothing for two minutes.
+    let mut session = Session::scripted(&client, &["SLEEP:120:TEXT:late"]).await;
+    session
+        .until("a turn", |session| {
+            !session.of_kind("turn_started").is_empty()
+        })
+        .await;
+    let polling = stack.client().with_tasks();
+    // Warm, so that the time of the start does not count.
+    let task = json!({"taskId": format!("{}.m", session.id)});
+    assert_eq!(
+        polling.request("tasks/get", task.clone()).await.error().0,
+        -32602
+    );
+    let hang = json!({"service": "dynamodb", "operation": "GetItem", "error": "Hang", "count": 1});
+    stack.plan_fault(hang).await;
+    let began = Instant::now();
+    let short = polling.request("tasks/get", task).await;
+    let took = began.elapsed();
+    assert!(short.error().1.contains(TOO_LONG), "{}", short.body);
+    // A second is left to say so before the function's own end.
+    assert!(
+        (Duration::from_millis(1500)..Duration::from_secs(4)).contains(&took),
+        "{took:?}"
+    );
+
+    while session.wait(2).await["events"]
+        .as_array()
+        .is_some_and(|new| !new.is_empty())
+    {}
+    let wait = json!({"session_id": session.id, "cursor": session.cursor, "wait_seconds": 50});
+    let began = Instant::now();
+    let long = client
+        .request(
+            "tools/call",
+            json!({"name": "wait_session", "arguments": wait}),
+        )
+        .await;
+    let took = began.elapsed();
+    assert!(long.error().1.contains(TOO_LONG), "{}", long.body);
+    assert!(
+        (Duration::from_secs(28)..Duration::from_secs(40)).contains(&took),
+        "{took:?}"
+    );
+    session.cancel().await;
+}
+
 /// What the log of `call` has, a moment after an answer, and what it has not.
 fn logged(stack: &Stack, wanted: &str, unwanted: &str) {
     let path = stack.state.join("logs/call.log");

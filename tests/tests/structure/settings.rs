@@ -1,11 +1,12 @@
 //! Every setting that a person can set has a test that changing it changes what happens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use e2e::checkout;
 
 const BOOT: &str = "shared/boot/src/settings/tests.rs";
 const EMULATOR: &str = "emulator/tests/command_line/main.rs";
+const EMULATOR_LOGS: &str = "emulator/tests/command_line/logs.rs";
 const FAILURES: &str = "functions/session-runner/tests/failures.rs";
 const GATEWAY: &str = "functions/model-gateway/src/gateway/tests.rs";
 const JOURNAL: &str = "functions/session-runner/src/journal/tests.rs";
@@ -46,6 +47,11 @@ const TESTED: &[(&str, &str, &str)] = &[
     ("BIND", EMULATOR, "an_address_for_others_is_warned_of"),
     ("CATALOG_TTL_SECONDS", STACK, "sizes_and_times_of_requests"),
     ("CHECKPOINT_GRACE_HOURS", BOOT, "sweeps_follow_the_settings"),
+    (
+        "CHECKPOINT_COMPRESSION_LEVEL",
+        "shared/checkpoint/tests/snapshots/incremental.rs",
+        "the_level_decides_how_small_it_becomes_and_not_what_comes_back",
+    ),
     (
         "CHECKPOINT_INTERVAL_SECONDS",
         "functions/session-runner/src/supervisor/cutting.rs",
@@ -123,20 +129,20 @@ const TESTED: &[(&str, &str, &str)] = &[
     ),
     (
         "LOG_FILE_COUNT",
-        EMULATOR,
+        EMULATOR_LOGS,
         "log_files_are_as_large_and_as_many_as_the_settings_say",
     ),
     (
         "LOG_FILE_MAX_BYTES",
-        EMULATOR,
+        EMULATOR_LOGS,
         "log_files_are_as_large_and_as_many_as_the_settings_say",
     ),
     ("LOG_FORMAT", STACK, "the_whole_deployment_and_its_logs"),
     ("LOG_LEVEL", STACK, "the_whole_deployment_and_its_logs"),
     (
         "LOG_RETENTION_DAYS",
-        TABLE,
-        "every_parameter_changes_the_stack",
+        EMULATOR_LOGS,
+        "logs_go_when_they_are_older_than_the_settings_say",
     ),
     ("MAX_BUDGET_USD", STACK, "sessions_and_what_they_may_do"),
     ("MAX_CHECKPOINTS", BOOT, "sweeps_follow_the_settings"),
@@ -171,8 +177,8 @@ const TESTED: &[(&str, &str, &str)] = &[
     ("PORT", EMULATOR, "a_used_port_is_said"),
     (
         "REQUEST_TIMEOUT_SECONDS",
-        "shared/protocol/src/settings.rs",
-        "each_value_comes_from_its_own_setting",
+        STACK,
+        "requests_end_at_their_time",
     ),
     ("RESPONSE_BUDGET_CHARACTERS", STACK, "waits_and_answers"),
     (
@@ -212,8 +218,8 @@ const TESTED: &[(&str, &str, &str)] = &[
     ),
     (
         "SHORT_REQUEST_TIMEOUT_SECONDS",
-        "shared/protocol/src/settings.rs",
-        "each_value_comes_from_its_own_setting",
+        STACK,
+        "requests_end_at_their_time",
     ),
     (
         "SILENCE_TIMEOUT_SECONDS",
@@ -252,7 +258,11 @@ const TESTED: &[(&str, &str, &str)] = &[
         "a_runner_that_is_stopped_has_its_time_and_no_more",
     ),
     // Not seen from outside by design: the lines are the same whatever the chunks are.
-    ("STREAM_CHUNK_BYTES", TASK, "every_setting_arrives"),
+    (
+        "STREAM_CHUNK_BYTES",
+        "shared/claude/src/lines.rs",
+        "no_more_is_asked_for_at_once_than_the_setting_says",
+    ),
     ("UPLOAD_URL_SECONDS", STACK, "sizes_and_times_of_requests"),
     ("WAIT_DEFAULT_SECONDS", STACK, "waits_and_answers"),
     ("WAIT_MAX_SECONDS", STACK, "waits_and_answers"),
@@ -285,6 +295,47 @@ fn settable() -> BTreeSet<String> {
             name.trim_start_matches("SHANNON_").to_owned()
         })
         .collect()
+}
+
+/// Names below `[later]`, without the prefix, and what each waits for.
+fn later() -> BTreeMap<String, String> {
+    let table = checkout::read("infra/settings.toml");
+    let (_, rows) = table.split_once("\n[later]\n").expect("a table `later`");
+    rows.lines()
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, waits_for)| {
+            let name = name.strip_prefix("SHANNON_").expect("a setting");
+            (name.to_owned(), waits_for.trim_matches('"').to_owned())
+        })
+        .collect()
+}
+
+/// What waits for a later issue says for which, is no setting yet, and nothing reads it.
+#[test]
+fn what_comes_later_is_not_there_yet() {
+    let settable = settable();
+    let later = later();
+    assert!(!later.is_empty());
+    let mut readers = vec![("template.yaml".to_owned(), checkout::read("template.yaml"))];
+    for file in checkout::files() {
+        let of_product = ["emulator", "functions", "shared"]
+            .iter()
+            .any(|it| file.starts_with(it));
+        if of_product && file.extension().is_some_and(|extension| extension == "rs") {
+            readers.push((file.display().to_string(), checkout::read(&file)));
+        }
+    }
+    assert!(readers.len() > 100, "{} files", readers.len());
+    for (name, waits_for) in &later {
+        assert!(waits_for.contains("(issue "), "{name}: {waits_for:?}");
+        assert!(!settable.contains(name), "SHANNON_{name} is a setting now");
+        for (file, text) in &readers {
+            assert!(
+                !text.contains(&format!("SHANNON_{name}")),
+                "{file} reads SHANNON_{name}"
+            );
+        }
+    }
 }
 
 #[test]

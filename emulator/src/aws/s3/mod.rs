@@ -193,6 +193,7 @@ impl S3Access for Observer {
         match self.faults.take("s3", operation) {
             None => Ok(()),
             Some(Fault::DiskFull) => Err(disk_full()),
+            Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Error(code)) => Err(injected(&code)),
         }
     }

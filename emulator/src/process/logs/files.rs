@@ -6,6 +6,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 /// How much of one name's log is kept.
@@ -16,6 +17,9 @@ pub struct LogLimits {
     pub file_max_bytes: u64,
     /// Files of one name, the one that is written included (`SHANNON_LOG_FILE_COUNT`).
     pub file_count: u64,
+    /// A file that nobody has written to for longer goes when the logs are opened
+    /// (`SHANNON_LOG_RETENTION_DAYS`).
+    pub longest: Duration,
 }
 
 impl Default for LogLimits {
@@ -23,6 +27,7 @@ impl Default for LogLimits {
         Self {
             file_max_bytes: 104_857_600,
             file_count: 10,
+            longest: Duration::from_secs(30 * 24 * 60 * 60),
         }
     }
 }
@@ -42,9 +47,10 @@ struct Open {
 }
 
 impl LogFiles {
-    /// Makes the directory.
+    /// Makes the directory, or removes old files from the one that is there.
     pub(super) fn new(directory: PathBuf, limits: LogLimits) -> io::Result<Self> {
         fs::create_dir_all(&directory)?;
+        remove_old(&directory, limits.longest)?;
         Ok(Self {
             directory,
             limits,
@@ -80,6 +86,21 @@ impl LogFiles {
         open.bytes += length;
         Ok(())
     }
+}
+
+/// Removes logs that were last written longer ago. A clock that went back keeps them.
+fn remove_old(directory: &Path, longest: Duration) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let about = entry.metadata()?;
+        let ours = about.is_file() && (name.ends_with(".log") || name.contains(".log."));
+        let age = SystemTime::now().duration_since(about.modified()?);
+        if ours && age.is_ok_and(|age| age > longest) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn open(path: &Path) -> io::Result<Open> {
@@ -145,6 +166,7 @@ mod tests {
         let limits = |file_max_bytes, file_count| LogLimits {
             file_max_bytes,
             file_count,
+            ..LogLimits::default()
         };
         // Two lines of seven bytes fit into a file.
         assert_eq!(

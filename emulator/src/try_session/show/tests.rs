@@ -89,6 +89,14 @@ fn the_end_shows_diff_cost_and_outcome() {
     show.event(&event("files_changed", json!({
         "files": [{"path": "a.txt", "change": "added"}], "patch": "--- /dev/null\n+++ b/a.txt\n@@ -0,0 +1 @@\n+hi\n"
     })));
+    for id in ["chk_1", "chk_2"] {
+        let taken = json!({"checkpoint_id": id, "trigger": "turn", "files": 1, "new_bytes": 3});
+        let live = show.event(&event("checkpoint_created", taken));
+        assert!(
+            live.starts_with(&format!("checkpoint {id} (turn)")),
+            "{live}"
+        );
+    }
     let end = json!({"is_error": false, "subtype": "success", "total_cost_usd": 0.0123, "duration_ms": 2500});
     show.event(&event("turn_ended", end));
     assert!(show.state("idle") && show.succeeded());
@@ -99,9 +107,15 @@ fn the_end_shows_diff_cost_and_outcome() {
         "\n+hi\n",
         "done: $0.0123, 2.5 s",
         "s1 is kept",
+        "get_timeline (session_id s1)",
+        "diff_checkpoints (from chk_2)",
+        "restore_checkpoint (checkpoint chk_2)",
+        "fork_session (checkpoint chk_2)",
+        "export_workspace (checkpoint chk_2)",
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
+    assert!(!show.finish(false, false).contains("get_timeline"));
     assert!(!text.contains('\u{1b}'));
 }
 

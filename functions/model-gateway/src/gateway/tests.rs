@@ -353,7 +353,7 @@ async fn an_api_that_is_not_there_or_silent_is_an_error_that_is_tried_again() {
     let base = format!("http://{address}");
     let gateway = |base: &str| {
         let upstream = upstream(base, Duration::from_millis(300));
-        Gateway::new(stage.records.clone(), signing_key(), 900, upstream)
+        Gateway::new(stage.records.clone(), signing_key(), 900, upstream.into())
     };
     let response = gateway(&base)
         .handle(stage.request("/model/v1/messages", "{}"))

@@ -409,7 +409,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             base: self.cuts.base.clone(),
             unless_unchanged: trigger != CheckpointTrigger::Request,
         };
-        let snapshots = Snapshots::new(&*self.ports, self.cuts.tree.clone());
+        let snapshots = Snapshots::new(&*self.ports, self.cuts.tree.clone())
+            .with_compression(self.settings.checkpoint_compression);
         let created = match snapshots.create(new).await {
             Ok(created) => created,
             Err(error) => return Err(failed(&error)),

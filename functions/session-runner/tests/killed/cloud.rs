@@ -34,7 +34,8 @@ impl Cloud {
         let parameters = [
             ("AccessTokenSha256", "0".repeat(64)),
             ("SigningKey", "k".repeat(32)),
-            ("AnthropicApiKey", "none".to_owned()),
+            ("AnthropicApiKey", "a".repeat(32)),
+            ("RunnerImage", "none".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value));
         let stack = template::load(&template, &BTreeMap::from(parameters), "killed")

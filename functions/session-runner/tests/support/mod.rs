@@ -216,6 +216,7 @@ pub(crate) fn settings(gateway_url: String, claude: PathBuf) -> RunnerSettings {
         append_batch_bytes: 32 * 1024,
         checkpoint_strategy: session_runner::settings::Strategy::Smart,
         checkpoint_interval: seconds(240),
+        checkpoint_compression: 3,
         transcript_flush: Duration::from_millis(200),
         startup_timeout: seconds(30),
     }

@@ -240,3 +240,23 @@ async fn ignored_files_are_left_out_by_the_nearest_rule() {
     // The caller's rules replaced the defaults, so `target` at the top is in it now.
     assert_eq!(created.statistics.files, 6);
 }
+
+#[tokio::test]
+async fn the_level_decides_how_small_it_becomes_and_not_what_comes_back() {
+    let mut stored = Vec::new();
+    for level in [1, 19] {
+        let place = Place::new();
+        many_files(&place, 200);
+        let snapshots = place.snapshots().with_compression(level);
+        let created = snapshots.create(place.new_snapshot(None)).await;
+        let created = created.expect("created");
+        stored.push(created.statistics.stored_bytes);
+        let manifest = created.manifest.expect("a checkpoint was made");
+        place.restore(&manifest.id).await;
+        assert_same(&place.files(), &place.back());
+        // Another level finds the same files stored.
+        let again = place.create(Some(&created.base)).await.1;
+        assert_eq!(again.statistics.new_bytes, 0);
+    }
+    assert!(stored[1] < stored[0], "{stored:?}");
+}

@@ -30,7 +30,9 @@ pub enum SuspendError {
     #[error("the session has ended ({0})")]
     Ended(State),
     /// It was set back to an earlier checkpoint before it came to this one.
-    #[error("the session was set back before the checkpoint was taken; ask again for one of what it is now")]
+    #[error(
+        "the session was set back before the checkpoint was taken; ask again for one of what it is now"
+    )]
     SetBack,
     /// The message or a tag breaks its rule.
     #[error("{0}")]

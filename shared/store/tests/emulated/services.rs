@@ -51,7 +51,8 @@ impl Services {
         let parameters = [
             ("AccessTokenSha256", "0".repeat(64)),
             ("SigningKey", "k".repeat(32)),
-            ("AnthropicApiKey", "none".to_owned()),
+            ("AnthropicApiKey", "a".repeat(32)),
+            ("RunnerImage", "none".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value));
         let stack = template::load(&template, &BTreeMap::from(parameters), "store")

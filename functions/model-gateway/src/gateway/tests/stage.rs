@@ -152,7 +152,7 @@ pub(super) async fn stage(
             records.clone(),
             signing_key(),
             900,
-            upstream(&base, longest),
+            upstream(&base, longest).into(),
         ),
         records,
         key,
