@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use domain::command::FileContent;
 use domain::event::ChangeKind;
 use domain::workspace::RelativePath;
@@ -350,4 +352,64 @@ async fn a_session_without_isolation_works_and_leaves_nothing() {
             .iter()
             .any(|body| matches!(body, EventBody::Notice { code, .. } if code == "not_isolated"))
     );
+}
+
+/// What was stored of each transcript file, by its name.
+fn stored_transcripts(world: &World) -> BTreeMap<String, String> {
+    let mut stored = BTreeMap::<String, String>::new();
+    // In the order of fences and segments, which is that of the names.
+    for (name, bytes) in world.objects.written.lock().expect("no panic").iter() {
+        let Some(segment) = name.strip_prefix("transcript/") else {
+            continue;
+        };
+        let file = segment.splitn(3, '/').nth(2).expect("fence, segment, file");
+        let lines = zstd::decode_all(&bytes[..]).expect("zstd");
+        stored
+            .entry(file.strip_suffix(".zst").expect("an ending").to_owned())
+            .or_default()
+            .push_str(&String::from_utf8(lines).expect("text"));
+    }
+    stored
+}
+
+#[tokio::test]
+async fn the_transcript_is_the_clis_own_byte_for_byte() {
+    let odd = "tab\t, \u{e9}, \u{1f980}, \u{2028}, \"quotes\", \\u0041 and 1e2\n";
+    let steps = json!([
+        {"tool": "Write", "input": {"file_path": "odd.txt", "content": odd}},
+        {"tool": "Bash", "input": {"command": "cat odd.txt; printf '\\033[1m'", "description": "look"}},
+        {"text": odd},
+    ]);
+    let mut world = world(PermissionMode::Bypass, &script(steps)).await;
+    world.start();
+    world.idle_after(1).await;
+    let again = script(json!([{"text": "second"}]));
+    world.send("m2", testkit::message(&again)).await;
+    world.idle_after(2).await;
+    let cancel = CommandBody::Cancel {
+        reason: String::new(),
+    };
+    world.send("c1", cancel).await;
+    assert_eq!(world.outcome().await, Outcome::Ended(State::Cancelled));
+    let projects = world.base.path().join("claude/projects/-workspace");
+    let mut own = BTreeMap::new();
+    for entry in std::fs::read_dir(projects).expect("a project") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|ending| ending == "jsonl") {
+            let name = path.file_name().expect("a name").to_string_lossy();
+            let text = std::fs::read_to_string(&path).expect("a transcript");
+            assert!(text.ends_with('\n'));
+            // What it noted of its own requests, which it does not mirror: nothing reads it again.
+            let kept = text
+                .split_inclusive('\n')
+                .filter(|line| !line.starts_with("{\"type\":\"api-request"));
+            own.insert(name.into_owned(), kept.collect::<String>());
+        }
+    }
+    assert_eq!(own.len(), 1);
+    assert!(
+        own.values().all(|text| text.lines().count() > 8),
+        "{own:#?}"
+    );
+    assert_eq!(stored_transcripts(&world), own);
 }

@@ -7,7 +7,8 @@
 
 mod reading;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -335,8 +336,47 @@ pub struct TranscriptMirror {
     /// File the CLI itself keeps them in.
     #[serde(rename = "filePath")]
     pub file_path: String,
-    /// The entries, byte for byte.
+    /// The entries, byte for byte as in that file.
+    #[serde(deserialize_with = "as_in_the_file")]
     pub entries: Vec<Box<RawValue>>,
+}
+
+fn as_in_the_file<'de, D: Deserializer<'de>>(entries: D) -> Result<Vec<Box<RawValue>>, D::Error> {
+    let entries = Vec::<Box<RawValue>>::deserialize(entries)?;
+    entries
+        .into_iter()
+        .map(|entry| with_line_separators(entry).map_err(D::Error::custom))
+        .collect()
+}
+
+/// The CLI writes U+2028 and U+2029 as they are into its file, and only escapes them where each of
+/// its messages is a line (measured).
+fn with_line_separators(entry: Box<RawValue>) -> serde_json::Result<Box<RawValue>> {
+    const ESCAPED: [(&str, char); 2] = [(r"\u2028", '\u{2028}'), (r"\u2029", '\u{2029}')];
+    let text = entry.get();
+    if !ESCAPED.iter().any(|(escape, _)| text.contains(escape)) {
+        return Ok(entry);
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        plain.push_str(&rest[..at]);
+        let escape = &rest[at..];
+        let separator = ESCAPED
+            .iter()
+            .find_map(|(escaped, plain)| Some((escape.strip_prefix(escaped)?, *plain)));
+        if let Some((after, separator)) = separator {
+            plain.push(separator);
+            rest = after;
+        } else {
+            // It is JSON: something in ASCII follows each backslash.
+            let (kept, after) = escape.split_at(2);
+            plain.push_str(kept);
+            rest = after;
+        }
+    }
+    plain.push_str(rest);
+    RawValue::from_string(plain)
 }
 
 /// `system/background_tasks_changed`.

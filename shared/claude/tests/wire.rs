@@ -100,6 +100,17 @@ fn transcript_entries_keep_their_bytes() {
 }
 
 #[test]
+fn line_separators_in_transcript_entries_are_as_the_cli_keeps_them() {
+    let line = r#"{"type":"transcript_mirror","filePath":"f","entries":[{"a":"\u2028\\u2028\\\u2029\n"},"\u2029"]}"#;
+    let Message::Transcript(mirror) = parse(line.as_bytes()).unwrap() else {
+        panic!("no mirror")
+    };
+    let entries: Vec<&str> = mirror.entries.iter().map(|entry| entry.get()).collect();
+    let first = format!("{{\"a\":\"\u{2028}{}\u{2029}\\n\"}}", r"\\u2028\\");
+    assert_eq!(entries, [first.as_str(), "\"\u{2029}\""]);
+}
+
+#[test]
 fn unknown_and_changed_kinds_are_kept() {
     for (line, expected, has_problem) in [
         (r#"{"type":"brand_new"}"#, "brand_new", false),

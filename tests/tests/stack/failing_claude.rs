@@ -55,7 +55,10 @@ async fn each_failure_has_its_reason() {
     let stack = Stack::start(&options);
 
     let said = failure(&stack).await;
-    assert!(said.contains('7'), "ends at once: {said}");
+    assert!(
+        said.contains("ended before it was ready (exit code 7)"),
+        "ends at once: {said}"
+    );
 
     install(
         directory.path(),
@@ -64,7 +67,8 @@ async fn each_failure_has_its_reason() {
     );
     let said = failure(&stack).await;
     assert!(
-        said.contains("and an explanation") || said.contains('3'),
+        said.contains("ended before it was ready (exit code 3)")
+            && said.contains("and an explanation"),
         "garbage: {said}"
     );
 
@@ -74,16 +78,17 @@ async fn each_failure_has_its_reason() {
         "cat > /dev/null; tail -f /dev/null",
     );
     let said = failure(&stack).await;
-    assert!(said.contains("ready"), "never ready: {said}");
+    assert!(said.contains("did not become ready"), "never ready: {said}");
 
     install(directory.path(), "1.0.0", "exit 0");
     let said = failure(&stack).await;
-    assert!(
-        said.contains("1.0.0") && said.contains(CLAUDE_VERSION),
-        "wrong version: {said}"
-    );
+    let versions = format!("has version 1.0.0, and this deployment supports {CLAUDE_VERSION}");
+    assert!(said.contains(&versions), "wrong version: {said}");
 
     std::fs::remove_file(directory.path().join("claude")).expect("it was there");
     let said = failure(&stack).await;
-    assert!(said.contains("claude"), "missing: {said}");
+    assert!(
+        said.contains("there is no such file") && said.contains("SHANNON_CLAUDE_PATH"),
+        "missing: {said}"
+    );
 }
