@@ -20,6 +20,7 @@ impl Snapshots for FoundHere {
     async fn file_at(
         &self,
         _tree: &TreeKey,
+        _session: &SessionKey,
         manifest: &CheckpointId,
         path: &RelativePath,
         offset: u64,
@@ -42,6 +43,7 @@ impl Snapshots for FoundHere {
     async fn diff(
         &self,
         _tree: &TreeKey,
+        _session: &SessionKey,
         old: &CheckpointId,
         new: &CheckpointId,
         limits: DiffLimits,
