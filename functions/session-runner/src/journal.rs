@@ -83,6 +83,7 @@ enum Request {
 pub struct Journal {
     requests: mpsc::UnboundedSender<Request>,
     lost: watch::Receiver<bool>,
+    last: watch::Receiver<Sequence>,
 }
 
 /// How the writer paces itself.
@@ -117,11 +118,13 @@ impl Journal {
     {
         let (requests, receiver) = mpsc::unbounded_channel();
         let (lost_sender, lost) = watch::channel(false);
+        let (written, last) = watch::channel(head.last_sequence);
         let writer = Writer {
             ports,
             lease,
             pace,
             last: head.last_sequence,
+            written,
             state: head.state,
             turn: head.turn,
             total_cost_usd: head.total_cost_usd,
@@ -137,7 +140,11 @@ impl Journal {
             // Ended by its last sender, or without the lease; those who still ask hear the latter.
             let _ = lost_sender.send(true);
         });
-        Journal { requests, lost }
+        Journal {
+            requests,
+            lost,
+            last,
+        }
     }
 
     /// Writes when it can; nobody waits for it.
@@ -163,6 +170,11 @@ impl Journal {
         let _ = self.requests.send(Request::Live(text));
     }
 
+    /// The last event that is known to be in the log.
+    pub fn last(&self) -> Sequence {
+        *self.last.borrow()
+    }
+
     /// Returns when nothing can be written any more.
     pub async fn lost(&self) {
         let mut lost = self.lost.clone();
@@ -176,6 +188,7 @@ struct Writer<P> {
     lease: Lease,
     pace: Pace,
     last: Sequence,
+    written: watch::Sender<Sequence>,
     state: State,
     turn: u32,
     total_cost_usd: f64,
@@ -297,6 +310,7 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
             match self.ports.append(&self.lease, &append).await {
                 Ok(last) => {
                     self.last = last;
+                    self.written.send_replace(last);
                     self.state = append.state;
                     self.turn = append.turn;
                     self.total_cost_usd = append.total_cost_usd;

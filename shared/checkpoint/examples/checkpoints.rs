@@ -1,8 +1,9 @@
 //! What checkpoints cost, beside restic, git and tar with zstd on the same trees, in one run.
 //!
 //! ```text
-//! cargo run --release -p checkpoint --example checkpoints [DIRECTORY]
+//! cargo run --release -p checkpoint --example checkpoints [DIRECTORY [large]]
 //! ```
+//! With `large` the trees are a million files, and one file of 4 GiB, beside tar and zstd only.
 //!
 //! Needs Python 3 (it measures the processes), and prints a row for each of restic, git, tar and
 //! zstd that is installed. All of them keep what they store in files of the same disk; for us that
@@ -336,9 +337,20 @@ fn tree(name: &str, files: &Path) -> io::Result<()> {
                 fs::write(path, bytes)?;
             }
         }
+        "1,000,000 files" => {
+            for number in 0..1_000_000 {
+                let directory = files.join(format!("d{}/d{}", number / 10_000, number / 100));
+                if number % 100 == 0 {
+                    fs::create_dir_all(&directory)?;
+                }
+                let text = format!("number {number} {:x}\n", random.next());
+                fs::write(directory.join(format!("f{number}")), text)?;
+            }
+        }
         _ => {
             let mut file = fs::File::create(files.join("binary"))?;
-            for _ in 0..1_024 {
+            let pieces = if name == "4 GiB file" { 4_096 } else { 1_024 };
+            for _ in 0..pieces {
                 file.write_all(&noise(&mut random, 1 << 20))?;
             }
         }
@@ -427,7 +439,13 @@ fn main() -> io::Result<()> {
         "| tree | what | who | wall | CPU | peak memory | requests | stored |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |"
     )?;
-    for name in ["10,000 files", "500 MB mixed", "1 GiB binary"] {
+    let large = arguments.get(1).is_some_and(|word| word == "large");
+    let names = if large {
+        &["1,000,000 files", "4 GiB file"][..]
+    } else {
+        &["10,000 files", "500 MB mixed", "1 GiB binary"]
+    };
+    for name in names.iter().copied() {
         let place = directory.path().join("place");
         let at = |name: &str| place.join(name);
         let (files, back) = (at("files"), at("back"));
@@ -462,6 +480,13 @@ fn main() -> io::Result<()> {
             &tar,
         )?;
         clear()?;
+        if large {
+            let store = at("ours");
+            rows.ours(name, "again", &files, &store)?;
+            rows.ours(name, "restore", &back, &store)?;
+            fs::remove_dir_all(&place)?;
+            continue;
+        }
         let git = at("git");
         let g = format!("git --git-dir='{}' --work-tree='{f}'", git.display());
         let commit = "-c user.name=x -c user.email=x@y commit -q --allow-empty -m x";

@@ -16,6 +16,7 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use super::calls::Calls;
+use super::hearing::Early;
 use super::questions::HeldQuestion;
 use super::{End, Ports, Stop, Supervision};
 use crate::cli::{self, Cli, Heard, Reading};
@@ -49,8 +50,8 @@ pub(crate) struct Started {
     pub(crate) baseline: Option<Baseline>,
     pub(crate) last_words: Vec<String>,
     pub(crate) idle_since: tokio::time::Instant,
-    /// Lines that came before the CLI was ready.
-    pub(crate) early: VecDeque<Vec<u8>>,
+    /// What was heard and is not taken in yet.
+    pub(crate) early: Early,
     /// Calls that the supervisor has not let go yet, and since when.
     pub(crate) waiting: Vec<WaitingCall>,
     pub(crate) held_since: Option<tokio::time::Instant>,
@@ -104,6 +105,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             self.objects.clone(),
             self.fence,
             sandbox.directories().private.join("transcript"),
+            sandbox.directories().private.join("stream"),
             self.settings.transcript_flush,
         )
         .map_err(|error| End::broke_down(format!("cannot keep the transcript: {error}")))?;
@@ -326,7 +328,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             baseline: None,
             last_words: Vec::new(),
             idle_since: tokio::time::Instant::now(),
-            early: VecDeque::new(),
+            early: Early::default(),
             waiting: Vec::new(),
             held_since: None,
             question: None,
@@ -426,7 +428,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                         return Err(self.or_wrong_version(stop).await);
                     }
                     // A resumed turn may run already.
-                    Ok(_) => started.early.push_back(line),
+                    Ok(_) => {
+                        let heard = Heard::Output(Piece::Line(line));
+                        started.early.push(heard);
+                    }
                     Err(_) => started
                         .remember_words(&self.conversation.clean(&String::from_utf8_lossy(&line))),
                 },

@@ -55,6 +55,8 @@ struct Inner {
     fault: Option<(usize, FaultTime)>,
     /// One in so many calls fails, before or after its effect.
     unreliable: Option<(u64, Random)>,
+    /// How long storing an object takes.
+    slow_milliseconds: u64,
 }
 
 impl Fake {
@@ -68,6 +70,7 @@ impl Fake {
                 calls: 0,
                 fault: None,
                 unreliable: None,
+                slow_milliseconds: 0,
             })),
             clock: FakeClock::default(),
         }
@@ -92,6 +95,11 @@ impl Fake {
     /// Lets one in `times` port calls fail, chosen by `seed`.
     pub fn fail_at_random(&self, times: u64, seed: u64) {
         self.lock().unreliable = Some((times, Random::new(seed)));
+    }
+
+    /// From now on storing an object takes so long, on this world's clock.
+    pub fn store_slowly(&self, milliseconds: u64) {
+        self.lock().slow_milliseconds = milliseconds;
     }
 
     /// Takes planned faults back; says whether one had not struck yet.

@@ -26,6 +26,10 @@ impl TreeObjects for Fake {
         name: &str,
         bytes: Vec<u8>,
     ) -> Result<PutNew, Unavailable> {
+        let slow = self.lock().slow_milliseconds;
+        if slow > 0 {
+            self.clock.sleep(slow).await;
+        }
         let now = self.clock.now();
         self.call("put_new", |world| {
             if world.object(tree, name).is_some() {
