@@ -55,8 +55,9 @@ struct Inner {
     fault: Option<(usize, FaultTime)>,
     /// One in so many calls fails, before or after its effect.
     unreliable: Option<(u64, Random)>,
-    /// How long storing an object takes.
-    slow_milliseconds: u64,
+    /// Storing an object waits; how many have.
+    storing_held: bool,
+    storing_waited: usize,
 }
 
 impl Fake {
@@ -70,7 +71,8 @@ impl Fake {
                 calls: 0,
                 fault: None,
                 unreliable: None,
-                slow_milliseconds: 0,
+                storing_held: false,
+                storing_waited: 0,
             })),
             clock: FakeClock::default(),
         }
@@ -97,9 +99,16 @@ impl Fake {
         self.lock().unreliable = Some((times, Random::new(seed)));
     }
 
-    /// From now on storing an object takes so long, on this world's clock.
-    pub fn store_slowly(&self, milliseconds: u64) {
-        self.lock().slow_milliseconds = milliseconds;
+    /// From now on storing an object waits until this is taken back.
+    pub fn hold_storing(&self, held: bool) {
+        let mut inner = self.lock();
+        (inner.storing_held, inner.storing_waited) = (held, 0);
+    }
+
+    /// Objects that have waited to be stored since the hold.
+    #[must_use]
+    pub fn held_back(&self) -> usize {
+        self.lock().storing_waited
     }
 
     /// Takes planned faults back; says whether one had not struck yet.

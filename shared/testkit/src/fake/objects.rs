@@ -26,9 +26,11 @@ impl TreeObjects for Fake {
         name: &str,
         bytes: Vec<u8>,
     ) -> Result<PutNew, Unavailable> {
-        let slow = self.lock().slow_milliseconds;
-        if slow > 0 {
-            self.clock.sleep(slow).await;
+        if self.lock().storing_held {
+            self.lock().storing_waited += 1;
+            while self.lock().storing_held {
+                self.clock.sleep(1).await;
+            }
         }
         let now = self.clock.now();
         self.call("put_new", |world| {
