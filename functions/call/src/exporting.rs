@@ -40,6 +40,7 @@ pub(super) async fn archive(
     }
     let packed = packing.await.map_err(|error| interrupted(error.into()))?;
     let (rest, exported) = packed.map_err(|error| match error {
+        // Whoever asked adds which checkpoint is whole.
         ExportError::Damaged(damage) => SnapshotError::Damaged(damage.to_string()),
         ExportError::Unavailable(unavailable) => SnapshotError::Unavailable(unavailable),
         ExportError::Write(error) => interrupted(error.into()),

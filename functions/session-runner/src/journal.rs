@@ -93,6 +93,7 @@ pub struct Journal {
     buffer_bytes: usize,
     live: watch::Sender<Option<String>>,
     lost: watch::Receiver<bool>,
+    last: watch::Receiver<Sequence>,
 }
 
 /// How the writer paces itself.
@@ -131,11 +132,13 @@ impl Journal {
         let (lost_sender, lost) = watch::channel(false);
         let (live, shown) = watch::channel(None);
         let waiting = watch::Sender::new(0);
+        let (written, last) = watch::channel(head.last_sequence);
         let writer = Writer {
             ports,
             lease,
             pace,
             last: head.last_sequence,
+            written,
             state: head.state,
             turn: head.turn,
             total_cost_usd: head.total_cost_usd,
@@ -158,6 +161,7 @@ impl Journal {
             buffer_bytes: pace.buffer_bytes,
             live,
             lost,
+            last,
         }
     }
 
@@ -206,6 +210,11 @@ impl Journal {
         self.live.send_replace(text);
     }
 
+    /// The last event that is known to be in the log.
+    pub fn last(&self) -> Sequence {
+        *self.last.borrow()
+    }
+
     /// Returns when nothing can be written any more.
     pub async fn lost(&self) {
         let mut lost = self.lost.clone();
@@ -219,6 +228,7 @@ struct Writer<P> {
     lease: Lease,
     pace: Pace,
     last: Sequence,
+    written: watch::Sender<Sequence>,
     state: State,
     turn: u32,
     total_cost_usd: f64,
@@ -342,6 +352,7 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
             match self.ports.append(&self.lease, &append).await {
                 Ok(last) => {
                     self.last = last;
+                    self.written.send_replace(last);
                     self.state = append.state;
                     self.turn = append.turn;
                     self.total_cost_usd = append.total_cost_usd;

@@ -1,7 +1,7 @@
 //! Keeps the CLI's transcript entries byte for byte: on the runner's own disk, for checkpoints, and
-//! as compressed segments in the bucket, for readers.
+//! as compressed segments in the bucket, for readers, with its large results.
 //!
-//! The files lie where the session can neither read nor write, under the names that they have below
+//! What is to be stored waits in files of its own, which a cut leaves alone. The files lie where the session can neither read nor write, under the names that they have below
 //! the CLI's `projects` directory. What came is in the bucket within the flush time; what cannot be
 //! written there is tried again, and is in the next checkpoint anyway. Segments are numbered over
 //! the run of one runner; concatenated in order, those of a file are what this run added to it.
@@ -19,19 +19,25 @@ use domain::FencingToken;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::objects::SessionObjects;
+use crate::spilled::Spilled;
 
 /// Compression level. Measured on transcripts: 24:1, and higher levels gain little.
 const LEVEL: i32 = 3;
 /// Most bytes of a file in one segment. Own: it is held in memory.
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
-/// Most files. Own: one per subagent, far above what a session starts.
-const FILES: usize = 20_000;
+/// Most files. Own: one per subagent and large result, far above what a session makes.
+const FILES: usize = 40_000;
 
-/// How much of each file there is, and how much of it is in the bucket.
-#[derive(Debug, Clone, Copy, Default)]
+/// How much of each file there is, and what of it is on its way to the bucket.
+#[derive(Debug, Clone, Default)]
 struct Progress {
+    /// Bytes of the file that checkpoints hold.
     written: u64,
+    /// Bytes that wait to be stored, and how many of them are.
+    waiting: u64,
     uploaded: u64,
+    /// Where they wait, when not in a file that grows here.
+    whole: Option<PathBuf>,
 }
 
 #[derive(Default)]
@@ -51,6 +57,9 @@ impl Shared {
 #[derive(Clone)]
 pub struct Transcript {
     directory: PathBuf,
+    stream: PathBuf,
+    /// Mirrors that were sent ahead and not added yet.
+    ahead: usize,
     shared: Arc<Shared>,
     flushes: mpsc::UnboundedSender<oneshot::Sender<()>>,
     end: End,
@@ -60,7 +69,7 @@ pub struct Transcript {
 
 impl Transcript {
     /// Keeps it in `directory`, which it makes if need be. What lies there already was restored and
-    /// counts as stored.
+    /// counts as stored. What waits to be stored lies in `stream`, which is emptied.
     ///
     /// # Errors
     /// The disk's.
@@ -68,9 +77,14 @@ impl Transcript {
         objects: O,
         fence: FencingToken,
         directory: PathBuf,
+        stream: PathBuf,
         flush: Duration,
     ) -> std::io::Result<Self> {
         std::fs::create_dir_all(&directory)?;
+        if stream.exists() {
+            std::fs::remove_dir_all(&stream)?;
+        }
+        std::fs::create_dir_all(&stream)?;
         let shared = Arc::new(Shared::default());
         let mut found = BTreeMap::new();
         find_files(&directory, "", &mut found)?;
@@ -80,12 +94,14 @@ impl Transcript {
             objects,
             fence,
             segment: 0,
-            directory: directory.clone(),
+            stream: stream.clone(),
             shared: shared.clone(),
         };
         tokio::spawn(uploader.run(requests, flush));
         Ok(Transcript {
             directory,
+            stream,
+            ahead: 0,
             shared,
             flushes,
             end: End::Aside,
@@ -104,35 +120,66 @@ impl Transcript {
     /// # Errors
     /// The disk's: the files are not whole any more, and nothing may be made of them.
     pub fn add(&mut self, mirror: &TranscriptMirror) -> std::io::Result<Vec<Entry>> {
-        let name = name(&mirror.file_path);
-        let mut lines = Vec::new();
-        let mut entries = Vec::new();
-        for entry in &mirror.entries {
-            lines.extend_from_slice(entry.get().as_bytes());
-            lines.push(b'\n');
-            entries.push(read(entry.get()));
+        if self.ahead > 0 {
+            self.ahead -= 1;
+        } else {
+            self.send(mirror)?;
         }
+        let (name, lines) = (name(&mirror.file_path), lines(mirror));
+        append(&self.directory.join(&name), &lines)?;
         let mut files = self.shared.files();
-        if !files.contains_key(&name) && files.len() >= FILES {
-            return Err(std::io::Error::other("too many transcript files"));
-        }
-        let path = self.directory.join(&name);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-        file.write_all(&lines)?;
-        let progress = files.entry(name.clone()).or_default();
-        progress.written += lines.len() as u64;
+        files.entry(name.clone()).or_default().written += lines.len() as u64;
         drop(files);
+        let entries: Vec<Entry> = mirror.entries.iter().map(|it| read(it.get())).collect();
         if is_main(&name) {
             let last = entries.iter().rev().map(|entry| entry.end);
             if let Some(end) = last.clone().find(|end| *end != End::Aside) {
                 self.end = end;
             }
         }
-        self.shared.came.notify_one();
         Ok(entries)
+    }
+
+    /// Has it stored while a cut is taken; [`Transcript::add`] follows for each, in the same order.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send_ahead(&mut self, mirror: &TranscriptMirror) -> std::io::Result<()> {
+        self.send(mirror)?;
+        self.ahead += 1;
+        Ok(())
+    }
+
+    /// Mirrors that were sent ahead and not added yet.
+    #[must_use]
+    pub fn sent_ahead(&self) -> usize {
+        self.ahead
+    }
+
+    /// Has large results stored that were copied.
+    pub fn add_spilled(&self, spilled: &Spilled) {
+        for (name, copy, bytes) in &spilled.copied {
+            let progress = Progress {
+                waiting: *bytes,
+                whole: Some(copy.clone()),
+                ..Progress::default()
+            };
+            self.shared.files().insert(name.clone(), progress);
+            self.shared.came.notify_one();
+        }
+    }
+
+    fn send(&self, mirror: &TranscriptMirror) -> std::io::Result<()> {
+        let (name, lines) = (name(&mirror.file_path), lines(mirror));
+        let mut files = self.shared.files();
+        if !files.contains_key(&name) && files.len() >= FILES {
+            return Err(std::io::Error::other("too many transcript files"));
+        }
+        append(&self.stream.join(&name), &lines)?;
+        files.entry(name).or_default().waiting += lines.len() as u64;
+        drop(files);
+        self.shared.came.notify_one();
+        Ok(())
     }
 
     /// An open turn goes on from the end that the conversation has now.
@@ -144,7 +191,7 @@ impl Transcript {
     /// The conversation as it is now can be cut here: its turn has ended, or it was restored.
     pub fn is_sound(&mut self, claude_session_id: &str) {
         let files = self.shared.files();
-        if let Some(progress) = main_of(&files, claude_session_id).map(|(_, progress)| progress) {
+        if let Some((_, progress)) = main_of(&files, claude_session_id) {
             self.sound = progress.written;
         }
         drop(files);
@@ -222,7 +269,7 @@ struct Uploader<O> {
     objects: O,
     fence: FencingToken,
     segment: u64,
-    directory: PathBuf,
+    stream: PathBuf,
     shared: Arc<Shared>,
 }
 
@@ -263,19 +310,21 @@ impl<O: SessionObjects> Uploader<O> {
             .shared
             .files()
             .iter()
-            .filter(|(_, progress)| progress.uploaded < progress.written)
-            .map(|(name, progress)| (name.clone(), *progress))
+            .filter(|(_, progress)| progress.uploaded < progress.waiting)
+            .map(|(name, progress)| (name.clone(), progress.clone()))
             .collect();
         let mut all = true;
         for (name, progress) in waiting {
-            let end = progress.written.min(progress.uploaded + SEGMENT_BYTES);
-            all &= end == progress.written;
+            let end = progress.waiting.min(progress.uploaded + SEGMENT_BYTES);
+            all &= end == progress.waiting;
+            let in_stream = || self.stream.join(&name);
+            let file = progress.whole.clone().unwrap_or_else(in_stream);
             let shown = name.split_once('/').map_or(name.as_str(), |(_, file)| file);
             let object = format!(
                 "transcript/{:06}/{:06}/{shown}.zst",
                 self.fence.0, self.segment
             );
-            let written = match self.compressed(&name, progress.uploaded, end) {
+            let written = match compressed(&file, progress.uploaded, end) {
                 Ok(bytes) => {
                     let put = self.objects.put(&object, bytes).await;
                     put.map_err(|error| error.to_string())
@@ -285,9 +334,7 @@ impl<O: SessionObjects> Uploader<O> {
             match written {
                 Ok(()) => {
                     self.segment += 1;
-                    if let Some(progress) = self.shared.files().get_mut(&name) {
-                        progress.uploaded = end;
-                    }
+                    self.stored(&name, end);
                 }
                 Err(error) => {
                     all = false;
@@ -298,17 +345,48 @@ impl<O: SessionObjects> Uploader<O> {
         all
     }
 
-    fn compressed(&self, name: &str, from: u64, to: u64) -> std::io::Result<Vec<u8>> {
-        let mut file = File::open(self.directory.join(name))?;
-        file.seek(SeekFrom::Start(from))?;
-        let mut lines = Vec::new();
-        file.take(to - from).read_to_end(&mut lines)?;
-        if lines.len() as u64 != to - from {
-            // A cut leaves its end out just now.
-            return Err(std::io::ErrorKind::WouldBlock.into());
+    /// A file is stored up to `end`. When that is all, nothing waits any more.
+    fn stored(&self, name: &str, end: u64) {
+        let mut files = self.shared.files();
+        let Some(progress) = files.get_mut(name) else {
+            return;
+        };
+        progress.uploaded = end;
+        if progress.uploaded == progress.waiting && progress.whole.is_none() {
+            // One that cannot be removed only goes on growing.
+            if std::fs::remove_file(self.stream.join(name)).is_ok() {
+                (progress.waiting, progress.uploaded) = (0, 0);
+            }
         }
-        zstd::encode_all(&lines[..], LEVEL)
     }
+}
+
+fn compressed(path: &Path, from: u64, to: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(from))?;
+    let mut lines = Vec::new();
+    file.take(to - from).read_to_end(&mut lines)?;
+    if lines.len() as u64 != to - from {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    zstd::encode_all(&lines[..], LEVEL)
+}
+
+fn append(path: &Path, lines: &[u8]) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    file.write_all(lines)
+}
+
+fn lines(mirror: &TranscriptMirror) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for entry in &mirror.entries {
+        lines.extend_from_slice(entry.get().as_bytes());
+        lines.push(b'\n');
+    }
+    lines
 }
 
 fn find_files(
@@ -330,10 +408,9 @@ fn find_files(
         if data.is_dir() {
             find_files(&entry.path(), &name, found)?;
         } else if data.is_file() {
-            let bytes = data.len();
             let progress = Progress {
-                written: bytes,
-                uploaded: bytes,
+                written: data.len(),
+                ..Progress::default()
             };
             found.insert(name, progress);
         }
@@ -344,12 +421,11 @@ fn find_files(
 fn main_of<'a>(
     files: &'a BTreeMap<String, Progress>,
     claude_session_id: &str,
-) -> Option<(&'a String, Progress)> {
+) -> Option<(&'a String, &'a Progress)> {
     let file = format!("/{claude_session_id}.jsonl");
-    let found = files
+    files
         .iter()
-        .find(|(name, _)| is_main(name) && name.ends_with(&file));
-    found.map(|(name, progress)| (name, *progress))
+        .find(|(name, it)| it.written > 0 && is_main(name) && name.ends_with(&file))
 }
 
 /// `<project>/<id>.jsonl`: the conversation itself, not a subagent's.

@@ -16,7 +16,7 @@ use rustix::{
     io::{Errno, read},
 };
 
-use crate::limits::IGNORE_FILE_BYTES;
+use crate::{limits::IGNORE_FILE_BYTES, manifest::SkipReason};
 
 /// The name of the file with rules that a workspace may hold, in any directory.
 pub const IGNORE_FILE: &str = ".shannonignore";
@@ -93,19 +93,24 @@ impl<'a> Ignoring<'a> {
         }
     }
 
-    /// The walk enters a directory that holds an ignore file.
-    pub(crate) fn enter(&mut self, path: &[u8], directory: BorrowedFd<'_>) {
+    /// The walk enters a directory that holds an ignore file. Gives what is wrong with it.
+    pub(crate) fn enter(&mut self, path: &[u8], directory: BorrowedFd<'_>) -> Option<SkipReason> {
         let Ok(text) = read_rules(directory) else {
-            return;
+            return Some(SkipReason::RulesUnread);
         };
         let mut builder = GitignoreBuilder::new(Path::new(OsStr::from_bytes(path)));
+        let mut problem = None;
         for line in text.lines() {
             // A line that cannot be understood matches nothing, as in git.
-            let _ = builder.add_line(None, line);
+            if builder.add_line(None, line).is_err() {
+                problem = Some(SkipReason::RuleNotUnderstood);
+            }
         }
-        if let Ok(matcher) = builder.build() {
-            self.files.push((path.to_vec(), matcher));
+        match builder.build() {
+            Ok(matcher) => self.files.push((path.to_vec(), matcher)),
+            Err(_) => problem = Some(SkipReason::RulesUnread),
         }
+        problem
     }
 
     /// The walk leaves a directory.

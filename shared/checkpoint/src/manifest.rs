@@ -65,7 +65,8 @@ pub struct About {
     pub tags: Vec<String>,
     /// The CLI's own session id at the cut.
     pub claude_session: Option<String>,
-    /// The last event of the log that is within the cut.
+    /// The last event of the log that was known when the cut was taken; the record of the checkpoint
+    /// has the last one within it.
     pub cut_sequence: Sequence,
     /// Every command up to this ordinal is finished within the cut.
     pub commands_settled: u64,
@@ -92,7 +93,7 @@ pub struct Statistics {
     pub packs: u64,
     /// Entries that were ignored by rule; what is in an ignored directory is not counted.
     pub ignored: u64,
-    /// Entries that could not be kept.
+    /// Entries that could not be kept, or not as they are meant: see [`SkipReason`].
     pub skipped: u64,
     /// The first of them.
     pub skipped_named: Vec<Skipped>,
@@ -122,16 +123,22 @@ pub enum SkipReason {
     Reserved,
     /// Reading it failed.
     Failing,
+    /// It is in the checkpoint; its ignore rules are not used.
+    RulesUnread,
+    /// It is in the checkpoint; a line of its ignore rules is not used.
+    RuleNotUnderstood,
 }
 
 impl SkipReason {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Special,
         Self::Unreadable,
         Self::PathTooLong,
         Self::Changing,
         Self::Reserved,
         Self::Failing,
+        Self::RulesUnread,
+        Self::RuleNotUnderstood,
     ];
 
     /// For people.
@@ -144,6 +151,10 @@ impl SkipReason {
             Self::Changing => "it changed while it was read and is kept as it was read",
             Self::Reserved => "its name is reserved",
             Self::Failing => "reading it failed",
+            Self::RulesUnread => {
+                "it is no readable file of at most 64 KiB, so none of its rules is used"
+            }
+            Self::RuleNotUnderstood => "a line of it cannot be understood and matches nothing",
         }
     }
 }

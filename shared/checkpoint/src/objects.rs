@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Stored bytes that are not what was stored, or are gone. Reading again does not help: go on from
-/// another checkpoint, see [`Snapshots::newest_whole`].
+/// another checkpoint, see [`Snapshots::newest_whole_of`].
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("the stored object {object} is damaged: {what}{}", about(.file.as_ref()))]
 pub struct Damage {

@@ -1,10 +1,10 @@
 //! Proves that a checkpoint is whole, and finds one that is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
-    CheckpointId,
-    ports::{TreeObjects, Unavailable},
+    Checkpoint, CheckpointId, SessionKey,
+    ports::{Checkpoints, TreeObjects, Unavailable},
 };
 
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
 
 /// Damage that is named; more is counted.
 const NAMED: usize = 100;
+/// Checkpoints of a session that are looked at for a whole one, and read at once. Own: each may cost
+/// reading all that it holds.
+const LOOKED_AT: usize = 50;
 
 /// What verifying a checkpoint found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +63,16 @@ impl<O: TreeObjects> Snapshots<'_, O> {
     /// # Errors
     /// Only that the store did not answer: damage is a result.
     pub async fn verify(&self, manifest: &Manifest) -> Result<Verification, Unavailable> {
+        self.look(manifest, None).await
+    }
+
+    /// As [`Snapshots::verify`]; with `doubted` it ends at the first damage, and looks first at what
+    /// is named there, where other checkpoints had theirs.
+    async fn look(
+        &self,
+        manifest: &Manifest,
+        doubted: Option<&BTreeSet<String>>,
+    ) -> Result<Verification, Unavailable> {
         let mut found = Verification::default();
         let mut needed = Needed::new();
         for (root, parts) in &manifest.roots {
@@ -78,8 +91,18 @@ impl<O: TreeObjects> Snapshots<'_, O> {
         for (frame, chunks) in needed {
             packs.entry(frame.pack).or_default().insert(frame, chunks);
         }
-        for (pack, frames) in packs {
-            let name = pack_name(&pack);
+        if doubted.is_some() && !found.is_whole() {
+            return Ok(found);
+        }
+        let mut packs: Vec<(String, Needed)> = packs
+            .into_iter()
+            .map(|(pack, frames)| (pack_name(&pack), frames))
+            .collect();
+        packs.sort_by_key(|(name, _)| !doubted.is_some_and(|doubted| doubted.contains(name)));
+        for (name, frames) in packs {
+            if doubted.is_some() && !found.is_whole() {
+                break;
+            }
             let bytes = self.objects.get_object(&self.tree, &name).await?;
             verify_pack(&name, bytes.as_deref(), &frames, &mut found);
         }
@@ -116,22 +139,57 @@ impl<O: TreeObjects> Snapshots<'_, O> {
     ///
     /// # Errors
     /// The store did not answer.
-    pub async fn newest_whole(
+    pub async fn newest_whole<'c>(
         &self,
-        candidates: &[CheckpointId],
-    ) -> Result<Option<CheckpointId>, Unavailable> {
-        for id in candidates {
-            match self.manifest(id).await {
-                Ok(manifest) => {
-                    if self.verify(&manifest).await?.is_whole() {
-                        return Ok(Some(id.clone()));
-                    }
-                }
-                Err(ReadError::Unavailable(error)) => return Err(error),
-                Err(ReadError::Unknown(_) | ReadError::Damaged(_)) => {}
+        candidates: &'c [Checkpoint],
+    ) -> Result<Option<&'c Checkpoint>, Unavailable> {
+        let mut doubted = BTreeSet::new();
+        for candidate in candidates {
+            let mut manifests = vec![&candidate.files];
+            if candidate.conversation != candidate.files {
+                manifests.push(&candidate.conversation);
+            }
+            let mut whole = true;
+            for id in manifests {
+                whole = whole && self.is_whole(id, &mut doubted).await?;
+            }
+            if whole {
+                return Ok(Some(candidate));
             }
         }
         Ok(None)
+    }
+
+    async fn is_whole(
+        &self,
+        id: &CheckpointId,
+        doubted: &mut BTreeSet<String>,
+    ) -> Result<bool, Unavailable> {
+        match self.manifest(id).await {
+            Ok(manifest) => {
+                let found = self.look(&manifest, Some(doubted)).await?;
+                doubted.extend(found.damage.iter().map(|damage| damage.object.clone()));
+                Ok(found.is_whole())
+            }
+            Err(ReadError::Unavailable(error)) => Err(error),
+            Err(ReadError::Unknown(_) | ReadError::Damaged(_)) => Ok(false),
+        }
+    }
+}
+
+impl<O: TreeObjects + Checkpoints> Snapshots<'_, O> {
+    /// The newest whole one of the last 50 checkpoints of a session: what to offer when one of them
+    /// is damaged. Reads all of what it finds, so it takes as long as restoring that; changes nothing.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn newest_whole_of(
+        &self,
+        session: &SessionKey,
+    ) -> Result<Option<CheckpointId>, Unavailable> {
+        let records = self.objects.checkpoints(session, None, LOOKED_AT).await?;
+        let found = self.newest_whole(&records).await?;
+        Ok(found.map(|record| record.id.clone()))
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Walk<'a> {
     levels: Vec<Level>,
     /// The directory that it enters before it goes on.
     enter: Option<Vec<u8>>,
+    /// What is wrong with the ignore file of the directory that it entered.
+    rules: Option<SkipReason>,
 }
 
 #[derive(Debug)]
@@ -100,6 +102,7 @@ impl<'a> Walk<'a> {
             ignoring: Ignoring::new(rules),
             levels: Vec::new(),
             enter: Some(Vec::new()),
+            rules: None,
         }
     }
 
@@ -109,7 +112,13 @@ impl<'a> Walk<'a> {
     pub(crate) fn next(&mut self) -> Result<Option<(Vec<u8>, Met)>, Errno> {
         if let Some(path) = self.enter.take() {
             match self.list(&path) {
-                Ok(level) => self.levels.push(level),
+                Ok(level) => {
+                    self.levels.push(level);
+                    if let Some(problem) = self.rules.take() {
+                        let file = join(&path, IGNORE_FILE.as_bytes());
+                        return Ok(Some((file, Met::Skipped(problem))));
+                    }
+                }
                 Err(error) if path.is_empty() => return Err(error),
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 Err(Errno::ACCESS | Errno::PERM) => {
@@ -125,15 +134,10 @@ impl<'a> Walk<'a> {
                 continue;
             };
             level.next += 1;
-            let mut path = Vec::with_capacity(level.path.len() + 1 + name.len());
-            if !level.path.is_empty() {
-                path.extend_from_slice(&level.path);
-                path.push(b'/');
-            } else if name.starts_with(STAGING) {
-                path.extend_from_slice(name);
+            let path = join(&level.path, name);
+            if level.path.is_empty() && name.starts_with(STAGING) {
                 return Ok(Some((path, Met::Skipped(SkipReason::Reserved))));
             }
-            path.extend_from_slice(name);
             if let Some(met) = self.look_at(&path, hint) {
                 return Ok(Some((path, met)));
             }
@@ -178,7 +182,7 @@ impl<'a> Walk<'a> {
         let handle = self.directories.at(path)?;
         let (names, ignore_file) = Names::read(Dir::read_from(handle)?)?;
         if ignore_file {
-            self.ignoring.enter(path, handle);
+            self.rules = self.ignoring.enter(path, handle);
         }
         Ok(Level {
             path: path.to_vec(),
@@ -186,4 +190,14 @@ impl<'a> Walk<'a> {
             next: 0,
         })
     }
+}
+
+fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut path = Vec::with_capacity(directory.len() + 1 + name.len());
+    if !directory.is_empty() {
+        path.extend_from_slice(directory);
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    path
 }

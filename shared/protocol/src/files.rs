@@ -67,7 +67,8 @@ where
         .length
         .unwrap_or(domain::limits::READ_FILE_BYTES as u64);
     let (tree, offset) = (head.tree_key(), request.offset);
-    let read = snapshots.file_at(&tree, &checkpoint.files, &request.path, offset, length);
+    let (manifest, path) = (&checkpoint.files, &request.path);
+    let read = snapshots.file_at(&tree, &request.key, manifest, path, offset, length);
     let content = read.await.map_err(NotRead::Content)?;
     Ok((content, Some(checkpoint.id)))
 }

@@ -13,8 +13,8 @@ pub enum SnapshotError {
     /// What was asked for is not in it; the text says what there is.
     #[error("{0}")]
     Missing(String),
-    /// Stored bytes are damaged or gone; the text names them. Another checkpoint may be whole.
-    #[error("{0}; use an earlier checkpoint, or a later one")]
+    /// Stored bytes are damaged or gone; the text names them, and the checkpoint to use instead.
+    #[error("{0}")]
     Damaged(String),
     /// Try again.
     #[error(transparent)]
@@ -82,12 +82,13 @@ pub struct SnapshotExport {
 }
 
 /// Content of checkpoints. A manifest is named by the id under which it was stored
-/// (`Checkpoint::files`).
+/// (`Checkpoint::files`); `session` is whose checkpoints are offered when it is damaged.
 pub trait Snapshots: Send + Sync + 'static {
     /// A piece of a file as it was.
     fn file_at(
         &self,
         tree: &TreeKey,
+        session: &SessionKey,
         manifest: &CheckpointId,
         path: &RelativePath,
         offset: u64,
@@ -98,6 +99,7 @@ pub trait Snapshots: Send + Sync + 'static {
     fn diff(
         &self,
         tree: &TreeKey,
+        session: &SessionKey,
         old: &CheckpointId,
         new: &CheckpointId,
         limits: DiffLimits,

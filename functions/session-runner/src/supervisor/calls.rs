@@ -34,6 +34,8 @@ pub(crate) struct Calls {
     /// By id.
     running: BTreeMap<String, Running>,
     agents: usize,
+    /// A command runs in the background.
+    commands: bool,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,7 @@ impl Calls {
     /// The CLI says what runs beside the conversation.
     pub(crate) fn background(&mut self, tasks: &BackgroundTasks) {
         self.agents = tasks.tasks.iter().filter(|task| task.is_agent()).count();
+        self.commands = tasks.tasks.len() > self.agents;
         if self.agents == 0 {
             // What an aborted subagent left has no result.
             self.running.retain(|_, call| !call.by_agent);
@@ -87,6 +90,11 @@ impl Calls {
     /// Nothing runs that could change files without the transcript knowing.
     pub(crate) fn is_quiet(&self) -> bool {
         self.running.is_empty() && self.agents == 0
+    }
+
+    /// Something runs that may change files, with or without the transcript knowing.
+    pub(crate) fn may_still_change(&self) -> bool {
+        !self.is_quiet() || self.commands
     }
 
     /// It will be quiet soon if nothing more is let go.
@@ -141,7 +149,9 @@ mod tests {
         assert!(!calls.is_quiet());
         calls.start("aborted", "Bash", true);
         calls.background(&background(r#"[{"task_type":"local_bash"}]"#));
-        assert!(calls.is_quiet());
+        assert!(calls.is_quiet() && calls.may_still_change());
+        calls.background(&background("[]"));
+        assert!(!calls.may_still_change());
     }
 
     #[test]

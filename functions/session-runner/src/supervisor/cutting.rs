@@ -1,150 +1,74 @@
-//! Checkpoints: when one is due, and taking it.
+//! Taking a checkpoint.
 //!
 //! ```text
 //! due ── quiet? ── yes ─────────────────────→ packs, manifest ─→ one append makes it visible
 //!          └─ no: the gate holds new calls for a while ─┘
 //! ```
-//! While one is taken nothing is let go and no line is heard, so files and transcript stand still as
-//! far as we can make them. One that fails leaves nothing visible, and is tried again.
+//! While one is taken nothing is let go, and what the CLI says is kept for later, so files and
+//! transcript stand still as far as we can make them; entries that it mirrors go on to the bucket.
+//! One that fails leaves nothing visible, and is tried again.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use checkpoint::{About, Base, IgnoreRules, NewSnapshot, RootName, Snapshots, SourceRoot};
+use checkpoint::{About, Base, Created, IgnoreRules, NewSnapshot, RootName, Snapshots, SourceRoot};
 use domain::checkpoint::{CheckpointSize, CheckpointTrigger, NewCheckpoint};
 use domain::event::EventBody;
-use domain::{CheckpointId, Command, CommandBody, CommandOutcome, Sequence, State, TreeKey};
+use domain::{CheckpointId, CommandBody, CommandOutcome, State, TreeKey};
 use tokio::time::Instant;
 
-use super::starting::Started;
-use super::{Ports, Stop, Supervision};
+use super::cuts::Due;
+use super::left_out::{self, LeftOut};
+use super::starting::{Started, describe};
+use super::{End, Ports, Stop, Supervision};
 use crate::journal::{Entry, Refused};
 use crate::objects::SessionObjects;
 use crate::settings::Strategy;
-use crate::spilled;
+use crate::spilled::{self, Spilled};
 
-/// With `smart`, least time between two checkpoints within a turn. Own.
-const BETWEEN: Duration = Duration::from_secs(30);
-/// How long before the interval is over one is taken though a tool runs.
-const MARGIN: Duration = Duration::from_secs(20);
 /// Longest time that calls are held for a checkpoint that is due.
 const HOLD: Duration = Duration::from_secs(10);
-/// A checkpoint that somebody asked for waits so long for a quiet moment.
-const REQUEST: Duration = Duration::from_secs(60);
-/// After a failure the next one waits so long.
-const PAUSE: Duration = Duration::from_secs(15);
 /// Tries of one checkpoint whose objects a sweep may have taken.
 const TRIES: u32 = 3;
-
-/// What is remembered from one checkpoint to the next.
-pub(crate) struct Cuts {
-    pub(crate) tree: TreeKey,
-    /// The newest one.
-    pub(crate) head: Option<CheckpointId>,
-    /// How many there are.
-    pub(crate) count: u64,
-    pub(crate) base: Option<Base>,
-    pub(crate) last: Instant,
-    /// Since when files may have changed.
-    changed: Option<Instant>,
-    /// A turn ended then and is in none.
-    turn_waits: Option<Instant>,
-    /// Somebody asked for one, since when.
-    requests: Vec<(Command, Instant)>,
-    not_before: Option<Instant>,
-}
 
 /// A checkpoint that is stored and not visible yet.
 pub(crate) struct Cut {
     pub(crate) new: NewCheckpoint,
     base: Base,
+    /// Something ran that may change files, since when they were looked at.
+    goes_on: Option<Instant>,
 }
 
 /// Why there is none. Nothing of its entry was written either.
 pub(crate) enum NoCut {
-    /// Everything is as it was in the last one.
-    Unchanged,
+    /// Everything is as it was in the last one; what runs may change it since then.
+    Unchanged(Option<Instant>),
     /// A command came, or was withdrawn.
     Refused(Refused),
     /// It failed, in words.
     Failed(String),
 }
 
-impl Cuts {
-    pub(crate) fn new(tree: TreeKey, head: Option<CheckpointId>, count: u64) -> Self {
-        Cuts {
-            tree,
-            head,
-            count,
-            base: None,
-            last: Instant::now(),
-            changed: None,
-            turn_waits: None,
-            requests: Vec::new(),
-            not_before: None,
-        }
-    }
+/// Everything that storing one needs, so that the supervisor can listen meanwhile.
+struct Plan {
+    tree: TreeKey,
+    compression: i32,
+    /// The CLI's directory with large results, and where they are kept.
+    projects: PathBuf,
+    kept: PathBuf,
+    new: NewSnapshot,
+}
 
-    /// A call goes that may change files.
-    pub(crate) fn may_change(&mut self) {
-        self.changed.get_or_insert_with(Instant::now);
-    }
-
-    pub(crate) fn request(&mut self, command: Command) {
-        self.requests.push((command, Instant::now()));
-    }
-
-    pub(crate) fn requested(&self) -> impl Iterator<Item = &Command> {
-        self.requests.iter().map(|(command, _)| command)
-    }
-
-    /// What one is due for, and when; and from when on it is taken though something runs.
-    fn due(
-        &self,
-        strategy: Strategy,
-        interval: Duration,
-    ) -> Option<(CheckpointTrigger, Instant, Instant)> {
-        let pause = self.not_before.unwrap_or(self.last);
-        if let Some((_, since)) = self.requests.first() {
-            return Some((CheckpointTrigger::Request, *since, *since + REQUEST));
-        }
-        if let Some(since) = self.turn_waits {
-            let at = since.max(pause);
-            return Some((CheckpointTrigger::Turn, at, at + interval));
-        }
-        let changed = self.changed?;
-        let overdue = self.last.max(changed) + interval.saturating_sub(MARGIN);
-        match strategy {
-            Strategy::Smart => {
-                let at = (self.last + BETWEEN).max(pause);
-                Some((CheckpointTrigger::Tool, at, overdue.max(pause)))
-            }
-            Strategy::Interval => {
-                let at = overdue.max(pause);
-                Some((CheckpointTrigger::Interval, at, at + MARGIN))
-            }
-            Strategy::Turn | Strategy::Manual => None,
-        }
-    }
-
-    fn unchanged(&mut self) {
-        self.last = Instant::now();
-        self.changed = None;
-        self.turn_waits = None;
-    }
-
-    fn recorded(&mut self, cut: &NewCheckpoint, base: Base) {
-        self.head = Some(cut.id.clone());
-        self.count = cut.ordinal;
-        self.base = Some(base);
-        self.last = Instant::now();
-        self.changed = None;
-        self.turn_waits = None;
-        self.not_before = None;
-    }
+/// What was stored.
+struct Stored {
+    generation: u64,
+    created: Created,
+    spilled: Spilled,
 }
 
 impl<P: Ports, O: SessionObjects> Supervision<P, O> {
-    fn due(&self) -> Option<(CheckpointTrigger, Instant, Instant)> {
+    fn due(&self) -> Option<Due> {
         let settings = &self.settings;
         self.cuts.due(self.strategy(), settings.checkpoint_interval)
     }
@@ -157,10 +81,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 
     /// When to look again whether one is due, or held calls must go.
     pub(crate) fn next_cut(&self, started: &Started) -> Option<Instant> {
-        let (_, at, overdue) = self.due()?;
+        let due = self.due()?;
         let now = Instant::now();
         let held = started.held_since.map(|since| since + HOLD);
-        [Some(at), Some(overdue), held]
+        [Some(due.at), Some(due.overdue), held]
             .into_iter()
             .flatten()
             .filter(|at| *at > now)
@@ -170,24 +94,25 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     /// A checkpoint is due and calls wait for it a little.
     pub(crate) fn holds_calls(&self, started: &Started) -> bool {
         let held_long = started.held_since.is_some_and(|at| at.elapsed() >= HOLD);
-        let due = self.due().is_some_and(|(_, at, _)| at <= Instant::now());
+        let due = self.due().is_some_and(|due| due.at <= Instant::now());
         due && started.calls.can_become_quiet() && !held_long
     }
 
     /// Takes a checkpoint if one is due and this is a moment for it.
     pub(crate) async fn cut_if_due(&mut self, started: &mut Started) -> Result<(), Stop> {
-        let Some((trigger, at, overdue)) = self.due() else {
+        let Some(due) = self.due() else {
             return Ok(());
         };
         let now = Instant::now();
         self.settle_transcript(started);
         let quiet = started.calls.is_quiet() && started.transcript.goes_on();
-        if at > now || !(quiet || overdue <= now) {
+        if due.at > now || !(quiet || due.overdue <= now) {
             return Ok(());
         }
-        match self.record(&Entry::default(), trigger, started).await? {
+        let entry = Entry::default();
+        match self.record(&entry, due.trigger, started).await? {
             Ok(()) => {}
-            Err(NoCut::Unchanged) => self.cuts.unchanged(),
+            Err(NoCut::Unchanged(goes_on)) => self.cuts.unchanged(goes_on),
             Err(NoCut::Failed(words)) => self.cut_failed(&words),
             Err(NoCut::Refused(refused)) => self.cut_failed(&refused.to_string()),
         }
@@ -195,17 +120,17 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     }
 
     pub(crate) fn cut_failed(&mut self, words: &str) {
-        self.cuts.not_before = Some(Instant::now() + PAUSE);
+        self.cuts.failed();
         let now = self.ports.now();
         let words = format!("a checkpoint could not be taken, and is tried again: {words}");
         let notice = self.conversation.notice("checkpoint_failed", &words, now);
         self.journal.note(notice);
-        let asked = std::mem::take(&mut self.cuts.requests);
+        let asked = self.cuts.take_requests();
         let outcome = CommandOutcome::Refused(words);
         self.note(Entry {
             finish: asked
                 .into_iter()
-                .map(|(command, _)| (command, outcome.clone()))
+                .map(|command| (command, outcome.clone()))
                 .collect(),
             ..Entry::default()
         });
@@ -226,7 +151,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let keeps_turns = self.strategy().keeps_turns();
         if !keeps_turns || !started.calls.is_quiet() {
             if keeps_turns {
-                self.cuts.turn_waits = Some(Instant::now());
+                self.cuts.turn_waits();
             }
             self.note(entry);
             return Ok(());
@@ -237,14 +162,14 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             .await?
         {
             Ok(()) => {}
-            Err(NoCut::Unchanged) => self.note(entry),
+            Err(NoCut::Unchanged(_)) => self.note(entry),
             Err(NoCut::Refused(_)) => {
                 self.note(entry);
-                self.cuts.turn_waits = Some(Instant::now());
+                self.cuts.turn_waits();
             }
             Err(NoCut::Failed(words)) => {
                 self.note(entry);
-                self.cuts.turn_waits = Some(Instant::now());
+                self.cuts.turn_waits();
                 self.cut_failed(&words);
             }
         }
@@ -267,16 +192,16 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             };
             let mut whole = entry.clone();
             let outcome = CommandOutcome::Checkpointed(cut.new.id.clone());
-            let asked = self.cuts.requests.iter();
+            let asked = self.cuts.requested();
             whole
                 .finish
-                .extend(asked.map(|(command, _)| (command.clone(), outcome.clone())));
+                .extend(asked.map(|command| (command.clone(), outcome.clone())));
             whole.events.insert(0, self.created(&cut.new));
             whole.checkpoint = Some(cut.new.clone());
             match self.journal.write(whole).await {
                 Ok(_) => {
-                    self.cuts.requests.clear();
-                    self.cuts.recorded(&cut.new, cut.base);
+                    self.cuts.take_requests();
+                    self.cuts.recorded(&cut.new, cut.base, cut.goes_on);
                     return Ok(Ok(()));
                 }
                 Err(Refused::LeaseLost) => return Err(Stop::LeaseLost),
@@ -311,94 +236,116 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         }
     }
 
-    /// Stores a checkpoint. Commands and a stop wait for it; without the lease it ends at once.
+    /// Stores a checkpoint. Commands and a stop wait for it; without the lease it ends at once. What
+    /// the CLI says meanwhile is heard afterwards: it is not within the cut.
     async fn cut(
         &mut self,
         trigger: CheckpointTrigger,
         started: &mut Started,
     ) -> Result<Result<Cut, NoCut>, Stop> {
+        let not_kept = |error: std::io::Error| {
+            End::broke_down(format!("the session's transcript cannot be kept: {error}"))
+        };
         self.settle_transcript(started);
         let own = self.claude_session_id();
         let left_out = match started.transcript.leave_out_open_end(&own) {
             Ok(left_out) => left_out,
             Err(error) => return Ok(Err(NoCut::Failed(error.to_string()))),
         };
+        started.send_early().map_err(not_kept)?;
+        let goes_on = started.calls.may_still_change().then(Instant::now);
+        let (plan, refused) = self.plan(trigger, started);
+        let about = plan.new.about.clone();
+        let id = plan.new.id.clone();
         let stored = {
-            let storing = self.store_cut(trigger, started);
+            let storing = store(self.ports.clone(), plan);
             tokio::pin!(storing);
-            tokio::select! {
-                stored = &mut storing => stored,
-                () = self.journal.lost() => return Err(Stop::LeaseLost),
+            loop {
+                tokio::select! {
+                    stored = &mut storing => break stored,
+                    () = self.journal.lost() => return Err(Stop::LeaseLost),
+                    heard = started.hear_ahead() => heard.map_err(not_kept)?,
+                }
             }
         };
-        if let Err(error) = left_out.put_back() {
-            return Err(super::End::broke_down(format!(
-                "the session's transcript cannot be kept: {error}"
-            )));
-        }
-        Ok(stored)
-    }
-
-    async fn store_cut(&self, trigger: CheckpointTrigger, started: &Started) -> Result<Cut, NoCut> {
-        let failed =
-            |error: &dyn std::error::Error| NoCut::Failed(super::starting::describe(error));
-        let directories = started.sandbox.directories();
-        let (projects, kept) = (
-            directories.claude.outside.join("projects"),
-            directories.private.join("claude"),
-        );
-        let spilled = tokio::task::spawn_blocking({
-            let kept = kept.clone();
-            move || spilled::keep(&projects, &kept)
-        });
-        match spilled.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(failed(&error)),
-            Err(error) => return Err(failed(&error)),
-        }
-        let generation = match self.ports.tree(&self.cuts.tree).await {
-            Ok(tree) => tree.generation,
-            Err(error) => return Err(failed(&error)),
+        left_out.put_back().map_err(not_kept)?;
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(words) => return Ok(Err(NoCut::Failed(words))),
+        };
+        started.transcript.add_spilled(&stored.spilled);
+        let statistics = &stored.created.statistics;
+        self.tell_left_out(LeftOut::of(statistics, &stored.spilled, &refused));
+        let Some(manifest) = stored.created.manifest else {
+            return Ok(Err(NoCut::Unchanged(goes_on)));
         };
         let asked = self.cuts.requested().next().map(|command| &command.body);
-        let (message, tags, pinned) = match asked {
-            Some(CommandBody::Checkpoint {
-                message,
-                tags,
-                pinned,
-            }) => (message.clone(), tags.clone(), *pinned),
-            _ => (None, Vec::new(), false),
+        let pinned = matches!(asked, Some(CommandBody::Checkpoint { pinned: true, .. }));
+        let new = NewCheckpoint {
+            id,
+            ordinal: self.cuts.count + 1,
+            trigger,
+            parent: about.parent,
+            files: manifest.id.clone(),
+            conversation: manifest.id,
+            sequence: None,
+            commands_settled: about.commands_settled,
+            turn: self.conversation.turn,
+            claude_session_id: about.claude_session,
+            question: self.deferred_question(started),
+            message: about.message,
+            tags: about.tags,
+            pinned,
+            size: CheckpointSize {
+                files: statistics.files,
+                bytes: statistics.bytes,
+                new_bytes: statistics.stored_bytes,
+            },
+            generation: stored.generation,
         };
-        let claude_session = self.claude_session_of(started);
+        Ok(Ok(Cut {
+            new,
+            base: stored.created.base,
+            goes_on,
+        }))
+    }
+
+    /// What to store, and the rules of the session that mean nothing.
+    fn plan(&self, trigger: CheckpointTrigger, started: &Started) -> (Plan, Vec<String>) {
+        let directories = started.sandbox.directories();
+        let kept = directories.private.join("claude");
+        let asked = self.cuts.requested().next();
+        let (message, tags) = match asked.map(|command| &command.body) {
+            Some(CommandBody::Checkpoint { message, tags, .. }) => (message.clone(), tags.clone()),
+            _ => (None, Vec::new()),
+        };
         let about = About {
             session: self.assignment.key.session.clone(),
             parent: self.cuts.head.clone(),
             created_at: self.ports.now(),
-            author: "session-runner".to_owned(),
-            message: message.clone(),
-            tags: tags.clone(),
-            claude_session: claude_session.clone(),
-            // The append numbers it; the record has the number.
-            cut_sequence: Sequence(0),
+            author: asked.map_or_else(
+                || "session-runner".to_owned(),
+                |command| format!("command {}", command.id),
+            ),
+            message,
+            tags,
+            claude_session: self.claude_session_of(started),
+            cut_sequence: self.journal.last(),
             commands_settled: self.settled(),
         };
         let nothing = IgnoreRules::new::<&str>(&[]).0;
-        let ignored = left_out(self.spec.checkpoint_ignore.as_deref());
+        let (ignored, refused) = left_out::rules(self.spec.checkpoint_ignore.as_deref());
         let root = |name, directory: &std::path::Path, ignore: &IgnoreRules| SourceRoot {
             name,
             directory: directory.to_owned(),
             ignore: ignore.clone(),
         };
-        let id = CheckpointId::from_random(self.ports.random());
+        let files = &directories.workspace.outside;
         let new = NewSnapshot {
-            id: id.clone(),
+            id: CheckpointId::from_random(self.ports.random()),
             about,
             roots: vec![
-                root(
-                    RootName::Workspace,
-                    &directories.workspace.outside,
-                    &ignored,
-                ),
+                root(RootName::Workspace, files, &ignored),
                 root(
                     RootName::Transcript,
                     started.transcript.directory(),
@@ -409,41 +356,29 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             base: self.cuts.base.clone(),
             unless_unchanged: trigger != CheckpointTrigger::Request,
         };
-        let snapshots = Snapshots::new(&*self.ports, self.cuts.tree.clone())
-            .with_compression(self.settings.checkpoint_compression);
-        let created = match snapshots.create(new).await {
-            Ok(created) => created,
-            Err(error) => return Err(failed(&error)),
-        };
-        let Some(manifest) = created.manifest else {
-            return Err(NoCut::Unchanged);
-        };
-        let new = NewCheckpoint {
-            id,
-            ordinal: self.cuts.count + 1,
-            trigger,
-            parent: self.cuts.head.clone(),
-            files: manifest.id.clone(),
-            conversation: manifest.id,
-            sequence: None,
-            commands_settled: self.settled(),
-            turn: self.conversation.turn,
-            claude_session_id: claude_session,
-            question: self.deferred_question(started),
-            message,
-            tags,
-            pinned,
-            size: CheckpointSize {
-                files: created.statistics.files,
-                bytes: created.statistics.bytes,
-                new_bytes: created.statistics.stored_bytes,
-            },
-            generation,
-        };
-        Ok(Cut {
+        let plan = Plan {
+            tree: self.cuts.tree.clone(),
+            compression: self.settings.checkpoint_compression,
+            projects: directories.claude.outside.join("projects"),
+            kept,
             new,
-            base: created.base,
-        })
+        };
+        (plan, refused)
+    }
+
+    /// Says in the log what is left out, when that is not what it says already.
+    fn tell_left_out(&mut self, found: LeftOut) {
+        let told = std::mem::replace(&mut self.cuts.left_out, found.clone());
+        let now = self.ports.now();
+        for (code, words, before) in [
+            ("checkpoint_left_out", found.files(), told.files()),
+            ("checkpoint_rules", found.rules(), told.rules()),
+        ] {
+            if let Some(words) = words.filter(|words| before.as_ref() != Some(words)) {
+                let notice = self.conversation.notice(code, &words, now);
+                self.journal.note(notice);
+            }
+        }
     }
 
     /// Every command up to this ordinal is finished.
@@ -458,66 +393,21 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     }
 }
 
-/// What the session asked to leave out of its files. A line that means nothing matches nothing, as
-/// in git.
-fn left_out(asked: Option<&[String]>) -> IgnoreRules {
-    asked.map_or_else(IgnoreRules::default, |lines| IgnoreRules::new(lines).0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_says_what_is_left_out() {
-        let usual = IgnoreRules::default();
-        assert_eq!(left_out(None).lines(), usual.lines());
-        let asked = ["out/".to_owned(), "a{".to_owned()];
-        assert_eq!(left_out(Some(&asked)).lines(), ["out/"]);
-        assert!(left_out(Some(&[])).lines().is_empty());
-    }
-
-    fn cuts() -> Cuts {
-        let key = domain::SessionKey {
-            owner: testkit::owner("owner"),
-            session: domain::SessionId::from_random([1; 17]),
-        };
-        let tree = TreeKey {
-            owner: key.owner,
-            tree: domain::TreeId::of(key.session),
-        };
-        Cuts::new(tree, None, 0)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn changes_are_kept_soon_and_no_later_than_the_interval() {
-        let interval = Duration::from_secs(240);
-        let mut cuts = cuts();
-        assert!(cuts.due(Strategy::Smart, interval).is_none());
-        tokio::time::advance(Duration::from_secs(5)).await;
-        cuts.may_change();
-        let (trigger, at, overdue) = cuts.due(Strategy::Smart, interval).unwrap();
-        assert_eq!(trigger, CheckpointTrigger::Tool);
-        assert_eq!(at, cuts.last + BETWEEN);
-        assert!(overdue <= Instant::now() + interval);
-        for strategy in [Strategy::Turn, Strategy::Manual] {
-            assert!(cuts.due(strategy, interval).is_none());
-        }
-        let (trigger, at, _) = cuts.due(Strategy::Interval, interval).unwrap();
-        assert_eq!(trigger, CheckpointTrigger::Interval);
-        assert!(at <= Instant::now() + interval);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_a_failure_there_is_a_pause() {
-        let interval = Duration::from_secs(240);
-        let mut cuts = cuts();
-        cuts.turn_waits = Some(Instant::now());
-        cuts.not_before = Some(Instant::now() + PAUSE);
-        let (trigger, at, _) = cuts.due(Strategy::Turn, interval).unwrap();
-        assert_eq!(
-            (trigger, at),
-            (CheckpointTrigger::Turn, Instant::now() + PAUSE)
-        );
-    }
+/// Stores what is planned. Cut off anywhere, nothing of it is visible.
+async fn store<P: Ports>(ports: Arc<P>, plan: Plan) -> Result<Stored, String> {
+    let (projects, kept) = (plan.projects, plan.kept);
+    let keeping = move || spilled::keep(&projects, &kept);
+    let spilled = tokio::task::spawn_blocking(keeping).await;
+    let spilled = spilled.map_err(|error| describe(&error))?;
+    let spilled = spilled.map_err(|error| describe(&error))?;
+    // Before anything stored is reused: a sweep that begins from here on refuses the append.
+    let tree = ports.tree(&plan.tree).await;
+    let generation = tree.map_err(|error| describe(&error))?.generation;
+    let snapshots = Snapshots::new(&*ports, plan.tree).with_compression(plan.compression);
+    let created = snapshots.create(plan.new).await;
+    Ok(Stored {
+        generation,
+        created: created.map_err(|error| describe(&error))?,
+        spilled,
+    })
 }

@@ -70,7 +70,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         deadline: tokio::time::Instant,
     ) {
         while let Ok(Some(heard)) =
-            tokio::time::timeout_at(deadline, started.cli.heard.recv()).await
+            tokio::time::timeout_at(deadline, started.early.next(&mut started.cli.heard)).await
         {
             let line = match heard {
                 Heard::Output(Piece::Line(line)) => line,

@@ -12,10 +12,13 @@
 
 mod calls;
 pub mod conversation;
+mod cuts;
 mod cutting;
 mod ending;
 mod gate;
+mod hearing;
 mod inbox;
+mod left_out;
 mod questions;
 mod resuming;
 mod running;
@@ -141,7 +144,7 @@ pub(crate) struct Supervision<P, O: SessionObjects> {
     pub(crate) last_ordinal: u64,
     /// The head as it was taken over.
     pub(crate) head: Head,
-    pub(crate) cuts: cutting::Cuts,
+    pub(crate) cuts: cuts::Cuts,
     /// Commands up to this ordinal were taken.
     pub(crate) taken: u64,
     /// Messages and answers that are handed over once more.
@@ -220,7 +223,7 @@ pub async fn run<P: Ports, O: SessionObjects>(
         conversation: Conversation::new(head.turn, Redactor::new(secrets)),
         last_ordinal: head.commands_taken,
         spec: head.spec.clone(),
-        cuts: cutting::Cuts::new(tree, head.checkpoint.clone(), head.checkpoints),
+        cuts: cuts::Cuts::new(tree, head.checkpoint.clone(), head.checkpoints),
         taken: head.commands_taken,
         redone: Vec::new(),
         within_the_cut: Vec::new(),

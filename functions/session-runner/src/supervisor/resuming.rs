@@ -11,8 +11,8 @@ use checkpoint::{Base, RestoreError, RestoreOptions, RootName, Snapshots, Target
 use claude::launch::Start;
 use domain::checkpoint::{Checkpoint, PendingQuestion};
 use domain::event::EventBody;
-use domain::ports::{TreeObjects, Unavailable};
-use domain::{CommandId, Event, TreeKey, history};
+use domain::ports::{Checkpoints, Clock, TreeObjects, Unavailable};
+use domain::{CommandId, Event, SessionKey, TreeKey, history};
 
 use super::starting::{Started, describe};
 use super::{End, Ports, Stop, Supervision};
@@ -47,13 +47,14 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             .await?;
         let record = record.ok_or_else(|| {
             End::broke_down(format!(
-                "the checkpoint {id}, from which it goes on, is gone"
+                "the checkpoint {id}, from which it goes on, is gone; fork_session goes on from another one"
             ))
         })?;
         let base = {
             let bringing = bring_back(
                 self.ports.clone(),
                 self.cuts.tree.clone(),
+                self.assignment.key.clone(),
                 record.clone(),
                 sandbox.clone(),
             );
@@ -206,9 +207,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 }
 
 /// Restores the roots of a checkpoint into the session's directories.
-async fn bring_back<S: TreeObjects + domain::ports::Clock>(
+async fn bring_back<S: TreeObjects + Checkpoints + Clock>(
     store: Arc<S>,
     tree: TreeKey,
+    session: SessionKey,
     record: Checkpoint,
     sandbox: Sandbox,
 ) -> Result<Base, String> {
@@ -251,8 +253,9 @@ async fn bring_back<S: TreeObjects + domain::ports::Clock>(
                     store.sleep(500).await;
                 }
                 Err(error) => {
+                    let instead = instead(&*store, &snapshots, &session, &error).await;
                     return Err(format!(
-                        "the checkpoint {} could not be restored: {}. Set the session back to an earlier one",
+                        "the checkpoint {} could not be restored: {}. {instead}",
                         record.id,
                         describe(&error)
                     ));
@@ -266,6 +269,33 @@ async fn bring_back<S: TreeObjects + domain::ports::Clock>(
         .map_err(|error| error.to_string())?
         .map_err(|error| format!("the conversation could not be restored: {error}"))?;
     Ok(base)
+}
+
+/// What a person can do about a checkpoint that does not come back. The session ends with it: an ended
+/// session can be forked, not set back.
+async fn instead<S: TreeObjects + Checkpoints + Clock>(
+    store: &S,
+    snapshots: &Snapshots<'_, S>,
+    session: &SessionKey,
+    error: &RestoreError,
+) -> String {
+    if !matches!(error, RestoreError::Damaged(_) | RestoreError::Unknown(_)) {
+        return "It is stored whole: fork_session goes on from it, on another machine".to_owned();
+    }
+    loop {
+        match snapshots.newest_whole_of(session).await {
+            Ok(Some(whole)) => {
+                return format!(
+                    "The newest checkpoint that is whole is {whole}: fork_session goes on from it"
+                );
+            }
+            Ok(None) => return "None of its newest checkpoints is whole".to_owned(),
+            Err(error) => {
+                tracing::warn!(%error, "the other checkpoints cannot be read now");
+                store.sleep(500).await;
+            }
+        }
+    }
 }
 
 /// Copies what the CLI reads at a resume into its config directory. Nothing of the session runs yet.

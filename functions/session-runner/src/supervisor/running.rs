@@ -36,6 +36,13 @@ struct Watch {
     ran: Duration,
 }
 
+impl Watch {
+    fn heard(&mut self) {
+        self.last_line = Instant::now();
+        self.interrupted = None;
+    }
+}
+
 impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     /// Works until there is a reason to stop.
     pub(crate) async fn work(&mut self, started: &mut Started) -> Stop {
@@ -47,8 +54,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         };
         loop {
             self.keep_time(started, &mut watch);
-            while let Some(line) = started.early.pop_front() {
-                let heard = Heard::Output(Piece::Line(line));
+            while let Some(heard) = started.early.pop() {
+                watch.heard();
                 if let Err(stop) = self.hear(Some(heard), started).await {
                     return stop;
                 }
@@ -74,9 +81,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 () = self.journal.lost() => return Stop::LeaseLost,
                 () = Self::stopped(&mut self.stop) => return self.asked_to_stop(started),
                 () = self.journal.room(), if full => Ok(()),
-                heard = started.cli.heard.recv(), if !full => {
-                    watch.last_line = Instant::now();
-                    watch.interrupted = None;
+                heard = started.early.next(&mut started.cli.heard), if !full => {
+                    watch.heard();
                     self.hear(heard, started).await
                 }
                 Some(asked) = started.gate.recv() => self.gate_asked(asked, started).await,
@@ -273,7 +279,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 let words = format!("requests of kind {subtype} are not answered here");
                 started.cli.tell(control::unsupported(&request_id, &words));
             }
-            Effect::Keep(mirror) => match started.transcript.add(&mirror) {
+            Effect::Keep(mirror) => match started.keep(&mirror).await {
                 Ok(entries) => started.calls.mirrored(&entries),
                 Err(error) => {
                     let problem = "the session's transcript cannot be kept";

@@ -16,6 +16,7 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use super::calls::Calls;
+use super::hearing::Early;
 use super::questions::HeldQuestion;
 use super::{Claude, End, Ports, Stop, Supervision};
 use crate::cli::{self, Cli, Heard, Reading};
@@ -51,8 +52,8 @@ pub(crate) struct Started {
     pub(crate) baseline: Option<Baseline>,
     pub(crate) last_words: Vec<String>,
     pub(crate) idle_since: tokio::time::Instant,
-    /// Lines that came before the CLI was ready.
-    pub(crate) early: VecDeque<Vec<u8>>,
+    /// What was heard and is not taken in yet.
+    pub(crate) early: Early,
     /// Calls that the supervisor has not let go yet, and since when.
     pub(crate) waiting: Vec<WaitingCall>,
     pub(crate) held_since: Option<tokio::time::Instant>,
@@ -106,6 +107,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             self.objects.clone(),
             self.fence,
             sandbox.directories().private.join("transcript"),
+            sandbox.directories().private.join("stream"),
             self.settings.transcript_flush,
         )
         .map_err(|error| End::broke_down(disk::describe("cannot keep the transcript", &error)))?;
@@ -330,7 +332,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             baseline: None,
             last_words: Vec::new(),
             idle_since: tokio::time::Instant::now(),
-            early: VecDeque::new(),
+            early: Early::default(),
             waiting: Vec::new(),
             held_since: None,
             question: None,
@@ -442,7 +444,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                                 "the claude CLI printed {early_bytes} bytes before it was ready"
                             )));
                         }
-                        started.early.push_back(line);
+                        let heard = Heard::Output(Piece::Line(line));
+                        started.early.push(heard);
                     }
                     Err(_) => started
                         .remember_words(&self.conversation.clean(&String::from_utf8_lossy(&line))),

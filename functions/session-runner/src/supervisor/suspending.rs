@@ -58,7 +58,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         started: &mut Started,
     ) -> Result<Suspension, Stop> {
         if why.command.is_none() && !self.pending.is_empty() {
-            return Ok(self.no_suspension(why, started, false));
+            return self.no_suspension(why, started, false).await;
         }
         let deferred = started.question.is_some();
         if deferred && why.command.is_none() {
@@ -66,7 +66,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             let key = &self.assignment.key;
             let came = self.ports.commands_after(key, self.last_ordinal, 1).await;
             if came.is_ok_and(|commands| !commands.is_empty()) {
-                return Ok(self.no_suspension(why, started, false));
+                return self.no_suspension(why, started, false).await;
             }
         }
         if deferred {
@@ -90,7 +90,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         };
         let written = match self.record(&entry, why.trigger, started).await? {
             Ok(()) => Ok(()),
-            Err(NoCut::Unchanged) => match self.journal.write(entry).await {
+            Err(NoCut::Unchanged(_)) => match self.journal.write(entry).await {
                 Ok(_) => Ok(()),
                 Err(Refused::LeaseLost) => return Err(Stop::LeaseLost),
                 Err(refused) => Err(NoCut::Refused(refused)),
@@ -115,22 +115,27 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     self.take_and_finish(command, outcome).await?;
                     self.taken = self.taken.max(command.ordinal);
                 }
-                Ok(self.no_suspension(why, started, deferred))
+                self.no_suspension(why, started, deferred).await
             }
         }
     }
 
-    fn no_suspension(&self, why: &Suspend, started: &mut Started, deferred: bool) -> Suspension {
+    async fn no_suspension(
+        &mut self,
+        why: &Suspend,
+        started: &mut Started,
+        deferred: bool,
+    ) -> Result<Suspension, Stop> {
         started.stay_idle();
         if why.trigger == CheckpointTrigger::Stop {
-            // There is no time; the next runner takes what came.
-            return Suspension::Done(Outcome::Left);
+            // There is no time; the next runner takes what came, and goes on from here.
+            return self.leave(started).await.map(Suspension::Done);
         }
-        if deferred {
+        Ok(if deferred {
             Suspension::Relaunch
         } else {
             Suspension::GoOn
-        }
+        })
     }
 
     /// Ends the turn at the held question. A CLI that does not react leaves an open turn, which the
@@ -151,7 +156,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         while !started.turn_deferred && Instant::now() < deadline {
             tokio::select! {
                 () = self.journal.lost() => return Err(Stop::LeaseLost),
-                heard = started.cli.heard.recv() => self.hear(heard, started).await?,
+                heard = started.early.next(&mut started.cli.heard) => self.hear(heard, started).await?,
                 Some(asked) = started.gate.recv() => self.gate_asked(asked, started).await?,
                 () = tokio::time::sleep_until(deadline) => {}
             }
@@ -162,7 +167,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         Ok(())
     }
 
-    /// Leaves a session in which a turn runs: a checkpoint, and the next runner goes on with it.
+    /// Leaves a session that cannot be suspended, because a turn runs or something came: a checkpoint,
+    /// and the next runner goes on with it.
     pub(crate) async fn leave(&mut self, started: &mut Started) -> Result<Outcome, Stop> {
         let wait = (self.settings.stop_timeout / QUIET_PART).min(QUIET_TIME);
         let deadline = Instant::now() + wait;
@@ -170,7 +176,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         while !is_quiet(started) && Instant::now() < deadline {
             tokio::select! {
                 () = self.journal.lost() => return Err(Stop::LeaseLost),
-                heard = started.cli.heard.recv() => self.hear(heard, started).await?,
+                heard = started.early.next(&mut started.cli.heard) => self.hear(heard, started).await?,
                 Some(asked) = started.gate.recv() => match asked {
                     Asked::Waits(call) => started.waiting.push(call),
                     refused @ Asked::Refused(_) => self.gate_asked(refused, started).await?,
@@ -193,7 +199,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             .record(&Entry::default(), CheckpointTrigger::Stop, started)
             .await?
         {
-            Ok(()) | Err(NoCut::Unchanged) => {}
+            Ok(()) | Err(NoCut::Unchanged(_)) => {}
             Err(NoCut::Failed(words)) => {
                 tracing::warn!(words, "no checkpoint at the stop");
             }
@@ -209,6 +215,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         mut started: Started,
         relay: &Relay,
     ) -> Result<Started, Stop> {
+        // What it mirrored belongs to the conversation that goes on.
+        self.hear_until(&mut started, Instant::now()).await;
         started.shut_down(self.settings.kill_grace).await;
         let start = Start::Resume {
             id: self

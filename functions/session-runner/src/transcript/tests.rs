@@ -10,6 +10,17 @@ struct Memory {
     written: Arc<Notify>,
 }
 
+impl Memory {
+    /// Everything that is stored, in order.
+    fn whole(&self) -> String {
+        let objects = self.objects.lock().unwrap();
+        let pieces = objects
+            .values()
+            .map(|it| zstd::decode_all(&it[..]).unwrap());
+        String::from_utf8(pieces.flatten().collect()).unwrap()
+    }
+}
+
 impl SessionObjects for Memory {
     async fn download(&self, _: &domain::UploadId, _: &Path, _: u64) -> Result<u64, DownloadError> {
         Err(DownloadError::Missing)
@@ -39,7 +50,8 @@ fn mirror(entry: &str) -> TranscriptMirror {
 }
 
 fn start(memory: &Memory, directory: &Path, flush: Duration) -> Transcript {
-    Transcript::start(memory.clone(), FencingToken(1), directory.to_owned(), flush).unwrap()
+    let (kept, stream) = (directory.join("kept"), directory.join("stream"));
+    Transcript::start(memory.clone(), FencingToken(1), kept, stream, flush).unwrap()
 }
 
 #[tokio::test]
@@ -67,7 +79,7 @@ async fn segments_and_files_are_the_entries_byte_for_byte() {
         .flat_map(|bytes| zstd::decode_all(&bytes[..]).unwrap())
         .collect();
     assert_eq!(whole, b"{\"a\": 1.0}\n{\"b\":\"\\u00e9\"}\n{\"c\":2}\n");
-    let file = std::fs::read(directory.path().join("-workspace/s.jsonl")).unwrap();
+    let file = std::fs::read(directory.path().join("kept/-workspace/s.jsonl")).unwrap();
     assert_eq!(file, whole);
     assert!(transcript.has("s") && !transcript.has("t"));
 }
@@ -91,8 +103,12 @@ async fn what_came_is_stored_within_the_time_also_when_the_bucket_failed_meanwhi
 #[tokio::test]
 async fn what_was_restored_goes_on_and_is_not_stored_again() {
     let (memory, directory) = (Memory::default(), tempfile::tempdir().unwrap());
-    std::fs::create_dir(directory.path().join("-workspace")).unwrap();
-    std::fs::write(directory.path().join("-workspace/s.jsonl"), "{\"old\":1}\n").unwrap();
+    std::fs::create_dir_all(directory.path().join("kept/-workspace")).unwrap();
+    std::fs::write(
+        directory.path().join("kept/-workspace/s.jsonl"),
+        "{\"old\":1}\n",
+    )
+    .unwrap();
     let mut transcript = start(&memory, directory.path(), LONG);
     transcript.flush().await;
     assert!(memory.objects.lock().unwrap().is_empty());
@@ -120,7 +136,7 @@ async fn a_text_at_the_end_of_an_open_turn_is_left_out_for_a_while() {
         ))
         .unwrap();
     assert!(!transcript.goes_on());
-    let file = directory.path().join("-workspace/s.jsonl");
+    let file = directory.path().join("kept/-workspace/s.jsonl");
     let whole = std::fs::read(&file).unwrap();
     let end = transcript.leave_out_open_end("s").unwrap();
     assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
@@ -138,6 +154,57 @@ async fn a_text_at_the_end_of_an_open_turn_is_left_out_for_a_while() {
     let end = transcript.leave_out_open_end("s").unwrap();
     assert_eq!(std::fs::read(&file).unwrap(), whole);
     end.put_back().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_during_a_cut_is_stored_at_once_and_in_no_cut() {
+    let (memory, directory) = (Memory::default(), tempfile::tempdir().unwrap());
+    let mut transcript = start(&memory, directory.path(), Duration::from_secs(1));
+    let text = r#"{"type":"assistant","message":{"content":[{"type":"text","text":"I"}]}}"#;
+    transcript.add(&mirror(r#"{"type":"user"}"#)).unwrap();
+    transcript.add(&mirror(text)).unwrap();
+    let end = transcript.leave_out_open_end("s").unwrap();
+    let file = directory.path().join("kept/-workspace/s.jsonl");
+    let within = std::fs::read(&file).unwrap();
+    memory.written.notified().await;
+    let came = tokio::time::Instant::now();
+    for entry in [r#"{"a":1}"#, r#"{"b":1}"#] {
+        transcript.send_ahead(&mirror(entry)).unwrap();
+    }
+    memory.written.notified().await;
+    assert!(came.elapsed() < Duration::from_secs(1));
+    assert_eq!(std::fs::read(&file).unwrap(), within);
+    assert_eq!(
+        memory.whole(),
+        format!("{{\"type\":\"user\"}}\n{text}\n{{\"a\":1}}\n{{\"b\":1}}\n")
+    );
+    end.put_back().unwrap();
+    for entry in [r#"{"a":1}"#, r#"{"b":1}"#, r#"{"c":1}"#] {
+        transcript.add(&mirror(entry)).unwrap();
+    }
+    transcript.flush().await;
+    assert_eq!(transcript.sent_ahead(), 0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), memory.whole());
+}
+
+#[tokio::test]
+async fn large_results_are_stored_beside_it() {
+    let (memory, directory) = (Memory::default(), tempfile::tempdir().unwrap());
+    let transcript = start(&memory, directory.path(), LONG);
+    let copy = directory.path().join("copy");
+    std::fs::write(&copy, "result").unwrap();
+    let name = "-workspace/s/tool-results/r.txt".to_owned();
+    transcript.add_spilled(&Spilled {
+        copied: vec![(name, copy.clone(), 6)],
+        ..Spilled::default()
+    });
+    transcript.flush().await;
+    transcript.flush().await;
+    let objects = memory.objects.lock().unwrap();
+    let (object, bytes) = objects.first_key_value().unwrap();
+    assert_eq!(object, "transcript/000001/000000/s/tool-results/r.txt.zst");
+    assert_eq!(zstd::decode_all(&bytes[..]).unwrap(), b"result");
+    assert!(objects.len() == 1 && copy.exists());
 }
 
 #[test]

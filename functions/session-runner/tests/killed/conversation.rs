@@ -1,7 +1,7 @@
 //! What is said in the long session, and what its transcript holds of it at the end.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -35,22 +35,49 @@ pub(crate) fn turn(number: usize) -> String {
     script(steps)
 }
 
-/// The conversation that a transcript holds: from its last entry back along the parents, without
-/// what the CLI says about a resume.
-pub(crate) fn conversation(directory: &Path) -> Vec<String> {
+/// The conversation that a transcript holds, and those of its subagents, sorted: their files have
+/// names of chance.
+pub(crate) fn conversations(directory: &Path) -> (Vec<String>, Vec<Vec<String>>) {
     let project = std::fs::read_dir(directory)
         .expect("a project")
         .next()
         .expect("one")
         .expect("an entry")
         .path();
-    let main = std::fs::read_dir(project)
-        .expect("files")
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|kind| kind == "jsonl"))
-        .expect("a conversation");
-    let text = std::fs::read_to_string(main).expect("a text");
+    let (mut main, mut agents) = (None, Vec::new());
+    for path in below(&project) {
+        if path.extension().is_none_or(|kind| kind != "jsonl") {
+            continue;
+        }
+        let is_main = path.parent() == Some(&project);
+        let of = said(&path);
+        if is_main {
+            assert_eq!(main.replace(of), None, "one conversation");
+        } else {
+            agents.push(of);
+        }
+    }
+    agents.sort();
+    (main.expect("a conversation"), agents)
+}
+
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("files").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(below(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// What a file of a transcript says: from its last entry back along the parents, without what the CLI
+/// says about a resume.
+fn said(file: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(file).expect("a text");
     let lines: Vec<Value> = text
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())

@@ -26,11 +26,14 @@ use store::Store;
 use support::{TOKEN, installed::real_claude, model};
 
 use crate::cloud::Cloud;
-use crate::conversation::{conversation, turn};
+use crate::conversation::{conversations, turn};
 
 const TURNS: usize = 20;
 /// Longest time for everything; a session that stands still fails long before a person gives up.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Longest time between a start and a kill.
+const MOST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A runner on a machine that has nothing of the session.
 struct Machine {
@@ -170,11 +173,20 @@ impl Session {
 struct Left {
     files: BTreeMap<String, String>,
     said: Vec<String>,
+    said_by_agents: Vec<Vec<String>>,
 }
 
-/// Runs the whole session; its runner is killed after each pause. On a machine that is quicker than
-/// the pauses, those that are left come when all turns are done.
-async fn whole_session(mut pauses: Vec<Duration>) -> Left {
+/// How it came there.
+struct Way {
+    took: Duration,
+    /// Messages that had been sent when each of the kills came.
+    kills: Vec<usize>,
+}
+
+/// Runs the whole session; its runner is killed after each pause. Kills that are left when all turns
+/// are done come then. That a runner is lost is said here at once, as an ECS stop event does; that a
+/// lease which is not renewed ends says the same is tested elsewhere.
+async fn whole_session(mut pauses: Vec<Duration>) -> (Left, Way) {
     let cloud = Cloud::start().await;
     let store = cloud.store().await;
     let mut new = testkit::new_session(&store, &testkit::owner("owner"));
@@ -191,6 +203,7 @@ async fn whole_session(mut pauses: Vec<Duration>) -> Left {
     let mut kill_at = pauses.pop().map(|pause| Instant::now() + pause);
     let mut sent = 1;
     let mut answered = Vec::new();
+    let mut kills = Vec::new();
     loop {
         let head = session.head().await;
         let gone = machine.runner.try_wait().expect("a child").is_some();
@@ -227,11 +240,13 @@ async fn whole_session(mut pauses: Vec<Duration>) -> Left {
         tokio::time::sleep(moment.map_or(pause, |moment| moment.min(pause))).await;
         if kill_at.is_some_and(|at| Instant::now() >= at) {
             machine.kill();
+            kills.push(sent);
             session.lost().await;
             machine = Machine::start(&cloud, &session);
             kill_at = pauses.pop().map(|pause| Instant::now() + pause);
         }
     }
+    let took = started.elapsed();
     let place = machine.place();
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(place.join("workspace")).expect("files") {
@@ -240,14 +255,19 @@ async fn whole_session(mut pauses: Vec<Duration>) -> Left {
         let text = std::fs::read_to_string(entry.path()).expect("a text");
         files.insert(name, text);
     }
-    let said = conversation(&place.join("var/shannon/transcript"));
+    let (said, said_by_agents) = conversations(&place.join("var/shannon/transcript"));
     machine.stop();
     assert_eq!(session.head().await.state, State::Suspended);
-    Left { files, said }
+    let left = Left {
+        files,
+        said,
+        said_by_agents,
+    };
+    (left, Way { took, kills })
 }
 
-/// Pauses between 0 and 2 s; the same for the same seed.
-fn pauses(seed: u64, count: usize) -> Vec<Duration> {
+/// Pauses between nothing and `most`; in proportion to it, the same for the same seed.
+fn pauses(seed: u64, count: usize, most: Duration) -> Vec<Duration> {
     let mut state = seed;
     let mut next = || {
         state = state
@@ -256,7 +276,7 @@ fn pauses(seed: u64, count: usize) -> Vec<Duration> {
         state >> 33
     };
     (0..count)
-        .map(|_| Duration::from_millis(next() % 2_000))
+        .map(|_| most * u32::try_from(next() % 2_000).expect("small") / 2_000)
         .collect()
 }
 
@@ -269,8 +289,19 @@ fn number(name: &str, otherwise: u64) -> u64 {
 async fn a_session_whose_runner_is_killed_fifty_times_is_as_if_it_had_not_been() {
     let seed = number("SHANNON_TEST_SEED", 7);
     let kills = usize::try_from(number("SHANNON_TEST_KILLS", 50)).expect("a small number");
-    let undisturbed = whole_session(Vec::new()).await;
+    let (undisturbed, way) = whole_session(Vec::new()).await;
     assert_eq!(undisturbed.files["log"].lines().count(), 24);
-    let killed = whole_session(pauses(seed, kills)).await;
+    assert_eq!(undisturbed.said_by_agents.len(), 4);
+    // A start and a turn together take about a twelfth of it, so most starts are killed before the
+    // end of a turn, and the turns outlast the kills on a quick machine too.
+    let most = MOST_PAUSE.min(way.took / 10);
+    let (killed, way) = whole_session(pauses(seed, kills, most)).await;
     assert_eq!(killed, undisturbed, "seed {seed}");
+    let before_last = way.kills.iter().filter(|sent| **sent < TURNS).count();
+    assert_eq!(way.kills.len(), kills);
+    assert!(
+        before_last * 5 >= kills * 4,
+        "four of five kills should come before the last turn: {:?}",
+        way.kills
+    );
 }

@@ -76,7 +76,7 @@ pub enum RestoreError {
     /// The checkpoint has no such root; restore another one for it.
     #[error("the checkpoint holds no {}", .0.as_str())]
     NoRoot(RootName),
-    /// Go on from another checkpoint, see [`Snapshots::newest_whole`].
+    /// Go on from another checkpoint, see [`Snapshots::newest_whole_of`].
     #[error(transparent)]
     Damaged(#[from] Damage),
     /// Two names of the checkpoint are one on this file system, as with another case.

@@ -58,6 +58,37 @@ async fn what_cannot_be_kept_is_named() {
 }
 
 #[tokio::test]
+async fn ignore_rules_that_are_not_used_are_named() {
+    let place = Place::new();
+    for (directory, rules) in [
+        ("bad", "a{\nhidden\n".to_owned()),
+        ("good", "hidden\n".to_owned()),
+        ("large", "hidden\n".repeat(10_000)),
+    ] {
+        let directory = place.files().join(directory);
+        fs::create_dir(&directory).expect("created");
+        fs::write(directory.join(".shannonignore"), rules).expect("written");
+        fs::write(directory.join("hidden"), "x").expect("written");
+    }
+    let (_, created) = place.create(None).await;
+    let named = created.statistics.skipped_named;
+    let named: Vec<_> = named.iter().map(|it| (it.path.as_str(), it.why)).collect();
+    let expected = [
+        (
+            "workspace/bad/.shannonignore",
+            SkipReason::RuleNotUnderstood,
+        ),
+        ("workspace/large/.shannonignore", SkipReason::RulesUnread),
+    ];
+    assert_eq!(named, expected);
+    // The files with the rules are kept, and what a rule does not hide.
+    assert_eq!(
+        (created.statistics.files, created.statistics.ignored),
+        (4, 2)
+    );
+}
+
+#[tokio::test]
 async fn links_are_kept_and_never_followed() {
     let place = Place::new();
     let files = place.files();

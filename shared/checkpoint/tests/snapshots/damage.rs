@@ -3,6 +3,7 @@
 use std::fs;
 
 use checkpoint::{DiffOptions, ReadError, ReadFileError, RelativePath, RestoreError, RootName};
+use domain::{CheckpointId, FencingToken, Sequence, UnixMillis};
 use testkit::Random;
 
 use crate::tree::{Place, look, text};
@@ -86,13 +87,24 @@ async fn a_lost_pack_names_a_file_and_the_newest_whole_checkpoint_is_found() {
     let diff = place.snapshots();
     let diff = diff.diff(&old, &new, RootName::Workspace, &options).await;
     assert!(matches!(diff, Err(ReadError::Damaged(_))), "{diff:?}");
-    let candidates = [new.id, old.id.clone()];
-    let whole = place
-        .snapshots()
-        .newest_whole(&candidates)
-        .await
-        .expect("looked");
-    assert_eq!(whole, Some(old.id));
+    let gone = CheckpointId::from_random([9; 17]);
+    let record = |files: &CheckpointId, conversation: &CheckpointId| {
+        let mut new = testkit::checkpoint(&place.fake, 1, None);
+        (new.files, new.conversation) = (files.clone(), conversation.clone());
+        new.record(FencingToken(1), Sequence(1), UnixMillis(1))
+    };
+    // Damaged in both, in one of them, gone, and whole.
+    let candidates = [
+        record(&new.id, &new.id),
+        record(&old.id, &new.id),
+        record(&gone, &gone),
+        record(&old.id, &old.id),
+    ];
+    let snapshots = place.snapshots();
+    let whole = snapshots.newest_whole(&candidates).await.expect("looked");
+    assert_eq!(whole, Some(&candidates[3]));
+    let whole = snapshots.newest_whole(&candidates[..3]).await;
+    assert_eq!(whole.expect("looked"), None);
 }
 
 #[tokio::test]

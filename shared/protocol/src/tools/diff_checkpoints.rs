@@ -117,7 +117,7 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
     };
     let mut diff = work
         .finder
-        .diff(&head.tree_key(), &from.files, &to.files, limits)
+        .diff(&head.tree_key(), &key, &from.files, &to.files, limits)
         .await
         .map_err(content_refused)?;
     end_at_a_file(&mut diff);

@@ -42,6 +42,7 @@ impl Snapshots for FoundHere {
     async fn file_at(
         &self,
         _tree: &TreeKey,
+        _session: &SessionKey,
         manifest: &CheckpointId,
         path: &RelativePath,
         offset: u64,
@@ -67,6 +68,7 @@ impl Snapshots for FoundHere {
     async fn diff(
         &self,
         _tree: &TreeKey,
+        _session: &SessionKey,
         old: &CheckpointId,
         new: &CheckpointId,
         limits: DiffLimits,

@@ -55,6 +55,9 @@ struct Inner {
     fault: Option<(usize, FaultTime)>,
     /// One in so many calls fails, before or after its effect.
     unreliable: Option<(u64, Random)>,
+    /// Storing an object waits; how many have.
+    storing_held: bool,
+    storing_waited: usize,
 }
 
 impl Fake {
@@ -68,6 +71,8 @@ impl Fake {
                 calls: 0,
                 fault: None,
                 unreliable: None,
+                storing_held: false,
+                storing_waited: 0,
             })),
             clock: FakeClock::default(),
         }
@@ -92,6 +97,18 @@ impl Fake {
     /// Lets one in `times` port calls fail, chosen by `seed`.
     pub fn fail_at_random(&self, times: u64, seed: u64) {
         self.lock().unreliable = Some((times, Random::new(seed)));
+    }
+
+    /// From now on storing an object waits until this is taken back.
+    pub fn hold_storing(&self, held: bool) {
+        let mut inner = self.lock();
+        (inner.storing_held, inner.storing_waited) = (held, 0);
+    }
+
+    /// Objects that have waited to be stored since the hold.
+    #[must_use]
+    pub fn held_back(&self) -> usize {
+        self.lock().storing_waited
     }
 
     /// Takes planned faults back; says whether one had not struck yet.

@@ -26,6 +26,12 @@ impl TreeObjects for Fake {
         name: &str,
         bytes: Vec<u8>,
     ) -> Result<PutNew, Unavailable> {
+        if self.lock().storing_held {
+            self.lock().storing_waited += 1;
+            while self.lock().storing_held {
+                self.clock.sleep(1).await;
+            }
+        }
         let now = self.clock.now();
         self.call("put_new", |world| {
             if world.object(tree, name).is_some() {
