@@ -94,7 +94,7 @@ where
     };
     let tree = head.tree_key();
     let diff = snapshots
-        .diff(&tree, &from.files, &to.files, limits)
+        .diff(&tree, key, &from.files, &to.files, limits)
         .await?;
     let rest = diff.patch.get(start..).ok_or_else(not_there)?;
     let piece = piece(rest);
