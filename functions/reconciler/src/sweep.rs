@@ -111,6 +111,15 @@ where
                     bytes_kept = swept.chunks.bytes_kept,
                     "swept a tree"
                 );
+                if !swept.chunks.unreadable.is_empty() {
+                    tracing::error!(
+                        tree = %tree.tree,
+                        unreadable = ?swept.chunks.unreadable,
+                        "checkpoints cannot be read; until a person deletes their sessions or \
+                         brings them back, no chunk of the tree is taken"
+                    );
+                    answer.damaged += 1;
+                }
                 answer.swept += 1;
                 answer.bytes_reclaimed += swept.chunks.bytes_reclaimed;
             }
@@ -137,11 +146,16 @@ where
         return Ok(reconciled);
     }
     // Readers do not see it any more; what is left of it goes now.
-    let erased = erase_session(ports, &StoredChunks(ports), key).await?;
+    let grace = limits.retention.grace_milliseconds;
+    let erased = erase_session(ports, &StoredChunks(ports), key, grace).await?;
     Ok(match erased {
         Some(erased) => {
             tracing::info!(session = %key.session, ?erased, "erased a session");
-            Reconciled::Expired
+            if erased.forgotten {
+                Reconciled::Gone
+            } else {
+                Reconciled::Expired
+            }
         }
         None => Reconciled::Gone,
     })

@@ -84,6 +84,12 @@ impl SessionDirectory for Fake {
                 .sessions
                 .values()
                 .filter_map(|session| Some((session.head.look_at()?, session.head.key.clone())))
+                .chain(
+                    world
+                        .tombstones
+                        .iter()
+                        .map(|(key, it)| (it.until, key.clone())),
+                )
                 .filter(|(look_at, _)| *look_at < now)
                 .collect();
             found.sort();
