@@ -2,10 +2,10 @@
 
 use checkpoint::StoredChunks;
 use domain::{
-    Retention, SessionKey, UnixMillis, limits,
+    Retention, SessionId, SessionKey, UnixMillis, limits,
     ports::{
-        Checkpoints, Clock, Compute, Erasure, Inbox, SessionDirectory, SlotLimits, TreeObjects,
-        Unavailable,
+        Checkpoints, Clock, Compute, Erasure, Inbox, SessionDirectory, SlotLimits, Swept,
+        TreeObjects, Unavailable,
     },
     use_cases::{Reconciled, erase_session, reconcile_session, sweep_tree},
 };
@@ -111,15 +111,7 @@ where
                     bytes_kept = swept.chunks.bytes_kept,
                     "swept a tree"
                 );
-                if !swept.chunks.unreadable.is_empty() {
-                    tracing::error!(
-                        tree = %tree.tree,
-                        unreadable = ?swept.chunks.unreadable,
-                        "checkpoints cannot be read; until a person deletes their sessions or \
-                         brings them back, no chunk of the tree is taken"
-                    );
-                    answer.damaged += 1;
-                }
+                answer.damaged += usize::from(is_damaged(tree.tree.root(), &swept.chunks));
                 answer.swept += 1;
                 answer.bytes_reclaimed += swept.chunks.bytes_reclaimed;
             }
@@ -137,6 +129,20 @@ where
     Ok(())
 }
 
+/// Whether the tree of a session has checkpoints that cannot be read; says so.
+fn is_damaged(session: &SessionId, swept: &Swept) -> bool {
+    let damaged = !swept.unreadable.is_empty();
+    if damaged {
+        tracing::error!(
+            %session,
+            unreadable = ?swept.unreadable,
+            "checkpoints cannot be read; until a person deletes their sessions or brings them \
+             back, no chunk of the tree is taken"
+        );
+    }
+    damaged
+}
+
 async fn session<P>(ports: &P, limits: Limits, key: &SessionKey) -> Result<Reconciled, Unavailable>
 where
     P: SessionDirectory + Inbox + Compute + Checkpoints + Erasure + TreeObjects + Clock,
@@ -151,6 +157,7 @@ where
     Ok(match erased {
         Some(erased) => {
             tracing::info!(session = %key.session, ?erased, "erased a session");
+            is_damaged(&key.session, &erased.chunks);
             if erased.forgotten {
                 Reconciled::Gone
             } else {

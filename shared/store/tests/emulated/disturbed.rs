@@ -508,9 +508,7 @@ fn plain(text: &str) -> String {
             _ if is_time => plain.push_str("TIME"),
             Some((kind, random)) if random.len() == 26 => plain.push_str(kind),
             // Hashes of client tokens and requests.
-            _ if word.len() >= 26&& !word.contains('_') => {
-                plain.push_str("HASH")
-            }
+            _ if word.len() >= 26 && !word.contains('_') => plain.push_str("HASH"),
             _ => plain.push_str(&word),
         }
         word.clear();

@@ -1,15 +1,13 @@
 //! Checkpoints as records, and what refers to them: names, pins, rewinds, forks, sweeps.
 
 use domain::{
-    Checkpoint, CheckpointId, FencingToken, Head, NewCheckpoint, RefName, Sequence, SessionId,
-    SessionKey, State, Transition, UnixMillis,
+    Checkpoint, CheckpointId, FencingToken, Head, NewCheckpoint, RefName, Sequence, SessionKey,
+    State, Transition, UnixMillis,
     checkpoint::{CheckpointRef, CheckpointTrigger},
-    event::EventBody,
     ports::{
-        AppendError, CheckpointError, ClientToken, ControlError, ForkError, Lease, NewFork,
-        RefError, RemoveError, Rewind, SweepError,
+        AppendError, CheckpointError, ClientToken, ControlError, ForkError, Lease, RefError,
+        RemoveError, Rewind, SweepError,
     },
-    session::Parent,
 };
 
 use super::{

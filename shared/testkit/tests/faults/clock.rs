@@ -4,7 +4,7 @@
 use domain::{
     Cursor, Event, EventBody, Retention, State, UnixMillis,
     ports::{
-        Checkpoints, Chunks, Clock, Erasure, SessionDirectory, SessionLog, Swept, TreeObjects,
+        Checkpoints, Chunks, Clock, SessionDirectory, SessionLog, Swept, TreeObjects,
         Unavailable,
     },
     use_cases::{
@@ -161,7 +161,7 @@ async fn an_erasure_that_has_begun_is_not_taken_back() {
                     ..Default::default()
                 };
                 let reader = caller(&key.owner);
-                let page = list_sessions(&fake, &reader, query).await.expect("listed");
+                let page = list_sessions(&fake, &reader, &query).await.expect("listed");
                 assert!(page.heads.is_empty(), "call {calls}");
             } else {
                 // Nothing has happened yet: it is whole.
