@@ -82,7 +82,8 @@ impl Store {
             Write::put_new(created_by(row, new.client_token.as_ref())),
             self.batch(&new.key, &tree, Sequence(1), fence, &new.events)
                 .await?,
-            checkpoints::join(&tree, &[tree.tree.root(), &new.key.session]),
+            // Not its root, which may be gone.
+            checkpoints::join(&tree, &[&new.parent.key.session, &new.key.session]),
         ]);
         writes.extend(checkpoints::record(&new.key, &record, 0)?);
         Ok(writes)

@@ -14,7 +14,7 @@ use domain::{
     upload::Upload,
 };
 use futures_util::StreamExt;
-use store::{Endpoint, LEAST_PIECE_BYTES, RunnerFacts, Store};
+use store::{Endpoint, RunnerFacts, Store};
 use testkit::{append, checkpoint, event, message, new_command, new_fork, new_session, owner};
 
 use crate::{
@@ -214,13 +214,13 @@ fn writes() -> Vec<(&'static str, Stage)> {
         ("leave_tree", Expired),
         ("bury", Expired),
         ("forget", Buried),
-        ("put_new", Running),
+        ("put_new", Requested),
         ("delete_objects", Running),
-        ("put_session_object", Running),
-        ("export", Running),
-        ("sign", Running),
-        ("record_usage", Running),
-        ("note_runner", Running),
+        ("put_session_object", Requested),
+        ("export", Requested),
+        ("sign", Requested),
+        ("record_usage", Requested),
+        ("note_runner", Requested),
     ]
 }
 
@@ -433,8 +433,8 @@ async fn perform(request: &Request, store: &Store, before: &Before) -> Result<()
         }
         Request::Export => {
             let mut export = store.write_session_object(&tree, key, "exports/a");
-            done(export.piece(vec![7; LEAST_PIECE_BYTES]).await)?;
-            done(export.finish(b"x".to_vec()).await)
+            done(export.piece(b"x".to_vec()).await)?;
+            done(export.finish(Vec::new()).await)
         }
         Request::SignUpload(upload) => done(store.sign(upload).await),
         Request::RecordUsage => {
@@ -559,12 +559,12 @@ async fn run(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_lost_on_the_way_the_repeat_puts_right() {
-    let services = Services::start().await;
     let mut cases = 0;
     for write in writes() {
+        // Of its own, because a picture reads all that is there.
+        let services = Services::start().await;
         let expected = run(&services, write, None).await;
-        let line = format!("{}: {} calls", write.0, expected.requests);
-        assert!(expected.requests > 0, "{line}");
+        assert!(expected.requests > 0, "{} calls nobody", write.0);
         let broken = (1..=expected.requests).flat_map(|n| [(n, Break::Before), (n, Break::After)]);
         let outcomes: Vec<Outcome> = futures_util::stream::iter(broken)
             .map(|broken| run(&services, write, Some(broken)))

@@ -83,9 +83,8 @@ pub(crate) async fn lived(store: &Store, me: &OwnerId, token: &str) -> Head {
     let transcript = store.put_session_object(&tree, &key, "transcript/1", b"a line".to_vec());
     transcript.await.expect("written");
     let mut export = store.write_session_object(&tree, &key, "exports/one.tar.zst");
-    let piece = vec![7; store::LEAST_PIECE_BYTES];
-    export.piece(piece).await.expect("written");
-    export.finish(b"files".to_vec()).await.expect("written");
+    export.piece(b"files".to_vec()).await.expect("written");
+    export.finish(Vec::new()).await.expect("written");
     let relayed = store.put_session_object(&tree, &key, "relay/1", b"a long request".to_vec());
     relayed.await.expect("written");
 
@@ -144,8 +143,7 @@ async fn erase(services: &Services, store: &Store, key: &SessionKey) {
     let tree = head.tree_key();
     // An export is under way.
     let mut export = store.write_session_object(&tree, key, "exports/late.tar.zst");
-    let piece = vec![7; store::LEAST_PIECE_BYTES];
-    export.piece(piece).await.expect("written");
+    export.piece(b"files".to_vec()).await.expect("written");
     let deleted = delete_session(store, &me, key, Deletion::Erase).await;
     assert!(deleted.expect("deleted").state.is_ended());
     assert_eq!(store.head(key).await.expect("read"), None, "from now on");
@@ -161,7 +159,8 @@ async fn erase(services: &Services, store: &Store, key: &SessionKey) {
     assert!(after.objects_below(&own).is_empty(), "{:?}", after.objects);
     assert!(after.sorts(key).contains(&"tombstone"));
     // Nobody told the export, nor a runner that was frozen, nor the gateway.
-    export.finish(b"files".to_vec()).await.expect("written");
+    assert_eq!(after.unfinished.len(), 1, "it is under way");
+    export.finish(Vec::new()).await.expect("written");
     let segment = store.put_session_object(&tree, key, "transcript/2", b"a line".to_vec());
     segment.await.expect("written");
     let late = checkpoint(store, 1, None);

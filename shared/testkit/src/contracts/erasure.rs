@@ -131,8 +131,14 @@ async fn fork_of_a_gone_root<P: Ports + Erasure>(ports: &P) {
     let fork = fork.expect("forked").head.key;
     let left = ports.leave_tree(&tree, &base.key.session).await;
     assert_eq!(left.expect("left"), std::slice::from_ref(&fork.session));
+    // A fork of the fork does not bring it back.
+    let parent = head(ports, &fork).await;
+    let second = ports.fork(builders::new_fork(ports, &parent)).await;
+    let second = second.expect("forked").head.key;
+    let left = ports.leave_tree(&tree, &fork.session).await;
+    assert_eq!(left.expect("left"), std::slice::from_ref(&second.session));
     for _ in 0..2 {
-        let left = ports.leave_tree(&tree, &fork.session).await;
+        let left = ports.leave_tree(&tree, &second.session).await;
         assert!(left.expect("left").is_empty());
     }
 }

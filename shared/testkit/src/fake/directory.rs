@@ -181,7 +181,8 @@ impl World {
         let session = first_of_fork(new);
         let head = session.head.clone();
         let tree = self.trees.entry(head.tree_key()).or_default();
-        tree.members.insert(head.tree.root().clone());
+        // Not its root, which may be gone.
+        tree.members.insert(new.parent.key.session.clone());
         tree.members.insert(new.key.session.clone());
         self.sessions.insert(new.key.clone(), session);
         Ok(Creation {

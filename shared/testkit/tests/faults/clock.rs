@@ -4,8 +4,7 @@
 use domain::{
     Cursor, Event, EventBody, Retention, State, UnixMillis,
     ports::{
-        Checkpoints, Chunks, Clock, SessionDirectory, SessionLog, Swept, TreeObjects,
-        Unavailable,
+        Checkpoints, Chunks, Clock, SessionDirectory, SessionLog, Swept, TreeObjects, Unavailable,
     },
     use_cases::{
         Deletion, Observer, Reconciled, Until, WaitSession, delete_session, erase_session,

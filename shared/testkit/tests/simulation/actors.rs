@@ -97,13 +97,15 @@ pub(crate) async fn client(fake: Fake, told: Shared, number: u64, mut random: Ra
                 }
             }
             if random.one_in(2) {
+                // That one, or any other, forks too.
+                let doomed = any_of(&told, &me, &mut random).unwrap_or_else(|| own.clone());
                 let deletion = Deletion::Erase;
                 while let Err(DeleteError::Unavailable(_) | DeleteError::StillEnding(_)) =
-                    delete_session(&fake, &writer, &own, deletion).await
+                    delete_session(&fake, &writer, &doomed, deletion).await
                 {
                     fake.sleep(100).await;
                 }
-                told.borrow_mut().erased.insert(own.clone());
+                told.borrow_mut().erased.insert(doomed);
             }
         }
         told.borrow_mut().rounds.insert(number, round + 1);
