@@ -6,7 +6,6 @@ mod checkpoints;
 mod client;
 mod contents;
 mod durable;
-mod foreign;
 mod fuzz;
 mod legacy;
 mod listen;
