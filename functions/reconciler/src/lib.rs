@@ -32,6 +32,8 @@ pub struct Answer {
     pub erased: usize,
     /// Trees that were swept, or looked at in a dry run.
     pub swept: usize,
+    /// Of these, trees with a checkpoint that cannot be read.
+    pub damaged: usize,
     /// Bytes of chunks that their sweeps took, or would take.
     pub bytes_reclaimed: u64,
     /// That are ended now.

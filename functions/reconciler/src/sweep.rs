@@ -2,10 +2,10 @@
 
 use checkpoint::StoredChunks;
 use domain::{
-    Retention, SessionKey, UnixMillis, limits,
+    Retention, SessionId, SessionKey, UnixMillis, limits,
     ports::{
-        Checkpoints, Clock, Compute, Erasure, Inbox, SessionDirectory, SlotLimits, TreeObjects,
-        Unavailable,
+        Checkpoints, Clock, Compute, Erasure, Inbox, SessionDirectory, SlotLimits, Swept,
+        TreeObjects, Unavailable,
     },
     use_cases::{Reconciled, erase_session, reconcile_session, sweep_tree},
 };
@@ -111,6 +111,7 @@ where
                     bytes_kept = swept.chunks.bytes_kept,
                     "swept a tree"
                 );
+                answer.damaged += usize::from(is_damaged(tree.tree.root(), &swept.chunks));
                 answer.swept += 1;
                 answer.bytes_reclaimed += swept.chunks.bytes_reclaimed;
             }
@@ -128,6 +129,20 @@ where
     Ok(())
 }
 
+/// Whether the tree of a session has checkpoints that cannot be read; says so.
+fn is_damaged(session: &SessionId, swept: &Swept) -> bool {
+    let damaged = !swept.unreadable.is_empty();
+    if damaged {
+        tracing::error!(
+            %session,
+            unreadable = ?swept.unreadable,
+            "checkpoints cannot be read; until a person deletes their sessions or brings them \
+             back, no chunk of the tree is taken"
+        );
+    }
+    damaged
+}
+
 async fn session<P>(ports: &P, limits: Limits, key: &SessionKey) -> Result<Reconciled, Unavailable>
 where
     P: SessionDirectory + Inbox + Compute + Checkpoints + Erasure + TreeObjects + Clock,
@@ -137,11 +152,17 @@ where
         return Ok(reconciled);
     }
     // Readers do not see it any more; what is left of it goes now.
-    let erased = erase_session(ports, &StoredChunks(ports), key).await?;
+    let grace = limits.retention.grace_milliseconds;
+    let erased = erase_session(ports, &StoredChunks(ports), key, grace).await?;
     Ok(match erased {
         Some(erased) => {
             tracing::info!(session = %key.session, ?erased, "erased a session");
-            Reconciled::Expired
+            is_damaged(&key.session, &erased.chunks);
+            if erased.forgotten {
+                Reconciled::Gone
+            } else {
+                Reconciled::Expired
+            }
         }
         None => Reconciled::Gone,
     })

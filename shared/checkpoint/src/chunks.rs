@@ -5,7 +5,7 @@ use domain::{
     ports::{ChunkSweep, Chunks, Swept, TreeObjects, Unavailable},
 };
 
-use crate::{Snapshots, SweepError, SweepOptions, objects::manifest_name};
+use crate::{Snapshots, SweepOptions, objects::manifest_name};
 
 /// Over the objects of a store.
 #[derive(Clone, Copy, Debug)]
@@ -29,18 +29,11 @@ impl<O: TreeObjects> Chunks for StoredChunks<'_, O> {
         };
         let swept = Snapshots::new(self.0, tree.clone())
             .sweep(&sweep.live, options)
-            .await
-            .map_err(|error| match error {
-                SweepError::Unavailable(unavailable) => unavailable,
-                damaged @ SweepError::Live(..) => Unavailable {
-                    attempted: "sweep the tree",
-                    outcome_unknown: false,
-                    source: damaged.into(),
-                },
-            })?;
+            .await?;
         done.objects_deleted += swept.manifests_deleted + swept.packs_deleted;
         done.bytes_reclaimed += swept.bytes_reclaimed;
         done.bytes_kept = swept.bytes_kept;
+        done.unreadable = swept.unreadable;
         Ok(done)
     }
 }

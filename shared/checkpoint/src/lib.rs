@@ -53,7 +53,7 @@ pub use objects::{Damage, ReadError};
 pub use path::RelativePath;
 pub use read_file::{FileRange, ReadFileError};
 pub use restore::{RestoreError, RestoreOptions, Restored, TargetRoot};
-pub use sweep::{SweepError, SweepOptions, Swept};
+pub use sweep::{SweepOptions, Swept};
 pub use verify::Verification;
 
 /// The checkpoints of one tree. Holds nothing but where they are: make one whenever it is needed.

@@ -17,16 +17,14 @@
 
 use std::collections::BTreeSet;
 
-use domain::{
-    CheckpointId, UnixMillis,
-    ports::{StoredObject, TreeObjects, Unavailable},
-};
-use thiserror::Error;
-
 use crate::{
     Snapshots,
     manifest::Manifest,
-    objects::{Damage, ReadError, manifest_name, pack_name},
+    objects::{ReadError, manifest_name, pack_name},
+};
+use domain::{
+    CheckpointId, UnixMillis,
+    ports::{StoredObject, TreeObjects, Unavailable},
 };
 
 /// How a sweep goes.
@@ -55,18 +53,9 @@ pub struct Swept {
     pub bytes_reclaimed: u64,
     /// Bytes of all that is kept.
     pub bytes_kept: u64,
-}
-
-/// Why a sweep stopped. It may have deleted some of what nothing needs; do it again.
-#[derive(Debug, Error)]
-pub enum SweepError {
-    /// A live checkpoint cannot be read, so nobody knows what it needs. Nothing was deleted. A person
-    /// gives that checkpoint up, or brings it back.
-    #[error("the live checkpoint {0} cannot be read")]
-    Live(CheckpointId, #[source] Damage),
-    /// Try again.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
+    /// Live checkpoints that are damaged or gone, so that nobody knows what they need: no pack was
+    /// deleted. A person gives those checkpoints up, or brings them back.
+    pub unreadable: Vec<CheckpointId>,
 }
 
 impl<O: TreeObjects> Snapshots<'_, O> {
@@ -78,13 +67,15 @@ impl<O: TreeObjects> Snapshots<'_, O> {
     /// first: cut off anywhere, no manifest is left whose packs are gone. Two at once, and one again:
     /// harmless.
     ///
+    /// While a live manifest cannot be read, all packs stay: what that one needs is not known.
+    ///
     /// # Errors
-    /// [`SweepError`].
+    /// The store did not answer. It may have deleted some of what nothing needs; do it again.
     pub async fn sweep(
         &self,
         live: &BTreeSet<CheckpointId>,
         options: SweepOptions,
-    ) -> Result<Swept, SweepError> {
+    ) -> Result<Swept, Unavailable> {
         let manifests = self.list("manifests/").await?;
         let packs = self.list("packs/").await?;
         let old = |object: &StoredObject| {
@@ -95,18 +86,10 @@ impl<O: TreeObjects> Snapshots<'_, O> {
         for id in live {
             match self.manifest(id).await {
                 Ok(manifest) => needed.extend(names(&manifest)),
-                Err(ReadError::Damaged(damage)) => {
-                    return Err(SweepError::Live(id.clone(), damage));
+                Err(ReadError::Damaged(_) | ReadError::Unknown(_)) => {
+                    swept.unreadable.push(id.clone());
                 }
-                Err(ReadError::Unknown(_)) => {
-                    let damage = Damage {
-                        object: manifest_name(id),
-                        file: None,
-                        what: "it is gone",
-                    };
-                    return Err(SweepError::Live(id.clone(), damage));
-                }
-                Err(ReadError::Unavailable(error)) => return Err(error.into()),
+                Err(ReadError::Unavailable(error)) => return Err(error),
             }
         }
         let live: BTreeSet<String> = live.iter().map(manifest_name).collect();
@@ -125,7 +108,8 @@ impl<O: TreeObjects> Snapshots<'_, O> {
             }
         }
         for object in packs {
-            if old(&object) && (object.is_deletion || !needed.contains(&object.name)) {
+            let unneeded = swept.unreadable.is_empty() && !needed.contains(&object.name);
+            if old(&object) && (object.is_deletion || unneeded) {
                 swept.packs_deleted += u64::from(!object.is_deletion);
                 dead.push(object);
             } else {

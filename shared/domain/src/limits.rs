@@ -57,6 +57,9 @@ pub const EXPORT_URL_MILLISECONDS: u64 = 3_600_000;
 pub const CHECKPOINT_PAGE: usize = 100;
 /// Between two sweeps of a tree. Own: garbage waits for the grace time anyway.
 pub const TREE_SWEEP_MILLISECONDS: u64 = 24 * 60 * 60 * 1000;
+/// How long after its end something may still write for a session that was erased. Own: the
+/// credentials of a runner last an hour, and a call of a function a quarter of one.
+pub const LATE_WRITES_MILLISECONDS: u64 = 2 * 60 * 60 * 1000;
 /// Named refs of one session. Own.
 pub const REFS: usize = 1000;
 /// Commands that one append takes and finishes. Own: a DynamoDB transaction has at most 100 parts

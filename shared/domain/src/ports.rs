@@ -29,7 +29,7 @@ pub use clients::{
     StreamEvents, Withdrawals,
 };
 pub use control::{ControlChange, ControlError, ForkError, NewFork, Rewind, SlotLimits};
-pub use erasure::{ChunkSweep, Chunks, Erasure, ExpireError, Swept};
+pub use erasure::{ChunkSweep, Chunks, Condemned, Erasure, ExpireError, Swept};
 pub use objects::{ObjectPage, PutNew, StoredObject, TreeObjects};
 
 /// An outside service did not do it. The same call may succeed later.

@@ -259,6 +259,8 @@ impl Checkpoints for Store {
         now: UnixMillis,
     ) -> Result<u64, SweepError> {
         let update = Write::update(Record::Tree(tree).key())
+            // An erased tree does not come back.
+            .when_present(PARTITION)
             .set(GENERATION, number(generation + 1))
             .set(SWEPT_AT, number(now.0));
         let update = due(
@@ -271,8 +273,12 @@ impl Checkpoints for Store {
             Ok(()) => Ok(generation + 1),
             Err(NotWritten::Unavailable(unavailable)) => Err(unavailable.into()),
             Err(NotWritten::Refused(_)) => {
-                let tree = Checkpoints::tree(self, tree).await?;
-                Err(SweepError::Overtaken(tree.generation))
+                let newer = Checkpoints::tree(self, tree).await?.generation;
+                if newer == generation {
+                    let gone = "nothing is recorded of the tree";
+                    return Err(failure::own("begin a sweep", gone).into());
+                }
+                Err(SweepError::Overtaken(newer))
             }
         }
     }

@@ -20,6 +20,8 @@ use crate::{
 /// Slots in use.
 pub(crate) const USED: &str = "used";
 const SESSION: &str = "session";
+/// Of a head: the hash of its client token.
+const CREATION: &str = "creation";
 const REQUEST_DIGEST: &str = "request_digest";
 const ATTEMPTED: &str = "record the session";
 /// Places of the transaction's parts, as refusals name them.
@@ -172,8 +174,9 @@ impl Store {
             owner: new.max_sessions_per_owner,
         };
         let mut writes: Vec<Write> = Self::take_slots(&new.key, slots).into();
+        let row = head::write(head).map_err(|error| failure::own(ATTEMPTED, error))?;
         writes.extend([
-            Write::put_new(head::write(head).map_err(|error| failure::own(ATTEMPTED, error))?),
+            Write::put_new(created_by(row, new.client_token.as_ref())),
             batch,
         ]);
         let (id, body) = &new.first_message;
@@ -183,9 +186,29 @@ impl Store {
     }
 }
 
+/// The head's row with the name of the row that remembers its client token, for its erasure.
+pub(crate) fn created_by(row: Row, token: Option<&ClientToken>) -> Row {
+    row.with_some(CREATION, token.map(|token| text(hash(token))))
+}
+
+/// Removes what remembers the client token of a session, unless it stands for another one since.
+pub(crate) fn unremember(key: &SessionKey, head: &Row) -> Result<Option<Write>, UnreadableRow> {
+    let hash = head.text_if(CREATION)?;
+    Ok(hash.map(|hash| {
+        Write::delete(Record::Creation(&key.owner, hash).key()).when_absent_or(
+            SESSION,
+            "=",
+            text(key.session.as_str()),
+        )
+    }))
+}
+
 fn creation_key(owner: &OwnerId, token: &ClientToken) -> Key {
-    let hash = base32(&Sha256::digest(&token.token));
-    Record::Creation(owner, &hash).key()
+    Record::Creation(owner, &hash(token)).key()
+}
+
+fn hash(token: &ClientToken) -> String {
+    base32(&Sha256::digest(&token.token))
 }
 
 fn creation((head, same_request): (Head, bool)) -> Result<Creation, CreateError> {

@@ -8,7 +8,9 @@ use domain::{
 };
 
 use crate::{
-    Store, checkpoints, failure, head,
+    Store, checkpoints,
+    create::created_by,
+    failure, head,
     table::{NotWritten, pause},
     write::Write,
 };
@@ -75,11 +77,13 @@ impl Store {
         let mut writes: Vec<Write> = relies_on
             .map(|ordinal| checkpoints::is_there(&new.parent.key, *ordinal))
             .collect();
+        let row = head::write(head).map_err(|error| failure::own(ATTEMPTED, error))?;
         writes.extend([
-            Write::put_new(head::write(head).map_err(|error| failure::own(ATTEMPTED, error))?),
+            Write::put_new(created_by(row, new.client_token.as_ref())),
             self.batch(&new.key, &tree, Sequence(1), fence, &new.events)
                 .await?,
-            checkpoints::join(&tree, &[tree.tree.root(), &new.key.session]),
+            // Not its root, which may be gone.
+            checkpoints::join(&tree, &[&new.parent.key.session, &new.key.session]),
         ]);
         writes.extend(checkpoints::record(&new.key, &record, 0)?);
         Ok(writes)

@@ -41,6 +41,10 @@ pub(crate) enum Record<'a> {
     /// row last. Key: `owner#session`,
     /// `head`. Value: the attributes of `head.rs`; the spec as JSON text.
     Head(&'a SessionKey),
+    /// What is left of an erased session while something may still write for it. Scope: session.
+    /// Writer: the sweep, in the transaction that removes the head. Dies when the sweep has looked
+    /// again. Key: `owner#session`, `tombstone`. Value: `tree`; in the live index until then.
+    Tombstone(&'a SessionKey),
     /// One batch of events. Scope: session. Writer: whoever moves the head, in the same
     /// transaction; never changed. Dies before its head. Key: `owner#session`,
     /// `log#<sequence of its last event>`: a reader after sequence n asks for keys above n and
@@ -83,7 +87,7 @@ pub(crate) enum Record<'a> {
     /// `owner#session`, `usage#<request id>`. Value: `model`, counts.
     UsageOfRequest(&'a SessionKey, &'a str),
     /// The session behind a client token. Scope: owner. Writer: the creation, in its transaction.
-    /// Dies `retention_days` after it. Key: `owner`, `create#<SHA-256 of the token>`. Value:
+    /// Dies `retention_days` after it, or with its session's head. Key: `owner`, `create#<SHA-256 of the token>`. Value:
     /// `session`, `request_digest`.
     Creation(&'a OwnerId, &'a str),
     /// An upload. Scope: owner. Writer: the function that signs it. Dies a day after the signature
@@ -161,6 +165,7 @@ impl Record<'_> {
     pub(crate) fn key(&self) -> Key {
         let (partition, sort) = match self {
             Self::Head(key) => (session_partition(key), "head".to_owned()),
+            Self::Tombstone(key) => (session_partition(key), "tombstone".to_owned()),
             Self::Batch(key, last) => (session_partition(key), batch_sort(*last)),
             Self::Live(key) => (session_partition(key), "live".to_owned()),
             Self::Command(key, ordinal) => (session_partition(key), command_sort(*ordinal)),
@@ -290,6 +295,7 @@ mod tests {
         let round = RoundId::from_random([0; 17]);
         let spelled: Vec<String> = [
             Record::Head(&key),
+            Record::Tombstone(&key),
             Record::Batch(&key, Sequence(42)),
             Record::Live(&key),
             Record::Command(&key, 7),
@@ -325,6 +331,7 @@ mod tests {
             spelled,
             [
                 "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa head",
+                "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa tombstone",
                 "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa log#00000000000000000042",
                 "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa live",
                 "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa command#000000000007",

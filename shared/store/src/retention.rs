@@ -3,7 +3,9 @@
 //! Nothing else decides it. Deleting a session for good (`delete_session` with `erase`) waits for
 //! none of these times: what ends [`Ends::WithSession`] goes with the next sweep, and what
 //! [`Ends::Unneeded`] after the grace time. Logs of functions and tasks
-//! (`SHANNON_LOG_RETENTION_DAYS`) are kept by their log groups.
+//! (`SHANNON_LOG_RETENTION_DAYS`) are kept by their log groups. There is no audit log and there are
+//! no backups, rollups or memories yet: their retention comes into this table together with what it
+//! keeps.
 
 /// Where a kind of record is kept. `*` stands for a part without `#`, `/` or blank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,9 @@ pub enum Ends {
     /// `SHANNON_RETENTION_DAYS` after its session ended (which a suspended one does when nobody used
     /// it for as long). Readers see nothing of it from then on; the reconciler erases it.
     WithSession,
+    /// `SHANNON_CHECKPOINT_GRACE_HOURS` after its session was erased, two hours at least. By the
+    /// reconciler.
+    AfterErasure,
     /// When the last session of its tree is erased.
     WithTree,
     /// `SHANNON_CHECKPOINT_RETENTION_DAYS` after it was taken, or when
@@ -60,8 +65,9 @@ const fn object(name: &'static str, place: &'static str, ends: Ends) -> Kind {
 }
 
 /// The table of retention.
-pub const RETENTION: [Kind; 28] = [
+pub const RETENTION: [Kind; 29] = [
     row("head", "*#* head", Ends::WithSession),
+    row("tombstone", "*#* tombstone", Ends::AfterErasure),
     row("events", "*#* log#*", Ends::WithSession),
     row(
         "live text",

@@ -184,22 +184,6 @@ impl Write {
         self
     }
 
-    /// The attribute must be missing or one of these.
-    #[must_use]
-    pub(crate) fn when_absent_or_one_of(
-        mut self,
-        name: &'static str,
-        values: impl IntoIterator<Item = AttributeValue>,
-    ) -> Self {
-        let name = self.name(name);
-        let values: Vec<String> = values.into_iter().map(|value| self.value(value)).collect();
-        self.conditions.push(format!(
-            "(attribute_not_exists({name}) OR {name} IN ({}))",
-            values.join(", ")
-        ));
-        self
-    }
-
     /// The set must have at most so many entries; a missing one has none.
     #[must_use]
     pub(crate) fn when_size_at_most(mut self, name: &'static str, most: AttributeValue) -> Self {

@@ -7,7 +7,8 @@ use domain::{
     authorization::{ReadSessions, Scope, WriteSessions},
     checkpoint::{CheckpointSize, CheckpointTrigger},
     event::NewEvent,
-    ports::{Append, Clock, IdSource, NewCommand, NewSession},
+    ports::{Append, Clock, IdSource, NewCommand, NewFork, NewSession},
+    session::Parent,
     workspace::{Workspace, WorkspaceSource},
 };
 
@@ -99,6 +100,39 @@ pub fn new_session<P: Clock + IdSource>(ports: &P, owner: &OwnerId) -> NewSessio
         now: ports.now(),
         max_sessions: 1_000_000,
         max_sessions_per_owner: 1_000,
+    }
+}
+
+/// A fork of that session at its newest checkpoint, now.
+///
+/// # Panics
+/// When it has no checkpoint.
+pub fn new_fork<P: Clock + IdSource>(ports: &P, parent: &Head) -> NewFork {
+    let Some(at) = parent.checkpoint.clone() else {
+        panic!("{} has no checkpoint", parent.key.session)
+    };
+    NewFork {
+        key: SessionKey {
+            owner: parent.key.owner.clone(),
+            session: SessionId::from_random(ports.random()),
+        },
+        parent: parent.clone(),
+        begins_at: Parent {
+            session: parent.key.session.clone(),
+            checkpoint: at.clone(),
+        },
+        relies_on: vec![parent.checkpoints],
+        checkpoint: NewCheckpoint {
+            trigger: CheckpointTrigger::Fork,
+            files: at.clone(),
+            conversation: at,
+            ..checkpoint(ports, 1, Some(parent))
+        },
+        spec: parent.spec.clone(),
+        title: "fork".to_owned(),
+        events: vec![event(ports.now(), EventBody::SessionCreated)],
+        client_token: None,
+        now: ports.now(),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::scheduler::yield_once;
 /// Virtual time; clones share it.
 ///
 /// Usually a sleeper moves the time to its end at once. After [`FakeClock::hold`] only
-/// [`FakeClock::advance`] moves it, and sleepers wait for that.
+/// [`FakeClock::advance`] and [`FakeClock::set_back`] move it, and sleepers wait for that.
 #[derive(Clone, Debug)]
 pub struct FakeClock {
     now: Arc<AtomicU64>,
@@ -39,6 +39,11 @@ impl FakeClock {
     /// Moves the time on.
     pub fn advance(&self, milliseconds: u64) {
         self.now.fetch_add(milliseconds, Ordering::SeqCst);
+    }
+
+    /// Moves the time back, as a machine does whose clock was wrong.
+    pub fn set_back(&self, milliseconds: u64) {
+        self.now.fetch_sub(milliseconds, Ordering::SeqCst);
     }
 
     /// From now on sleeping moves nothing.

@@ -13,7 +13,8 @@ mod random;
 mod scheduler;
 
 pub use builders::{
-    append, caller, checkpoint, deployment, event, message, new_command, new_session, owner, spec,
+    append, caller, checkpoint, deployment, event, message, new_command, new_fork, new_session,
+    owner, spec,
 };
 pub use clock::FakeClock;
 pub use fake::{Fake, FaultTime, StartedTask};

@@ -52,8 +52,14 @@ pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F:
 pub struct Scheduler<'a> {
     clock: FakeClock,
     random: Random,
-    actors: Vec<Actor<'a>>,
-    killable: Vec<usize>,
+    steps_back: Option<u64>,
+    actors: Vec<Running<'a>>,
+}
+
+struct Running<'a> {
+    actor: Actor<'a>,
+    /// Begins it anew when it was killed; `None` for one that runs to its end.
+    again: Option<Box<dyn FnMut() -> Actor<'a> + 'a>>,
 }
 
 impl<'a> Scheduler<'a> {
@@ -64,29 +70,43 @@ impl<'a> Scheduler<'a> {
         Self {
             clock,
             random: Random::new(seed),
+            steps_back: None,
             actors: Vec::new(),
-            killable: Vec::new(),
         }
+    }
+
+    /// From now on the clock is set back now and then, by less than so much.
+    pub const fn step_back(&mut self, milliseconds: u64) {
+        self.steps_back = Some(milliseconds);
     }
 
     /// Adds an actor that runs to its end.
     pub fn spawn(&mut self, actor: impl Future<Output = ()> + 'a) {
-        self.actors.push(Box::pin(actor));
+        self.actors.push(Running {
+            actor: Box::pin(actor),
+            again: None,
+        });
     }
 
-    /// Adds an actor that may vanish between two of its steps, as a killed process does.
-    pub fn spawn_killable(&mut self, actor: impl Future<Output = ()> + 'a) {
-        self.killable.push(self.actors.len());
-        self.actors.push(Box::pin(actor));
+    /// Adds an actor that may vanish between any two of its steps, as a killed process does, and
+    /// then begins anew.
+    pub fn spawn_killable<F>(&mut self, mut actor: impl FnMut() -> F + 'a)
+    where
+        F: Future<Output = ()> + 'a,
+    {
+        let mut again = move || -> Actor<'a> { Box::pin(actor()) };
+        self.actors.push(Running {
+            actor: again(),
+            again: Some(Box::new(again)),
+        });
     }
 
     /// Runs until all actors have ended, at most `steps` steps; calls `check` after each. Says
     /// whether all ended.
     pub fn run(&mut self, steps: usize, mut check: impl FnMut()) -> bool {
         let mut context = Context::from_waker(Waker::noop());
-        let mut alive: Vec<usize> = (0..self.actors.len()).collect();
         for _ in 0..steps {
-            if alive.is_empty() {
+            if self.actors.is_empty() {
                 return true;
             }
             // Mostly small steps of time; now and then one that lets a lease run out.
@@ -94,17 +114,23 @@ impl<'a> Scheduler<'a> {
             if self.random.one_in(2_000) {
                 self.clock.advance(self.random.below(30_000));
             }
-            let place = usize::try_from(self.random.below(alive.len() as u64)).unwrap_or(0);
-            let actor = alive[place];
-            if self.killable.contains(&actor) && self.random.one_in(600) {
-                alive.swap_remove(place);
-                continue;
+            if let Some(milliseconds) = self.steps_back
+                && self.random.one_in(2_000)
+            {
+                self.clock.set_back(self.random.below(milliseconds));
             }
-            if self.actors[actor].as_mut().poll(&mut context).is_ready() {
-                alive.swap_remove(place);
+            let place = self.random.below(self.actors.len() as u64);
+            let place = usize::try_from(place).unwrap_or(0);
+            let running = &mut self.actors[place];
+            if let Some(again) = &mut running.again
+                && self.random.one_in(600)
+            {
+                running.actor = again();
+            } else if running.actor.as_mut().poll(&mut context).is_ready() {
+                drop(self.actors.swap_remove(place));
             }
             check();
         }
-        alive.is_empty()
+        self.actors.is_empty()
     }
 }

@@ -23,6 +23,7 @@ impl<'stack> Bucket<'stack> {
             ("AccessTokenSha256", "0".repeat(64)),
             ("SigningKey", "k".repeat(32)),
             ("AnthropicApiKey", "k".repeat(32)),
+            ("RunnerImage", "none".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value));
         let path = checkout::root().join("template.yaml");

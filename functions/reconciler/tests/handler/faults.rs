@@ -18,6 +18,8 @@ use super::{DAY, LIMITS, event, sample, stored, suspended};
 #[derive(Debug, PartialEq, Eq)]
 struct Left {
     sessions: Vec<SessionKey>,
+    /// Erased, and to be looked at again.
+    tombstones: Vec<SessionKey>,
     records: usize,
     rows: usize,
     /// Kinds: the packs of two worlds differ by the times of their files.
@@ -35,6 +37,7 @@ fn left(fake: &Fake, tree: &TreeKey) -> Left {
         rows: sessions.iter().map(rows).sum(),
         objects: objects.iter().map(kind).collect(),
         sessions,
+        tombstones: fake.tombstones(),
     }
 }
 

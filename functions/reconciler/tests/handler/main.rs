@@ -8,10 +8,13 @@ use checkpoint::{About, IgnoreRules, NewSnapshot, RootName, Snapshots, SourceRoo
 use domain::{
     CommandOutcome, EventBody, FencingToken, NewCheckpoint, Retention, SessionId, SessionKey,
     State, TreeKey,
-    ports::{Inbox, NewSession, SessionDirectory, SessionLog, SlotLimits},
+    ports::{Inbox, NewSession, SessionDirectory, SessionLog, SlotLimits, TreeObjects},
+    use_cases::{Deletion, Reconciled, delete_session, reconcile_session},
 };
 use reconciler::{Answer, Event, Limits, handle};
-use testkit::{Fake, FaultTime, append, checkpoint, message, new_command, new_session, owner};
+use testkit::{
+    Fake, FaultTime, append, caller, checkpoint, message, new_command, new_fork, new_session, owner,
+};
 
 fn sample(name: &str) -> serde_json::Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -412,4 +415,81 @@ async fn a_session_whose_time_is_up_leaves_nothing() {
     assert!(fake.peek_objects(&tree).is_empty());
     assert!(fake.peek_events(&key).is_empty() && fake.peek_commands(&key).is_empty());
     assert_eq!(handle(&fake, LIMITS, sweep()).await, Ok(Answer::default()));
+    // A runner that was frozen wakes.
+    let late = format!("sessions/{}/transcript/2", key.session);
+    let put = fake.put_new(&tree, &late, b"a line".to_vec()).await;
+    put.expect("nobody knows better");
+    stored(&fake, &tree, 2).await;
+    assert_eq!(fake.peek_objects(&tree).len(), 3);
+    fake.clock().advance(DAY + 1);
+    let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
+    assert_eq!((answer.looked_at, answer.erased, answer.failed), (1, 0, 0));
+    assert!(fake.peek_objects(&tree).is_empty());
+    assert!(fake.tombstones().is_empty());
+    assert_eq!(handle(&fake, LIMITS, sweep()).await, Ok(Answer::default()));
+}
+
+/// The sweep that does not know what a sibling needs takes no pack, and erases all the same.
+#[tokio::test]
+async fn a_damaged_checkpoint_keeps_nobody_from_being_erased() {
+    for gone in [false, true] {
+        let fake = Fake::new(13);
+        let key = suspended(&fake).await;
+        let head = fake.peek_head(&key).expect("there");
+        let tree = head.tree_key();
+        let fork = fake.fork(new_fork(&fake, &head)).await.expect("forked");
+        let fork = fork.head.key;
+        // The fork went on, and that checkpoint is damaged.
+        let own = stored(&fake, &tree, 2).await;
+        let now = domain::ports::Clock::now(&fake);
+        let say = new_command(&fake, "go", message("go"));
+        fake.enqueue(&fork, say).await.expect("accepted");
+        wake(&fake, &fork).await;
+        let taken = fake.acquire(&fork, "t2", "none", now.plus(10_000), now);
+        let (lease, forked) = taken.await.expect("acquired");
+        let mut cut = append(&fake, forked.last_sequence.next(), Vec::new());
+        cut.checkpoint = Some(own.clone());
+        fake.append(&lease, &cut).await.expect("appended");
+        let damaged = format!("manifests/{}", own.id);
+        let flip = |bytes: &mut Vec<u8>| bytes[20] ^= 1;
+        if gone {
+            let objects = fake.list_objects(&tree, &damaged, None).await;
+            for object in objects.expect("listed").objects {
+                let version = object.version.as_deref();
+                let deleted = fake.delete_object(&tree, &object.name, version).await;
+                deleted.expect("deleted");
+            }
+        } else {
+            assert!(fake.damage_object(&tree, &damaged, flip));
+        }
+        let packs = |fake: &Fake| {
+            let mut objects = fake.peek_objects(&tree);
+            objects.retain(|name| name.starts_with("packs/"));
+            objects
+        };
+        let before = packs(&fake);
+        let me = caller(&key.owner);
+        let deleted = delete_session(&fake, &me, &key, Deletion::Erase).await;
+        deleted.expect("deleted");
+        let sweep = || event(sample("reconciler-sweep.json"));
+        let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
+        assert_eq!((answer.erased, answer.failed), (1, 0), "{answer:?}");
+        assert!(fake.peek_head(&key).is_none() && fake.peek_events(&key).is_empty());
+        assert_eq!(packs(&fake), before);
+        // Also a day later, and until a person gives it up.
+        fake.clock().advance(2 * DAY);
+        let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
+        assert_eq!((answer.damaged, answer.failed), (1, 0), "{answer:?}");
+        assert_eq!((packs(&fake), fake.tombstones()), (before, vec![]));
+        let deleted = delete_session(&fake, &me, &fork, Deletion::Erase).await;
+        deleted.expect("deleted");
+        let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
+        assert_eq!((answer.erased, answer.failed), (1, 0), "{answer:?}");
+        assert!(fake.peek_objects(&tree).is_empty());
+    }
+}
+
+async fn wake(fake: &Fake, key: &SessionKey) {
+    let woken = reconcile_session(fake, LIMITS.slots, key).await;
+    assert_eq!(woken.expect("woken"), Reconciled::Started);
 }

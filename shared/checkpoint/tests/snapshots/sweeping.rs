@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use checkpoint::{SweepError, SweepOptions, Swept};
+use checkpoint::{SweepOptions, Swept};
 use domain::{UnixMillis, ports::Clock as _};
 
 use crate::tree::{Place, assert_same};
@@ -114,24 +114,33 @@ async fn a_checkpoint_that_is_not_committed_yet_is_kept_while_it_is_young() {
 }
 
 #[tokio::test]
-async fn nothing_is_deleted_when_a_live_checkpoint_cannot_be_read() {
+async fn no_pack_is_deleted_when_a_live_checkpoint_cannot_be_read() {
     let place = Place::new();
     fs::write(place.files().join("a"), "one").expect("written");
     let (live, _) = place.create(None).await;
-    place.create(None).await;
+    let (dead, _) = place.create(None).await;
     place.fake.clock().advance(2 * HOUR);
     let name = format!("manifests/{}", live.id);
     place
         .fake
         .damage_object(&place.key, &name, |bytes| bytes[20] ^= 1);
-    let before = place.objects("");
-    let roots = BTreeSet::from([live.id.clone()]);
-    let result = place.snapshots().sweep(&roots, options(&place)).await;
-    assert!(matches!(result, Err(SweepError::Live(id, _)) if id == live.id));
-    let gone = BTreeSet::from([domain::CheckpointId::from_random([9; 17])]);
-    let result = place.snapshots().sweep(&gone, options(&place)).await;
-    assert!(matches!(result, Err(SweepError::Live(..))));
-    assert_eq!(place.objects(""), before);
+    let packs = place.objects("packs/");
+    assert_eq!(packs.len(), 2);
+    let gone = domain::CheckpointId::from_random([9; 17]);
+    let roots = BTreeSet::from([live.id.clone(), gone.clone()]);
+    let swept = place.snapshots().sweep(&roots, options(&place)).await;
+    let swept = swept.expect("swept");
+    assert_eq!(BTreeSet::from_iter(swept.unreadable), roots);
+    assert_eq!((swept.manifests_deleted, swept.packs_deleted), (1, 0));
+    assert!(place.snapshots().manifest(&dead.id).await.is_err());
+    assert_eq!(place.objects("packs/"), packs);
+    // Once a person has given it up, the rest goes.
+    let swept = place
+        .snapshots()
+        .sweep(&BTreeSet::new(), options(&place))
+        .await;
+    assert_eq!(swept.expect("swept").packs_deleted, 2);
+    assert!(place.objects("").is_empty());
 }
 
 #[tokio::test]

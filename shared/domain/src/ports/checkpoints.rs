@@ -135,7 +135,8 @@ pub trait Checkpoints: Send + Sync {
 
     /// Begins a sweep: the generation moves on from `generation`, so that whoever read it before
     /// has to look again at what it reuses. Gives the new generation. A repeat after a lost answer
-    /// finds itself overtaken, and begins again.
+    /// finds itself overtaken, and begins again. A tree of which nothing is recorded (any more) is
+    /// not swept: [`SweepError::Unavailable`].
     fn begin_sweep(
         &self,
         tree: &TreeKey,

@@ -7,13 +7,14 @@ use thiserror::Error;
 use crate::{
     Authorized, CheckpointId, Head, SessionKey, State,
     authorization::WriteSessions,
+    limits,
     ports::{
-        Checkpoints, ChunkSweep, Chunks, Clock, Compute, Erasure, ExpireError, IdSource, Inbox,
-        SessionDirectory, Swept, TreeObjects, Unavailable,
+        Checkpoints, ChunkSweep, Chunks, Clock, Compute, Condemned, Erasure, ExpireError, IdSource,
+        Inbox, SessionDirectory, Swept, TreeObjects, Unavailable,
     },
 };
 
-use super::{CancelError, NoSuchSession, cancel_session, sweep_tree};
+use super::{CancelError, NoSuchSession, cancel_session, stopwatch::Stopwatch, sweep_tree};
 
 /// How long a caller waits for a runner to end its session, in milliseconds.
 const END_MILLISECONDS: u64 = 20_000;
@@ -61,7 +62,7 @@ pub async fn delete_session<P>(
 where
     P: SessionDirectory + Inbox + Erasure + Compute + Clock + IdSource,
 {
-    let started = ports.now();
+    let mut waited = Stopwatch::start(ports.now());
     let head = loop {
         let head = match cancel_session(ports, caller, key, "deleted").await {
             Ok(head) => head,
@@ -71,13 +72,13 @@ where
         if head.state.is_ended() {
             break head;
         }
-        if ports.now().since(started) > END_MILLISECONDS {
+        if waited.read(ports.now()) > END_MILLISECONDS {
             return Err(DeleteError::StillEnding(head.state));
         }
         ports.sleep(POLL_MILLISECONDS).await;
     };
     if deletion == Deletion::Erase {
-        match ports.expire(key, ports.now()).await {
+        match ports.expire(key).await {
             Ok(()) => {}
             // It is gone already.
             Err(ExpireError::NotEnded) => return Err(NoSuchSession.into()),
@@ -88,7 +89,7 @@ where
 }
 
 /// What erasing a session took away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Erased {
     /// Rows.
     pub rows: u64,
@@ -96,11 +97,19 @@ pub struct Erased {
     pub objects: u64,
     /// Chunks and manifests that only it needed.
     pub chunks: Swept,
+    /// It was the last look: nothing is left.
+    pub forgotten: bool,
 }
 
 /// Erases an ended session whose time is up: its objects, the chunks that no other session of its
 /// tree needs, its rows, and last its head, by which the sweep finds it again until all is done.
 /// `None` when there is no such session.
+///
+/// Not everybody who writes for it is fenced: an export may be under way, and a runner that was
+/// frozen may wake and store what it had begun. So a tombstone takes the place of the head, and when
+/// all such writers have long ended (the credentials of each do) all of it is done again, and the
+/// tombstone goes. Pieces of an upload that nobody finishes go by the bucket's rule for them, after a
+/// day.
 ///
 /// Every step may be repeated, and two of us change nothing for each other.
 ///
@@ -110,16 +119,24 @@ pub async fn erase_session<P, C>(
     ports: &P,
     chunks: &C,
     key: &SessionKey,
+    grace_milliseconds: u64,
 ) -> Result<Option<Erased>, Unavailable>
 where
     P: Erasure + Checkpoints + TreeObjects + Clock,
     C: Chunks,
 {
     let now = ports.now();
-    let Some(head) = ports.condemned(key, now).await? else {
+    let Some(Condemned { tree, buried }) = ports.condemned(key, now).await? else {
         return Ok(None);
     };
-    let tree = head.tree_key();
+    if !buried {
+        // For those too whose clocks are behind ours: nobody may see half of it.
+        match ports.expire(key).await {
+            Ok(()) => {}
+            Err(ExpireError::NotEnded) => return Ok(None),
+            Err(ExpireError::Unavailable(unavailable)) => return Err(unavailable),
+        }
+    }
     let mut erased = Erased::default();
     let own = format!("sessions/{}/", key.session);
     erased.objects = delete_all(ports, &tree, &own).await?;
@@ -139,7 +156,7 @@ where
     let remaining = ports.leave_tree(&tree, &key.session).await?;
     if remaining.is_empty() {
         erased.objects += delete_all(ports, &tree, "").await?;
-    } else {
+    } else if !buried {
         sweep_tree::begin(ports, &tree, now).await?;
         let (live, _) = sweep_tree::roots(ports, &tree, &BTreeSet::new()).await?;
         manifests.retain(|id| !live.contains(id));
@@ -153,7 +170,13 @@ where
         };
         erased.chunks = chunks.sweep(&tree, &sweep).await?;
     }
-    ports.erase_head(key, now).await?;
+    if buried {
+        ports.forget(key, now).await?;
+    } else {
+        let late = grace_milliseconds.max(limits::LATE_WRITES_MILLISECONDS);
+        ports.bury(key, now, now.plus(late)).await?;
+    }
+    erased.forgotten = buried;
     Ok(Some(erased))
 }
 

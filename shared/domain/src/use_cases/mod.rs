@@ -16,6 +16,7 @@ mod read_file;
 mod reconcile;
 mod restore_checkpoint;
 mod send_message;
+mod stopwatch;
 mod suspend_session;
 mod sweep_tree;
 mod task;

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-use super::{FindCheckpointError, NoSuchSession, checkpoints, observe};
+use super::{FindCheckpointError, NoSuchSession, checkpoints, observe, stopwatch::Stopwatch};
 use crate::checkpoint::CheckpointName;
 
 /// How long a caller waits for a checkpoint, in milliseconds; it is taken all the same.
@@ -121,7 +121,7 @@ where
     if head.state.is_ended() {
         return Err(SuspendError::Ended(head.state));
     }
-    let started = ports.now();
+    let mut waited = Stopwatch::start(ports.now());
     let pinned = request.pinned;
     let id = request
         .message_id
@@ -157,7 +157,7 @@ where
                 });
             }
         }
-        if ports.now().since(started) > ANSWER_MILLISECONDS {
+        if waited.read(ports.now()) > ANSWER_MILLISECONDS {
             return Ok(Requested::Pending(id));
         }
         ports.sleep(POLL_MILLISECONDS).await;

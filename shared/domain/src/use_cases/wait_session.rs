@@ -8,7 +8,7 @@ use crate::{
     ports::{Clock, Compute, Inbox, LiveText, SessionDirectory, SessionLog, Unavailable},
 };
 
-use super::{NoSuchSession, observe};
+use super::{NoSuchSession, observe, stopwatch::Stopwatch};
 
 /// Between looks while events flow.
 const BUSY_POLL_MILLISECONDS: u64 = 50;
@@ -111,7 +111,8 @@ where
         return Err(WaitError::Budget);
     }
 
-    let deadline = ports.now().plus(wait_seconds * 1000);
+    let wait_milliseconds = wait_seconds * 1000;
+    let mut stopwatch = Stopwatch::start(ports.now());
     let mut position = request.cursor.0;
     let mut events: Vec<Event> = Vec::new();
     let mut spent = 0_usize;
@@ -147,8 +148,8 @@ where
             || (caught_up && settled)
             || (request.until == Until::Event && !events.is_empty() && caught_up)
             || spent >= budget;
-        let now = ports.now();
-        if satisfied || now >= deadline {
+        let waited = stopwatch.read(ports.now());
+        if satisfied || waited >= wait_milliseconds {
             let live = live(ports, &request.key, &head, position).await?;
             return Ok(Waited {
                 more: position < head.last_sequence,
@@ -159,7 +160,7 @@ where
             });
         }
         if caught_up {
-            ports.sleep(pause.min(deadline.since(now).max(1))).await;
+            ports.sleep(pause.min(wait_milliseconds - waited)).await;
             pause = (pause * 2).min(poll_limit(&head, ports.now()));
         }
     }

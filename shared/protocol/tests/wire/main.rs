@@ -6,6 +6,7 @@ mod checkpoints;
 mod client;
 mod contents;
 mod durable;
+mod foreign;
 mod fuzz;
 mod legacy;
 mod listen;

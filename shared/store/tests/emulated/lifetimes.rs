@@ -1,6 +1,6 @@
 //! When rows are gone.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use domain::upload::{SignedRequest, Upload};
 use domain::{
@@ -13,7 +13,10 @@ use store::{
 };
 use testkit::{contracts, new_session, owner};
 
-use crate::services::{Services, send};
+use crate::{
+    erasing,
+    services::{RULE_DAYS, Services, send},
+};
 
 async fn cancel(store: &Store, head: domain::Head) {
     store
@@ -88,7 +91,10 @@ async fn live_text_expires_after_its_hours() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_stored_thing_goes_as_the_table_of_retention_says() {
     let services = Services::start().await;
-    let store = services.store().await;
+    let mut settings = services.settings();
+    settings.retention_days = RETENTION_DAYS;
+    settings.keep_deltas_hours = DELTAS_HOURS;
+    let store = Store::connect_to(settings, services.endpoint()).await;
     contracts::session_directory_contract(&store).await;
     contracts::session_log_contract(&store).await;
     contracts::whole_inbox_contract(&store).await;
@@ -120,29 +126,115 @@ async fn every_stored_thing_goes_as_the_table_of_retention_says() {
     };
     store.note_runner(&facts).await.expect("noted");
 
+    // With an object of every kind.
+    erasing::lived(&store, &owner("lived"), "token").await;
+
     let everything = services.everything().await;
+    let now = i64::try_from(now.0 / 1000).expect("a time");
     let mut seen = BTreeSet::new();
     for row in &everything.rows {
         let place = format!("{} {}", row.partition, row.sort);
         let kinds: Vec<Kind> = kinds_of(Place::Row(&place)).collect();
         assert_eq!(kinds.len(), 1, "{place}: {kinds:?}");
-        let expires = row.attributes.contains_key("expires_at");
-        assert_eq!(
-            matches!(kinds[0].ends, Ends::Expires(_)),
-            expires,
-            "{place}"
-        );
+        let expires = row.attributes.get("expires_at");
+        match (kinds[0].ends, expires) {
+            (Ends::Expires(setting), Some(at)) => {
+                let at: i64 = at.as_n().expect("a number").parse().expect("seconds");
+                let expected = lifetime(setting);
+                assert!(
+                    expected.contains(&(at - now)),
+                    "{place}: {} s, {setting}",
+                    at - now
+                );
+            }
+            (Ends::Expires(_), None) | (_, Some(_)) => panic!("{place}: {expires:?}"),
+            (_, None) => {}
+        }
         seen.insert(kinds[0].name);
     }
+    // A name may be that of a row and that of an object.
+    let mut seen_objects = BTreeSet::new();
     for object in &everything.objects {
         let kinds: Vec<Kind> = kinds_of(Place::Object(object)).collect();
         assert_eq!(kinds.len(), 1, "{object}: {kinds:?}");
+        seen_objects.insert(kinds[0].name);
     }
     let unseen: Vec<_> = RETENTION
         .iter()
-        .filter(|kind| matches!(kind.place, Place::Row(_)) && !seen.contains(kind.name))
+        .filter(|kind| match kind.place {
+            Place::Row(_) => !seen.contains(kind.name),
+            Place::Object(_) => !seen_objects.contains(kind.name),
+        })
         .map(|kind| kind.name)
         .collect();
-    // Clients end their sessions, and readers take what was posted.
-    assert_eq!(unseen, ["client session", "message from a client"]);
+    // Sessions are erased elsewhere, clients end theirs, and readers take what was posted.
+    assert_eq!(
+        unseen,
+        ["tombstone", "client session", "message from a client"]
+    );
+}
+
+/// Of the store of that test.
+const DELTAS_HOURS: u64 = 7;
+const RETENTION_DAYS: u64 = 30;
+
+/// Seconds after which a row of such an end is gone.
+fn lifetime(setting: &str) -> RangeInclusive<i64> {
+    const SLACK: i64 = 120;
+    let (hour, day) = (60 * 60, 24 * 60 * 60);
+    let about = |least: u64, most: u64| {
+        let seconds = |count: u64| i64::try_from(count).expect("small");
+        seconds(least) - SLACK..=seconds(most) + SLACK
+    };
+    match setting {
+        "SHANNON_KEEP_DELTAS_HOURS" => about(DELTAS_HOURS * hour, DELTAS_HOURS * hour),
+        // They outlive the head.
+        "SHANNON_RETENTION_DAYS" => about(RETENTION_DAYS * day, (RETENTION_DAYS + 2) * day),
+        // The contract signs for a quarter of an hour.
+        "SHANNON_UPLOAD_URL_SECONDS, and a day" => about(900 + day, 900 + day),
+        // Whoever writes these says until when; the contracts say minutes.
+        "SHANNON_CLIENT_SESSION_DAYS"
+        | "the wait for it"
+        | "an hour after its last change"
+        | "its stream"
+        | "minutes"
+        | "the state of the round" => about(0, 120),
+        other => panic!("nothing is known of {other}"),
+    }
+}
+
+/// What the table leaves to rules of the bucket is what the template has rules for.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rules_of_the_bucket_are_those_of_the_table_of_retention() {
+    let services = Services::start().await;
+    let by_rule: Vec<(String, &str)> = RETENTION
+        .iter()
+        .filter_map(|kind| match (kind.place, kind.ends) {
+            (Place::Object(place), Ends::ByRule(setting)) => {
+                Some((place.split('*').next()?.to_owned(), setting))
+            }
+            _ => None,
+        })
+        .collect();
+    let rules: Vec<(String, &str)> = services
+        .lifecycle()
+        .iter()
+        .filter(|rule| rule.get("ExpirationInDays").is_some())
+        .map(|rule| {
+            assert_eq!(rule["Status"], "Enabled", "{rule}");
+            let days = rule["ExpirationInDays"].to_string();
+            // Of its parameter, which the tests of the settings tie to the setting.
+            assert_eq!(days.trim_matches('"'), RULE_DAYS, "{rule}");
+            let prefix = rule["Prefix"].as_str().expect("a prefix");
+            (prefix.to_owned(), "SHANNON_RETENTION_DAYS")
+        })
+        .collect();
+    assert_eq!(rules, by_rule);
+    // What is written in pieces and never finished goes by a rule too.
+    let aborts = |rule: &serde_json::Value| {
+        rule["Status"] == "Enabled"
+            && rule.get("Prefix").is_none()
+            && rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 1
+    };
+    assert!(services.lifecycle().iter().any(aborts));
 }

@@ -2,6 +2,7 @@
 //! ports, and a few things that only it has.
 
 mod contracts;
+mod disturbed;
 mod encryption;
 mod erasing;
 mod events;
@@ -9,6 +10,7 @@ mod failures;
 mod lifetimes;
 mod line;
 mod lost_answers;
+mod outage;
 mod outside;
 mod services;
 mod usage;

@@ -30,12 +30,16 @@ impl Invoker for Nobody {
     }
 }
 
+/// `SHANNON_RETENTION_DAYS` of the template, as the bucket's rules have it.
+pub(crate) const RULE_DAYS: &str = "33";
+
 /// Running services; dropping it ends them.
 pub(crate) struct Services {
     running: RunningAws,
     key: AccessKey,
     table: String,
     bucket: String,
+    lifecycle: Vec<serde_json::Value>,
     cluster: String,
     task_definition: String,
 }
@@ -53,6 +57,7 @@ impl Services {
             ("SigningKey", "k".repeat(32)),
             ("AnthropicApiKey", "a".repeat(32)),
             ("RunnerImage", "none".to_owned()),
+            ("RetentionDays", RULE_DAYS.to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value));
         let stack = template::load(&template, &BTreeMap::from(parameters), "store")
@@ -87,6 +92,7 @@ impl Services {
             key,
             table: stack.tables[0].name.clone(),
             bucket: stack.buckets[0].name.clone(),
+            lifecycle: stack.buckets[0].lifecycle.clone(),
             cluster: stack.clusters[0].clone(),
             task_definition,
         }
@@ -110,6 +116,11 @@ impl Services {
         }
     }
 
+    /// Rules of the bucket, as the template has them.
+    pub(crate) fn lifecycle(&self) -> &[serde_json::Value] {
+        &self.lifecycle
+    }
+
     pub(crate) fn endpoint(&self) -> Endpoint {
         Endpoint {
             url: self.running.url().to_owned(),
@@ -123,27 +134,28 @@ impl Services {
         Store::connect_to(self.settings(), self.endpoint()).await
     }
 
-    /// Everything that the table and the bucket hold, read past the store.
-    pub(crate) async fn everything(&self) -> Everything {
+    fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         let endpoint = self.endpoint();
-        let dynamodb = aws_sdk_dynamodb::Client::from_conf(
+        aws_sdk_dynamodb::Client::from_conf(
             aws_sdk_dynamodb::Config::builder()
                 .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
-                .region(aws_sdk_dynamodb::config::Region::new(
-                    endpoint.region.clone(),
-                ))
-                .endpoint_url(endpoint.url.clone())
+                .region(aws_sdk_dynamodb::config::Region::new(endpoint.region))
+                .endpoint_url(endpoint.url)
                 .credentials_provider(aws_sdk_dynamodb::config::Credentials::new(
-                    endpoint.access_key_id.clone(),
-                    endpoint.secret_access_key.clone(),
+                    endpoint.access_key_id,
+                    endpoint.secret_access_key,
                     None,
                     None,
                     "test",
                 ))
                 .http_client(aws_smithy_http_client::Builder::new().build_http())
                 .build(),
-        );
-        let s3 = aws_sdk_s3::Client::from_conf(
+        )
+    }
+
+    fn s3(&self) -> aws_sdk_s3::Client {
+        let endpoint = self.endpoint();
+        aws_sdk_s3::Client::from_conf(
             aws_sdk_s3::Config::builder()
                 .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())
                 .region(aws_sdk_s3::config::Region::new(endpoint.region))
@@ -158,7 +170,28 @@ impl Services {
                 ))
                 .http_client(aws_smithy_http_client::Builder::new().build_http())
                 .build(),
-        );
+        )
+    }
+
+    /// Lets the time of an erased session's tombstone be up.
+    pub(crate) async fn let_tombstone_be_due(&self, key: &SessionKey) {
+        let partition = format!("{}#{}", key.owner, key.session);
+        self.dynamodb()
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", AttributeValue::S(partition))
+            .key("sk", AttributeValue::S("tombstone".to_owned()))
+            .update_expression("SET live_until = :now")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":now", AttributeValue::N("1".to_owned()))
+            .send()
+            .await
+            .expect("there is a tombstone");
+    }
+
+    /// Everything that the table and the bucket hold, read past the store.
+    pub(crate) async fn everything(&self) -> Everything {
+        let (dynamodb, s3) = (self.dynamodb(), self.s3());
         let mut rows = Vec::new();
         let mut pages = dynamodb
             .scan()
@@ -193,7 +226,16 @@ impl Services {
             (&one.partition, &one.sort).cmp(&(&other.partition, &other.sort))
         });
         objects.sort();
-        Everything { rows, objects }
+        let unfinished = s3.list_multipart_uploads().bucket(&self.bucket);
+        let unfinished = unfinished.send().await.expect("listed");
+        assert_ne!(unfinished.is_truncated(), Some(true), "more than a page");
+        let unfinished = unfinished.uploads().iter();
+        let unfinished = unfinished.map(|upload| upload.key().unwrap_or_default().to_owned());
+        Everything {
+            rows,
+            objects,
+            unfinished: unfinished.collect(),
+        }
     }
 
     /// A task as ECS describes it.
@@ -240,6 +282,8 @@ pub(crate) struct Everything {
     pub(crate) rows: Vec<StoredRow>,
     /// Keys of all versions, and of what only says that there was one.
     pub(crate) objects: Vec<String>,
+    /// Keys of objects that are written in pieces and not finished.
+    pub(crate) unfinished: Vec<String>,
 }
 
 pub(crate) struct StoredRow {
@@ -260,6 +304,13 @@ impl Everything {
         let mut rows = self.rows.iter();
         rows.find(|row| row.partition == partition && row.sort == sort)
             .expect("such a row")
+    }
+
+    /// How many client tokens of the owner are remembered.
+    pub(crate) fn created_by_tokens(&self, owner: &domain::OwnerId) -> usize {
+        let own = |row: &&StoredRow| row.partition == owner.as_str();
+        let rows = self.rows.iter().filter(own);
+        rows.filter(|row| row.sort.starts_with("create#")).count()
     }
 
     pub(crate) fn objects_below(&self, prefix: &str) -> Vec<&str> {

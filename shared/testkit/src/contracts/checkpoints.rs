@@ -1,15 +1,13 @@
 //! Checkpoints as records, and what refers to them: names, pins, rewinds, forks, sweeps.
 
 use domain::{
-    Checkpoint, CheckpointId, FencingToken, Head, NewCheckpoint, RefName, Sequence, SessionId,
-    SessionKey, State, Transition, UnixMillis,
+    Checkpoint, CheckpointId, FencingToken, Head, NewCheckpoint, RefName, Sequence, SessionKey,
+    State, Transition, UnixMillis,
     checkpoint::{CheckpointRef, CheckpointTrigger},
-    event::EventBody,
     ports::{
-        AppendError, CheckpointError, ClientToken, ControlError, ForkError, Lease, NewFork,
-        RefError, RemoveError, Rewind, SweepError,
+        AppendError, CheckpointError, ClientToken, ControlError, ForkError, Lease, RefError,
+        RemoveError, Rewind, SweepError,
     },
-    session::Parent,
 };
 
 use super::{
@@ -300,38 +298,18 @@ pub async fn rewind_contract<P: Ports>(ports: &P) {
 
 /// `fork`, and the tree.
 pub async fn fork_contract<P: Ports>(ports: &P) {
-    let (lease, parent) = suspended(ports, None).await;
+    let (_, parent) = suspended(ports, None).await;
     let at = parent.checkpoint.clone().expect("it has one");
     let fork = |digest: Option<&str>| {
-        let mut first = builders::checkpoint(ports, 1, Some(&parent));
-        first.trigger = CheckpointTrigger::Fork;
-        first.files = at.clone();
-        first.conversation = at.clone();
-        first.turn = 4;
-        NewFork {
-            key: SessionKey {
-                owner: lease.key.owner.clone(),
-                session: SessionId::from_random(ports.random()),
-            },
-            parent: parent.clone(),
-            begins_at: Parent {
-                session: parent.key.session.clone(),
-                checkpoint: at.clone(),
-            },
-            relies_on: vec![1],
-            checkpoint: first,
-            spec: parent.spec.clone(),
-            title: "fork".to_owned(),
-            events: vec![
-                builders::event(ports.now(), EventBody::SessionCreated),
-                builders::event(ports.now(), text("forked")),
-            ],
-            client_token: digest.map(|digest| ClientToken {
-                token: "fork".to_owned(),
-                request_digest: digest.to_owned(),
-            }),
-            now: ports.now(),
-        }
+        let mut new = builders::new_fork(ports, &parent);
+        new.events
+            .push(builders::event(ports.now(), text("forked")));
+        new.checkpoint.turn = 4;
+        new.client_token = digest.map(|digest| ClientToken {
+            token: "fork".to_owned(),
+            request_digest: digest.to_owned(),
+        });
+        new
     };
     let new = fork(Some("a"));
     let creation = ports.fork(new.clone()).await.expect("forked");

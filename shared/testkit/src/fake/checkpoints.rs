@@ -164,7 +164,11 @@ impl Checkpoints for Fake {
         now: UnixMillis,
     ) -> Result<u64, SweepError> {
         self.call("begin_sweep", |world| {
-            let record = world.trees.entry(tree.clone()).or_default();
+            let record = world.trees.get_mut(tree).ok_or_else(|| Unavailable {
+                attempted: "begin a sweep",
+                outcome_unknown: false,
+                source: "nothing is recorded of the tree".into(),
+            })?;
             if record.generation != generation {
                 return Err(SweepError::Overtaken(record.generation));
             }

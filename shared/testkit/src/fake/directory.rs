@@ -84,6 +84,12 @@ impl SessionDirectory for Fake {
                 .sessions
                 .values()
                 .filter_map(|session| Some((session.head.look_at()?, session.head.key.clone())))
+                .chain(
+                    world
+                        .tombstones
+                        .iter()
+                        .map(|(key, it)| (it.until, key.clone())),
+                )
                 .filter(|(look_at, _)| *look_at < now)
                 .collect();
             found.sort();
@@ -175,7 +181,8 @@ impl World {
         let session = first_of_fork(new);
         let head = session.head.clone();
         let tree = self.trees.entry(head.tree_key()).or_default();
-        tree.members.insert(head.tree.root().clone());
+        // Not its root, which may be gone.
+        tree.members.insert(new.parent.key.session.clone());
         tree.members.insert(new.key.session.clone());
         self.sessions.insert(new.key.clone(), session);
         Ok(Creation {

@@ -2,20 +2,20 @@
 
 use domain::{
     Head, SessionId, SessionKey, TreeKey, UnixMillis,
-    ports::{Erasure, ExpireError, Unavailable},
+    ports::{Condemned, Erasure, ExpireError, Unavailable},
 };
 
-use super::Fake;
+use super::{Fake, world::Tombstone};
 
 impl Erasure for Fake {
-    async fn expire(&self, key: &SessionKey, now: UnixMillis) -> Result<(), ExpireError> {
+    async fn expire(&self, key: &SessionKey) -> Result<(), ExpireError> {
         self.call("expire", |world| {
             let session = world
                 .sessions
                 .get_mut(key)
                 .filter(|session| session.head.state.is_ended())
                 .ok_or(ExpireError::NotEnded)?;
-            session.head.kept_until = Some(UnixMillis(now.0.saturating_sub(1)));
+            session.head.kept_until = Some(UnixMillis(0));
             Ok(())
         })
         .await
@@ -25,11 +25,19 @@ impl Erasure for Fake {
         &self,
         key: &SessionKey,
         now: UnixMillis,
-    ) -> Result<Option<Head>, Unavailable> {
+    ) -> Result<Option<Condemned>, Unavailable> {
         self.call("condemned", |world| {
-            let session = world.sessions.get(key);
-            let head = session.map(|session| session.head.clone());
-            Ok(head.filter(|head| head.is_over(now)))
+            if let Some(session) = world.sessions.get(key) {
+                return Ok(session.head.is_over(now).then(|| Condemned {
+                    tree: session.head.tree_key(),
+                    buried: false,
+                }));
+            }
+            let tombstone = world.tombstones.get(key).filter(|it| it.until < now);
+            Ok(tombstone.map(|it| Condemned {
+                tree: it.tree.clone(),
+                buried: true,
+            }))
         })
         .await
     }
@@ -62,6 +70,9 @@ impl Erasure for Fake {
         session: &SessionId,
     ) -> Result<Vec<SessionId>, Unavailable> {
         self.call("leave_tree", |world| {
+            if !world.trees.contains_key(tree) {
+                return Ok(Vec::new());
+            }
             let mut members = world.tree(tree).members;
             members.retain(|member| member != session);
             if members.is_empty() {
@@ -75,11 +86,35 @@ impl Erasure for Fake {
         .await
     }
 
-    async fn erase_head(&self, key: &SessionKey, now: UnixMillis) -> Result<(), Unavailable> {
-        self.call("erase_head", |world| {
+    async fn bury(
+        &self,
+        key: &SessionKey,
+        now: UnixMillis,
+        until: UnixMillis,
+    ) -> Result<(), Unavailable> {
+        self.call("bury", |world| {
             let over = |head: &Head| head.is_over(now);
-            if world.sessions.get(key).is_some_and(|it| over(&it.head)) {
-                world.sessions.remove(key);
+            if !world.sessions.get(key).is_some_and(|it| over(&it.head)) {
+                return Ok(());
+            }
+            if let Some(session) = world.sessions.remove(key) {
+                let tree = session.head.tree_key();
+                world
+                    .tombstones
+                    .insert(key.clone(), Tombstone { tree, until });
+                world
+                    .creations
+                    .retain(|(owner, _), (of, _)| *owner != key.owner || *of != key.session);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn forget(&self, key: &SessionKey, now: UnixMillis) -> Result<(), Unavailable> {
+        self.call("forget", |world| {
+            if world.tombstones.get(key).is_some_and(|it| it.until < now) {
+                world.tombstones.remove(key);
             }
             Ok(())
         })

@@ -221,6 +221,12 @@ impl Fake {
         self.lock().world.sessions.keys().cloned().collect()
     }
 
+    /// Sessions that were erased and are to be looked at once more.
+    #[must_use]
+    pub fn tombstones(&self) -> Vec<SessionKey> {
+        self.lock().world.tombstones.keys().cloned().collect()
+    }
+
     /// Slots in use: of the deployment, and of each owner.
     #[must_use]
     pub fn slots(&self) -> (u32, BTreeMap<OwnerId, u32>) {
@@ -249,6 +255,17 @@ impl Fake {
                 of == tree && versions.last().is_some_and(|last| last.bytes.is_some())
             })
             .map(|((_, name), _)| name.clone())
+            .collect()
+    }
+
+    /// Every object of every tree that is there now, looked at without a port call.
+    #[must_use]
+    pub fn peek_all_objects(&self) -> Vec<(TreeKey, String)> {
+        let inner = self.lock();
+        let objects = inner.world.objects.iter();
+        objects
+            .filter(|(_, versions)| versions.last().is_some_and(|last| last.bytes.is_some()))
+            .map(|(place, _)| place.clone())
             .collect()
     }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::clients::Clients;
 use domain::{
     Checkpoint, Command, Event, FencingToken, Head, OwnerId, RefName, Sequence, SessionId,
-    SessionKey, TreeKey, UploadId, checkpoint::CheckpointRef, event::NewEvent, ports::LiveText,
-    upload::Upload,
+    SessionKey, TreeKey, UnixMillis, UploadId, checkpoint::CheckpointRef, event::NewEvent,
+    ports::LiveText, upload::Upload,
 };
 
 use super::{checkpoints::TreeRecord, objects::Version};
@@ -14,6 +14,8 @@ use super::{checkpoints::TreeRecord, objects::Version};
 #[derive(Debug, Default)]
 pub(super) struct World {
     pub(super) sessions: BTreeMap<SessionKey, Session>,
+    /// What stands in the place of sessions that were erased.
+    pub(super) tombstones: BTreeMap<SessionKey, Tombstone>,
     /// Session and request digest by owner and client token.
     pub(super) creations: BTreeMap<(OwnerId, String), (SessionId, String)>,
     pub(super) deployment_slots: u32,
@@ -28,6 +30,12 @@ pub(super) struct World {
     /// Deletions of objects so far.
     pub(super) deletions: usize,
     pub(super) clients: Clients,
+}
+
+#[derive(Debug)]
+pub(super) struct Tombstone {
+    pub(super) tree: TreeKey,
+    pub(super) until: UnixMillis,
 }
 
 #[derive(Debug)]

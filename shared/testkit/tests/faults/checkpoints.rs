@@ -46,7 +46,7 @@ async fn suspended(fake: &Fake, question: Option<PendingQuestion>) -> SessionKey
     key
 }
 
-async fn resting(fake: &Fake) -> SessionKey {
+pub(crate) async fn resting(fake: &Fake) -> SessionKey {
     suspended(fake, None).await
 }
 

@@ -2,6 +2,7 @@
 //! cut off at each of its waits: run again, the world is as if nothing had failed.
 
 mod checkpoints;
+mod clock;
 mod world;
 
 use domain::{

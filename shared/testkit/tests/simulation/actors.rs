@@ -1,6 +1,10 @@
 //! Clients, machines that run tasks, and the sweep.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use domain::{
     Authorized, CommandId, Cursor, Deployment, Event, PermissionMode, Retention, SessionKey, State,
@@ -19,7 +23,12 @@ use domain::{
 };
 use testkit::{Fake, Random, caller, deployment, owner};
 
-use crate::{Shared, chunks::ModelChunks, disk::GRACE_MILLISECONDS, runner};
+use crate::{
+    Shared,
+    chunks::ModelChunks,
+    disk::{GRACE_MILLISECONDS, put, surely},
+    runner,
+};
 
 /// A deployment so small that slots are fought for.
 const SLOTS: SlotLimits = SlotLimits {
@@ -36,22 +45,26 @@ fn limits() -> Deployment {
 }
 
 /// Creates two sessions and works with these and the others of its owner: sends, withdraws,
-/// watches, now and then cancels.
+/// watches, exports, now and then cancels. Killed, it begins the round again in which it was, with
+/// the same names.
 pub(crate) async fn client(fake: Fake, told: Shared, number: u64, mut random: Random) {
     let me = owner(&format!("owner {}", number % 2));
-    for round in 0..2 {
+    let begun = told.borrow().rounds.get(&number).copied().unwrap_or(0);
+    for round in begun..2 {
         let own = create(&fake, &told, &me, &format!("{number}-{round}")).await;
         let mut cursors: BTreeMap<SessionKey, Cursor> = BTreeMap::new();
         for turn in 0..random.below(8) {
-            let id = CommandId::parse(&format!("m-{number}-{round}-{turn}")).expect("valid");
             let key = any_of(&told, &me, &mut random).unwrap_or_else(|| own.clone());
+            // Of one session: what a fork has inherited was not sent to it.
+            let id = format!("m-{number}-{round}-{turn}-{}", key.session);
+            let id = CommandId::parse(&id).expect("valid");
             if !send(&fake, &told, &key, &id).await {
                 continue;
             }
             if random.one_in(4) {
                 withdraw(&fake, &key, &id).await;
             }
-            match random.below(9) {
+            match random.below(10) {
                 0 => answer(&fake, &key).await,
                 1 => branch(&fake, &told, &key, &mut random).await,
                 2 => set_back(&fake, &told, &key, &mut random).await,
@@ -65,6 +78,7 @@ pub(crate) async fn client(fake: Fake, told: Shared, number: u64, mut random: Ra
                     let asked = RequestCheckpoint::default();
                     drop(request_checkpoint(&fake, &me, &key, asked).await);
                 }
+                5 => export(&fake, &key, &id, &mut random).await,
                 _ => {}
             }
             if random.one_in(2) {
@@ -83,15 +97,18 @@ pub(crate) async fn client(fake: Fake, told: Shared, number: u64, mut random: Ra
                 }
             }
             if random.one_in(2) {
+                // That one, or any other, forks too.
+                let doomed = any_of(&told, &me, &mut random).unwrap_or_else(|| own.clone());
                 let deletion = Deletion::Erase;
                 while let Err(DeleteError::Unavailable(_) | DeleteError::StillEnding(_)) =
-                    delete_session(&fake, &writer, &own, deletion).await
+                    delete_session(&fake, &writer, &doomed, deletion).await
                 {
                     fake.sleep(100).await;
                 }
-                told.borrow_mut().erased.insert(own.clone());
+                told.borrow_mut().erased.insert(doomed);
             }
         }
+        told.borrow_mut().rounds.insert(number, round + 1);
     }
     told.borrow_mut().busy -= 1;
 }
@@ -184,6 +201,17 @@ async fn withdraw(fake: &Fake, key: &SessionKey, id: &CommandId) {
             Err(other) => panic!("{other}"),
         }
     }
+}
+
+/// Packs the files of a session that it has seen, which takes its time, and stores them: nothing
+/// fences that.
+async fn export(fake: &Fake, key: &SessionKey, id: &CommandId, random: &mut Random) {
+    let Some(head) = surely(fake, async || fake.head(key).await).await else {
+        return;
+    };
+    fake.sleep(random.below(5_000)).await;
+    let name = format!("sessions/{}/exports/{id}", key.session);
+    put(fake, &head.tree_key(), &name, "files".to_owned()).await;
 }
 
 /// Answers the question that waits, if one does.
@@ -316,7 +344,7 @@ pub(crate) async fn machine(
     fake: Fake,
     told: Shared,
     claimed: Claimed,
-    number: u32,
+    name: String,
     mut random: Random,
 ) {
     loop {
@@ -327,7 +355,7 @@ pub(crate) async fn machine(
         match task {
             Some(task) => {
                 *claimed.borrow_mut().entry(task.name.clone()).or_default() += 1;
-                let name = format!("{}-{number}", task.name);
+                let name = format!("{}-{name}", task.name);
                 runner::run(&fake, &task.key, &name, &mut random).await;
             }
             None if over(&fake, &told) => return,
@@ -347,33 +375,53 @@ pub(crate) async fn sweeper(fake: Fake, told: Shared) {
             if let Ok(Reconciled::Expired | Reconciled::Gone) =
                 reconcile_session(&fake, SLOTS, &key).await
             {
-                drop(erase_session(&fake, &chunks, &key).await);
+                let erased = erase_session(&fake, &chunks, &key, GRACE_MILLISECONDS);
+                drop(erased.await);
             }
         }
     }
 }
 
+const RETENTION: Retention = Retention {
+    max_checkpoints: 2,
+    checkpoint_milliseconds: 60_000,
+    grace_milliseconds: GRACE_MILLISECONDS,
+};
+
 /// Takes old checkpoints, and the chunks that nobody needs, again and again.
 pub(crate) async fn collector(fake: Fake, told: Shared, mut random: Random) {
     let chunks = ModelChunks(fake.clone());
-    let retention = Retention {
-        max_checkpoints: 2,
-        checkpoint_milliseconds: 60_000,
-        grace_milliseconds: GRACE_MILLISECONDS,
-    };
     while !over(&fake, &told) {
         fake.sleep(3_000 + random.below(3_000)).await;
         let keys = fake.session_keys();
         let place = usize::try_from(random.below(keys.len().max(1) as u64)).unwrap_or(0);
         if let Some(head) = keys.get(place).and_then(|key| fake.peek_head(key)) {
             // What fails is done by the next sweep.
-            drop(sweep_tree(&fake, &chunks, retention, &head.tree_key(), false).await);
+            drop(sweep_tree(&fake, &chunks, RETENTION, &head.tree_key(), false).await);
         }
     }
 }
 
-/// Nobody has anything to do any more: all has ended, or rests with nothing to be done.
+/// Sweeps every tree once more, when all that was written is old.
+pub(crate) async fn last_sweep(fake: Fake) {
+    let chunks = ModelChunks(fake.clone());
+    let heads = fake.session_keys().into_iter();
+    let heads = heads.filter_map(|key| fake.peek_head(&key));
+    let trees: BTreeSet<_> = heads.map(|head| head.tree_key()).collect();
+    for tree in trees {
+        // One of which nothing is recorded has nothing to sweep.
+        drop(sweep_tree(&fake, &chunks, RETENTION, &tree, false).await);
+    }
+}
+
+/// Nobody has anything to do any more: all has ended, or rests with nothing to be done, and what
+/// was erased was looked at again.
 fn over(fake: &Fake, told: &Shared) -> bool {
+    only_tombstones(fake, told) && fake.tombstones().is_empty()
+}
+
+/// The same, but for what was erased.
+pub(crate) fn only_tombstones(fake: &Fake, told: &Shared) -> bool {
     let told = told.borrow();
     told.busy == 0
         && fake.session_keys().iter().all(|key| {

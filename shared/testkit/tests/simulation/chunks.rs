@@ -1,9 +1,10 @@
-//! The sweep over the chunks of the model: mark from the live manifests, delete the old rest.
+//! The sweep over the chunks of the model, with the rules of the real one: manifests of an erased
+//! session go at once, everything else that no live manifest needs when it is old.
 
 use std::collections::BTreeSet;
 
 use domain::{
-    CheckpointId, TreeKey,
+    TreeKey,
     ports::{ChunkSweep, Chunks, StoredObject, Swept, TreeObjects, Unavailable},
 };
 use testkit::Fake;
@@ -16,17 +17,16 @@ pub(crate) struct ModelChunks(pub(crate) Fake);
 impl Chunks for ModelChunks {
     async fn sweep(&self, tree: &TreeKey, sweep: &ChunkSweep) -> Result<Swept, Unavailable> {
         let live: BTreeSet<String> = sweep.live.iter().map(manifest_name).collect();
-        let erased: BTreeSet<String> = sweep.erased.iter().map(CheckpointId::to_string).collect();
-        let old = |object: &StoredObject| {
-            let owner = object.name.rsplit('/').next().unwrap_or_default();
-            sweep.now.since(object.modified_at) > sweep.grace_milliseconds || erased.contains(owner)
-        };
+        let erased: BTreeSet<String> = sweep.erased.iter().map(manifest_name).collect();
+        let old =
+            |object: &StoredObject| sweep.now.since(object.modified_at) >= sweep.grace_milliseconds;
         let manifests = self.all(tree, "manifests/").await?;
         let packs = self.all(tree, "packs/").await?;
         let mut needed = BTreeSet::new();
         let mut dead = Vec::new();
         for object in manifests {
-            if !live.contains(&object.name) && (old(&object) || object.is_deletion) {
+            let gone = erased.contains(&object.name) || old(&object) || object.is_deletion;
+            if !live.contains(&object.name) && gone {
                 dead.push(object);
                 continue;
             }

@@ -163,7 +163,7 @@ pub(crate) async fn is_stored(fake: &Fake, tree: &TreeKey, id: &CheckpointId) ->
     true
 }
 
-async fn put(fake: &Fake, tree: &TreeKey, name: &str, text: String) {
+pub(crate) async fn put(fake: &Fake, tree: &TreeKey, name: &str, text: String) {
     let text = text.into_bytes();
     surely(fake, async || {
         match fake.put_new(tree, name, text.clone()).await? {

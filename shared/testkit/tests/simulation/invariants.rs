@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
-    Checkpoint, CheckpointId, CommandId, CommandState, EventBody, FencingToken, Head, SessionKey,
-    State, TreeKey,
+    Checkpoint, CheckpointId, CommandId, CommandState, Event, EventBody, FencingToken, Head,
+    SessionKey, State, TreeKey,
 };
 use testkit::Fake;
 
@@ -19,8 +19,8 @@ pub(crate) struct Invariants {
     calls: usize,
     /// Checkpoints and objects of each tree when they were checked last.
     checkpoints: BTreeMap<TreeKey, (Vec<CheckpointId>, usize)>,
-    /// Events that were checked already; the log only grows.
-    checked: BTreeMap<SessionKey, usize>,
+    /// Events that were checked already; the log only grows, and none of them changes.
+    checked: BTreeMap<SessionKey, Vec<Event>>,
     /// Checkpoints whose files and conversation somebody took apart, and what came of them.
     apart: BTreeSet<CheckpointId>,
     fences: BTreeMap<SessionKey, FencingToken>,
@@ -113,7 +113,10 @@ impl Invariants {
                 self.apart.insert(checkpoint.id.clone());
             } else {
                 let pair = (&files, &conversation);
-                assert!(of_one_cut(pair), "seed {seed}: {pair:?} are of two cuts");
+                assert!(
+                    files == conversation,
+                    "seed {seed}: {pair:?} are of two cuts"
+                );
                 let mut once = files.clone();
                 once.sort();
                 once.dedup();
@@ -150,11 +153,11 @@ impl Invariants {
     /// Without gaps, one writer per fence, and nothing after the end.
     fn check_log(&mut self, seed: u64, key: &SessionKey, last: u64, state: State) {
         let checked = self.checked.entry(key.clone()).or_default();
-        if *checked as u64 == last {
+        if checked.len() as u64 == last {
             return;
         }
         let events = self.fake.peek_events(key);
-        if events.len() < *checked {
+        if events.len() < checked.len() {
             let erased = self
                 .fake
                 .peek_head(key)
@@ -167,7 +170,11 @@ impl Invariants {
             last,
             "seed {seed}: head and log differ"
         );
-        for (index, event) in events.iter().enumerate().skip(*checked) {
+        assert!(
+            events.starts_with(checked),
+            "seed {seed}: an event was rewritten"
+        );
+        for (index, event) in events.iter().enumerate().skip(checked.len()) {
             assert_eq!(event.sequence.0, index as u64 + 1, "seed {seed}: a gap");
             if index > 0 {
                 let before = &events[index - 1];
@@ -192,7 +199,7 @@ impl Invariants {
             Some(EventBody::SessionEnded { .. })
         );
         assert_eq!(last_is_end, state.is_ended(), "seed {seed}: end and state");
-        *checked = events.len();
+        *checked = events;
     }
 
     /// Every message that was accepted is done, withdrawn, or named: as unfinished by the end, or as
@@ -208,6 +215,11 @@ impl Invariants {
             );
             *ends.entry(head.state).or_default() += 1;
             let events = self.fake.peek_events(&key);
+            let checked = self.checked.get(&key);
+            assert!(
+                events.is_empty() || checked == Some(&events),
+                "seed {seed}: an event was rewritten"
+            );
             let mut named: BTreeSet<CommandId> = BTreeSet::new();
             for event in &events {
                 match &event.body {
@@ -262,6 +274,11 @@ impl Invariants {
             }
         }
         assert_eq!(self.fake.slots().0, 0, "seed {seed}: slots are left");
+        assert_eq!(
+            self.fake.tombstones(),
+            [],
+            "seed {seed}: not looked at again"
+        );
         for key in &told.erased {
             assert!(
                 self.fake.peek_head(key).is_none() && self.fake.peek_commands(key).is_empty(),
@@ -269,6 +286,39 @@ impl Invariants {
             );
         }
         ends
+    }
+
+    /// After a last sweep the bucket holds what the checkpoints need, what sessions that are still
+    /// there wrote, and nothing else. Of a tree without checkpoints nothing is swept before its
+    /// session is erased.
+    pub(crate) fn objects_at_the_end(&self, seed: u64) {
+        let (mut needed, mut swept) = (BTreeSet::new(), BTreeSet::new());
+        for key in self.fake.session_keys() {
+            let tree = self.fake.peek_head(&key).expect("listed").tree_key();
+            needed.insert((tree.clone(), format!("sessions/{}", key.session)));
+            for record in self.fake.peek_checkpoints(&key) {
+                swept.insert(tree.clone());
+                for id in [&record.files, &record.conversation] {
+                    let name = manifest_name(id);
+                    let manifest = self.fake.peek_object(&tree, &name).unwrap_or_default();
+                    let packs = Manifest::parse(&manifest).packs;
+                    needed.extend(packs.into_iter().map(|pack| (tree.clone(), pack)));
+                    needed.insert((tree.clone(), name));
+                }
+            }
+            if !swept.contains(&tree) {
+                let kinds = ["packs", "manifests"].map(ToOwned::to_owned);
+                needed.extend(kinds.map(|kind| (tree.clone(), kind)));
+            }
+        }
+        for (tree, name) in self.fake.peek_all_objects() {
+            let mut parts = name.splitn(3, '/');
+            let kind = parts.next().unwrap_or_default();
+            let of = format!("{kind}/{}", parts.next().unwrap_or_default());
+            let is_needed = needed.contains(&(tree.clone(), of))
+                || !swept.contains(&tree) && needed.contains(&(tree.clone(), kind.to_owned()));
+            assert!(is_needed, "seed {seed}: {name} of {tree:?} is left");
+        }
     }
 
     /// What a resting session knows.
@@ -289,9 +339,4 @@ impl Invariants {
             .collect();
         content(packs.iter().map(Vec::as_slice)).1
     }
-}
-
-/// Each line of the conversation is in the files: what is in one was in the other at the same time.
-fn of_one_cut((files, conversation): (&Vec<String>, &Vec<String>)) -> bool {
-    conversation.iter().all(|line| files.contains(line))
 }

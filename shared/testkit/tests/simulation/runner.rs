@@ -11,7 +11,7 @@ use domain::{
 };
 use testkit::{Fake, Random, append, checkpoint};
 
-use crate::disk::{Disk, GRACE_MILLISECONDS, is_stored, surely};
+use crate::disk::{Disk, GRACE_MILLISECONDS, is_stored, put, surely};
 
 /// After so long without a message, or an answer, it suspends.
 const IDLE_MILLISECONDS: u64 = 4_000;
@@ -173,6 +173,7 @@ impl Runner<'_> {
                 text: format!("step {step}"),
                 agent: None,
             };
+            self.segment().await;
             self.write(vec![text], State::Running).await?;
             self.fake.sleep(random.below(2_000)).await;
             if random.one_in(5) {
@@ -188,6 +189,14 @@ impl Runner<'_> {
             return self.ask(random).await;
         }
         self.finish_turn(random).await
+    }
+
+    /// Stores a piece of the transcript. Nothing fences it: a runner that was replaced, and does not
+    /// know it yet, stores it too.
+    async fn segment(&self) {
+        let (tree, session) = (self.lease.tree_key(), &self.lease.key.session);
+        let name = format!("sessions/{session}/transcript/{}", Disk::new_id(self.fake));
+        put(self.fake, &tree, &name, "a line".to_owned()).await;
     }
 
     /// Asks a person; without an answer in time the session is suspended with its question.
