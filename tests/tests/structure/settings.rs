@@ -54,7 +54,7 @@ const TESTED: &[(&str, &str, &str)] = &[
     ),
     (
         "CHECKPOINT_INTERVAL_SECONDS",
-        "functions/session-runner/src/supervisor/cutting.rs",
+        "functions/session-runner/src/supervisor/cuts.rs",
         "changes_are_kept_soon_and_no_later_than_the_interval",
     ),
     (
@@ -64,7 +64,7 @@ const TESTED: &[(&str, &str, &str)] = &[
     ),
     (
         "CHECKPOINT_STRATEGY",
-        "functions/session-runner/src/supervisor/cutting.rs",
+        "functions/session-runner/src/supervisor/cuts.rs",
         "changes_are_kept_soon_and_no_later_than_the_interval",
     ),
     (

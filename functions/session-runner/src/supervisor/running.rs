@@ -53,13 +53,14 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             ran: Duration::ZERO,
         };
         loop {
-            self.keep_time(started, &mut watch);
             while let Some(heard) = started.early.pop() {
                 watch.heard();
                 if let Err(stop) = self.hear(Some(heard), started).await {
                     return stop;
                 }
             }
+            // After what was heard early: the deadline below depends on the state.
+            self.keep_time(started, &mut watch);
             if let Err(stop) = self.cut_if_due(started).await {
                 return stop;
             }
