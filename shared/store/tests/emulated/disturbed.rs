@@ -453,6 +453,7 @@ async fn perform(request: &Request, store: &Store, before: &Before) -> Result<()
                 claude_version: "1".to_owned(),
                 claude_path: "/claude".to_owned(),
                 noted_at: now,
+                agents: Vec::new(),
             };
             done(store.note_runner(&facts).await)
         }
