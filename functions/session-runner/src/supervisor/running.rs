@@ -204,7 +204,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             None | Some(Heard::Closed) => return Err(self.cli_ended(started).await),
             Some(Heard::Warning { text, more }) => {
                 let text = self.conversation.clean(&text);
-                started.remember_words(&text);
+                started.remember_warnings(&text);
                 let text = match more {
                     0 => text,
                     more => format!("{}\n[{more} more lines]", shorten(&text, 1900)),

@@ -51,6 +51,8 @@ pub(crate) struct Started {
     pub(crate) transcript: Transcript,
     pub(crate) baseline: Option<Baseline>,
     pub(crate) last_words: Vec<String>,
+    /// The same on its standard error, which nothing on its output pushes out.
+    pub(crate) last_warnings: Vec<String>,
     pub(crate) idle_since: tokio::time::Instant,
     /// What was heard and is not taken in yet.
     pub(crate) early: Early,
@@ -331,6 +333,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             transcript,
             baseline: None,
             last_words: Vec::new(),
+            last_warnings: Vec::new(),
             idle_since: tokio::time::Instant::now(),
             early: Early::default(),
             waiting: Vec::new(),
@@ -402,7 +405,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     return Err(self.or_wrong_version(stop).await);
                 }
                 Some(Heard::Warning { text, .. }) => {
-                    started.remember_words(&self.conversation.clean(&text))
+                    started.remember_warnings(&self.conversation.clean(&text))
                 }
                 Some(Heard::Output(Piece::TooLong { .. })) => {}
                 Some(Heard::Output(Piece::Line(line))) => match parse(&line) {
@@ -457,8 +460,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     async fn died_at_start(&mut self, started: &mut Started) -> Stop {
         let status = started.cli.ended_within(self.settings.kill_grace).await;
         if let Some(line) = started
-            .last_words
-            .iter()
+            .words()
             .find_map(|line| line.strip_prefix(STAGE_FAILED))
         {
             return End::broke_down(format!("the session's sandbox could not be made: {line}"));
@@ -490,25 +492,39 @@ const LAST_WORDS: usize = 10;
 
 impl Started {
     pub(crate) fn remember_words(&mut self, text: &str) {
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        self.last_words
-            .extend(lines.map(|line| super::conversation::shorten(line, 500)));
-        let excess = self.last_words.len().saturating_sub(LAST_WORDS);
-        self.last_words.drain(..excess);
+        remember(&mut self.last_words, text);
     }
 
-    /// The CLI's last words, for a reason.
+    pub(crate) fn remember_warnings(&mut self, text: &str) {
+        remember(&mut self.last_warnings, text);
+    }
+
+    /// The CLI's last words, for a reason: first what it said on its standard error.
     pub(crate) fn said(&self) -> String {
-        if self.last_words.is_empty() {
+        let words: Vec<&str> = self.words().collect();
+        if words.is_empty() {
             String::new()
         } else {
-            format!("; it said: {}", self.last_words.join(" | "))
+            format!("; it said: {}", words.join(" | "))
         }
+    }
+
+    fn words(&self) -> impl Iterator<Item = &str> {
+        let all = self.last_warnings.iter().chain(&self.last_words);
+        all.map(String::as_str)
     }
 
     pub(crate) fn stay_idle(&mut self) {
         self.idle_since = tokio::time::Instant::now();
     }
+}
+
+/// Keeps the last lines.
+fn remember(kept: &mut Vec<String>, text: &str) {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    kept.extend(lines.map(|line| super::conversation::shorten(line, 500)));
+    let excess = kept.len().saturating_sub(LAST_WORDS);
+    kept.drain(..excess);
 }
 
 fn path_text(path: impl Into<PathBuf>) -> String {
