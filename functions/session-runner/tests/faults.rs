@@ -1,6 +1,7 @@
-//! One life of a session - a turn, a suspension, a second turn on another machine - with each call
-//! that its runners make to the store failing once, before its effect and after it: whatever that
-//! does to a runner, the session comes to the same end, and all that is visible is whole.
+//! The life of a session - a turn, a suspension, a second turn on another machine - and of a fork,
+//! with each call that is made to the store for it failing once, before its effect and after it:
+//! whatever that does to a runner, the session comes to the same end, and all that is visible is
+//! whole.
 //!
 //! The runners are the real code in the real sandbox; the CLI is a script that keeps a transcript.
 //! `SHANNON_TEST_FAULT="put_new 3 After"` repeats one fault alone.
@@ -12,36 +13,51 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use checkpoint::{RestoreOptions, RootName, Snapshots, SweepOptions, TargetRoot};
+use domain::checkpoint::{CheckpointName, RestoreScope};
 use domain::ports::Clock;
-use domain::use_cases::{SendMessage, reconcile_session, send_message};
+use domain::use_cases::{ForkSession, SendMessage, fork_session, reconcile_session, send_message};
 use domain::{Checkpoint, CheckpointId, CommandId, CommandOutcome, EventBody, Head, State};
 use session_runner::supervisor::Outcome;
-use support::World;
+use support::{Memory, World};
 use testkit::{FaultTime, caller, deployment};
 use tokio::sync::watch;
 
+/// Calls of a runner that checkpoints, suspends and restores.
+const CALLS: [&str; 8] = [
+    "acquire",
+    "append",
+    "checkpoint",
+    "get_object",
+    "get_range",
+    "put_new",
+    "tree",
+    OBJECT,
+];
 /// Runs at once: most of a run is waiting.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 6;
 /// Calls whose number depends on the time: a planned one may not come.
 const BY_TIME: [&str; 4] = ["append", "commands_after", "renew", OBJECT];
 /// Of those that ask again and again, so many are spread over the run.
-const SPREAD: usize = 10;
+const SPREAD: usize = 5;
 /// The name of a write of a transcript segment.
 const OBJECT: &str = "object";
-/// Longest life of a runner that has nothing to do.
+/// So often is asked again, or a runner started, before that is no way to an end.
 const TRIES: usize = 200;
 
 /// A CLI in a shell that says in each turn how many there were, and keeps and mirrors a transcript.
 const CLI: &str = r#"#!/bin/bash
 if [ "$1" = --version ]; then echo '2.1.328 (Claude Code)'; exit 0; fi
 for argument in "$@"; do
-  case "$argument" in --session-id=*|--resume=*) id=${argument#*=};; esac
+  case "$argument" in
+    --session-id=*) id=${argument#*=};;
+    --resume=*) of=${argument#*=};;
+  esac
 done
-kept=$CLAUDE_CONFIG_DIR/projects/-workspace/$id.jsonl
+kept=$CLAUDE_CONFIG_DIR/projects/-workspace/${id:-$of}.jsonl
 mkdir -p "${kept%/*}"
 touch "$kept"
 mirror() {
@@ -56,20 +72,32 @@ while read -r line; do
       uuid=$(printf %s "$line" | sed 's/.*"uuid":"\([^"]*\)".*/\1/')
       echo '{"type":"system","subtype":"session_state_changed","state":"running"}'
       echo '{"type":"system","subtype":"init","session_id":"s"}'
-      mirror '{"type":"user","uuid":"'$uuid'","message":{"role":"user","content":"go on"}}'
+      if [ -n "$id" ] && [ -n "$of" ]; then
+        while read -r entry; do mirror "$entry"; done < "${kept%/*}/$of.jsonl"
+        of=
+      fi
+      text=$(printf %s "$line" | grep -o 'message [a-z]*' | head -n 1)
+      mirror '{"type":"user","message":{"role":"user","content":"'"$text"'"}}'
       turn=$(grep -c '"type":"user"' "$kept")
       echo "turn $turn" >> log
       mkdir -p "empty/$turn"
       ln -s log "link-$turn"
       chmod 700 log
-      mirror '{"type":"assistant","message":{"content":[{"type":"text","text":"that was turn '$turn'"}]}}'
+      mirror '{"type":"assistant","message":{"content":[{"type":"text","text":"turn '$turn', after '"$text"'"}]}}'
       echo '{"type":"result","subtype":"success","result":"ok","user_message_uuids":["'$uuid'"]}'
       echo '{"type":"system","subtype":"session_state_changed","state":"idle"}'
-      mirror '{"type":"last-prompt","leafUuid":"'$uuid'"}'
+      mirror '{"type":"last-prompt","turn":'$turn'}'
       ;;
   esac
 done
 "#;
+
+/// What fails: the calls of the session's whole life, or those of its fork.
+#[derive(Clone, Copy, Debug)]
+enum Story {
+    Resumed,
+    Forked,
+}
 
 /// Which call fails.
 #[derive(Clone, Debug)]
@@ -108,7 +136,7 @@ impl fmt::Display for Fault {
 struct Left {
     /// Of the newest checkpoint.
     files: BTreeMap<String, String>,
-    conversation: String,
+    conversation: Vec<String>,
     /// What readers have of it.
     stream: String,
 }
@@ -157,10 +185,32 @@ async fn until_settled(world: &mut World, commands: u64) {
     panic!("it comes to no end: {:#?}", head(world));
 }
 
-async fn say(world: &World, id: &str) {
+/// From here on the world is about a fork of its session.
+async fn fork(world: &mut World) {
+    let request = ForkSession {
+        key: world.key.clone(),
+        checkpoint: CheckpointName::Latest,
+        what: RestoreScope::Both,
+        prompt: Some("message two".to_owned()),
+        message_id: None,
+        client_token: Some("token".to_owned()),
+    };
+    let me = caller(&world.key.owner);
+    for _ in 0..TRIES {
+        let forked = fork_session(&world.ports, &deployment(), &me, request.clone()).await;
+        if let Ok(forked) = forked {
+            world.key = forked.head.key.clone();
+            world.assignment.key = forked.head.key;
+            return;
+        }
+    }
+    panic!("it was not forked");
+}
+
+async fn say(world: &World, id: &str, text: &str) {
     let message = SendMessage {
         key: world.key.clone(),
-        text: "go on".to_owned(),
+        text: text.to_owned(),
         attachments: vec![],
         message_id: Some(CommandId::parse(id).expect("an id")),
     };
@@ -174,13 +224,11 @@ async fn say(world: &World, id: &str) {
     panic!("it was not accepted");
 }
 
-/// The whole life. Other than its one fault nothing goes wrong.
-async fn life(claude: PathBuf, fault: Option<Fault>) -> (Left, Way) {
-    let nowhere = "http://127.0.0.1:9".to_owned();
-    let mut world = World::new(nowhere, claude, testkit::spec(), "go on").await;
-    world.settings.idle_time = Duration::from_millis(250);
-    let before = world.ports.calls_by_name();
-    match &fault {
+/// From here on calls count, and that one fails.
+fn arm(world: &mut World, fault: Option<&Fault>) -> BTreeMap<&'static str, usize> {
+    // Each session's objects are its own.
+    world.objects = Memory::default();
+    match fault {
         Some(fault) if fault.call == OBJECT => {
             let failing = Some((fault.number, fault.time));
             *world.objects.failing_put.lock().expect("no panic") = failing;
@@ -190,9 +238,30 @@ async fn life(claude: PathBuf, fault: Option<Fault>) -> (Left, Way) {
             .fail_call_of(&fault.call, fault.number, fault.time),
         None => {}
     }
-    until_settled(&mut world, 1).await;
-    say(&world, "second").await;
-    until_settled(&mut world, 2).await;
+    world.ports.calls_by_name()
+}
+
+/// The whole life. Other than its one fault nothing goes wrong.
+async fn life(claude: PathBuf, story: Story, fault: Option<Fault>) -> (Left, Way) {
+    let nowhere = "http://127.0.0.1:9".to_owned();
+    let mut world = World::new(nowhere, claude, testkit::spec(), "message one").await;
+    world.settings.idle_time = Duration::from_millis(250);
+    let before = match story {
+        Story::Resumed => {
+            let before = arm(&mut world, fault.as_ref());
+            until_settled(&mut world, 1).await;
+            say(&world, "second", "message two").await;
+            until_settled(&mut world, 2).await;
+            before
+        }
+        Story::Forked => {
+            until_settled(&mut world, 1).await;
+            let before = arm(&mut world, fault.as_ref());
+            fork(&mut world).await;
+            until_settled(&mut world, 1).await;
+            before
+        }
+    };
 
     let mut calls = BTreeMap::new();
     for (name, count) in world.ports.calls_by_name() {
@@ -214,7 +283,8 @@ async fn life(claude: PathBuf, fault: Option<Fault>) -> (Left, Way) {
     let turns = turns
         .iter()
         .filter(|event| matches!(event.body, EventBody::TurnEnded(_)));
-    assert_eq!(turns.count(), 2);
+    let commands = world.ports.peek_commands(&world.key).len();
+    assert_eq!(turns.count(), commands);
     let (files, conversation) = all_is_whole(&world).await;
     let left = Left {
         files,
@@ -226,14 +296,16 @@ async fn life(claude: PathBuf, fault: Option<Fault>) -> (Left, Way) {
 
 /// Every checkpoint that can be seen is whole, before a sweep and after it, and of one cut; and after
 /// the sweep there is nothing else. Gives what the newest holds.
-async fn all_is_whole(world: &World) -> (BTreeMap<String, String>, String) {
+async fn all_is_whole(world: &World) -> (BTreeMap<String, String>, Vec<String>) {
     let tree = head(world).tree_key();
     let snapshots = Snapshots::new(&world.ports, tree.clone());
     let records = world.ports.peek_checkpoints(&world.key);
     let newest = records.last().expect("a checkpoint");
     assert_eq!(Some(&newest.id), head(world).checkpoint.as_ref());
-    let live: BTreeSet<CheckpointId> = records
+    let keys = world.ports.session_keys();
+    let live: BTreeSet<CheckpointId> = keys
         .iter()
+        .flat_map(|key| world.ports.peek_checkpoints(key))
         .flat_map(|it| [it.files.clone(), it.conversation.clone()])
         .collect();
     for sweeps in [false, true] {
@@ -260,7 +332,10 @@ async fn all_is_whole(world: &World) -> (BTreeMap<String, String>, String) {
         let (files, conversation) = restored(&snapshots, record).await;
         // What was done by turns that are not settled is in both or in none.
         let done = files.get("log").map_or(0, |log| log.lines().count());
-        let asked = conversation.matches(r#""type":"user""#).count();
+        let asked = conversation
+            .iter()
+            .map(|it| it.matches(r#""type":"user""#).count());
+        let asked = asked.max().unwrap_or_default();
         let settled = usize::try_from(record.commands_settled).expect("small");
         assert!(done == asked && asked >= settled, "{record:?}: {files:?}");
         last = Some((files, conversation));
@@ -271,7 +346,7 @@ async fn all_is_whole(world: &World) -> (BTreeMap<String, String>, String) {
 async fn restored(
     snapshots: &Snapshots<'_, testkit::Fake>,
     record: &Checkpoint,
-) -> (BTreeMap<String, String>, String) {
+) -> (BTreeMap<String, String>, Vec<String>) {
     let place = tempfile::tempdir().expect("a directory");
     let root = |name, directory: &str| {
         let directory = place.path().join(directory);
@@ -292,10 +367,13 @@ async fn restored(
     }
     let mut files = BTreeMap::new();
     read(&workspace.directory, "", &mut files);
-    let mut conversation = BTreeMap::new();
-    read(&transcript.directory, "", &mut conversation);
-    conversation.retain(|_, content| content.starts_with('{'));
-    (files, conversation.into_values().collect())
+    let mut conversations = BTreeMap::new();
+    read(&transcript.directory, "", &mut conversations);
+    conversations.retain(|name, _| name.ends_with(".jsonl"));
+    // Their names differ from one fork to the next.
+    let mut conversations: Vec<String> = conversations.into_values().collect();
+    conversations.sort();
+    (files, conversations)
 }
 
 /// What is below a directory: files with their modes, links, directories.
@@ -331,7 +409,11 @@ fn stream(world: &World) -> String {
 }
 
 /// Runs a life on a thread of its own, which is named after its fault.
-fn on_a_thread(claude: &Path, fault: Option<Fault>) -> std::thread::Result<(Left, Way)> {
+fn on_a_thread(
+    claude: &Path,
+    story: Story,
+    fault: Option<Fault>,
+) -> std::thread::Result<(Left, Way)> {
     let name = fault
         .as_ref()
         .map_or("undisturbed".to_owned(), Fault::to_string);
@@ -339,7 +421,7 @@ fn on_a_thread(claude: &Path, fault: Option<Fault>) -> std::thread::Result<(Left
     let run = move || {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build().expect("a runtime");
-        runtime.block_on(life(claude, fault))
+        runtime.block_on(life(claude, story, fault))
     };
     let thread = std::thread::Builder::new().name(name).spawn(run);
     thread.expect("a thread").join()
@@ -369,18 +451,40 @@ fn planned(calls: &BTreeMap<String, usize>) -> Vec<Fault> {
 
 #[test]
 fn whatever_call_fails_once_the_session_comes_to_the_same_end() {
+    let left = each_fault_alone(Story::Resumed);
+    assert_eq!(left.files["log"], "turn 1\nturn 2\n");
+    let [conversation] = &left.conversation[..] else {
+        panic!("{left:?}")
+    };
+    assert_eq!(conversation.matches("turn 1, after message one").count(), 1);
+    assert_eq!(conversation.matches("turn 2, after message two").count(), 1);
+    assert_eq!(left.stream, *conversation);
+}
+
+#[test]
+fn whatever_call_fails_once_a_fork_comes_to_the_same_end() {
+    let left = each_fault_alone(Story::Forked);
+    assert_eq!(left.files["log"], "turn 1\nturn 2\n");
+    let [of, own] = &left.conversation[..] else {
+        panic!("{left:?}")
+    };
+    assert!(own.starts_with(of) && own.contains("turn 2, after message two"));
+    assert_eq!(left.stream, *own);
+}
+
+/// What an undisturbed life leaves, and all the others.
+fn each_fault_alone(story: Story) -> Left {
     let directory = tempfile::tempdir().expect("a directory");
     let claude = directory.path().join("claude");
     std::fs::write(&claude, CLI).expect("written");
     std::fs::set_permissions(&claude, std::fs::Permissions::from_mode(0o755)).expect("executable");
-    let (expected, way) = on_a_thread(&claude, None).expect("an undisturbed life");
-    assert_eq!(expected.files["log"], "turn 1\nturn 2\n");
-    assert_eq!(expected.conversation.matches("that was turn 2").count(), 1);
-    assert_eq!(expected.stream, expected.conversation);
+    let (expected, way) = on_a_thread(&claude, story, None).expect("an undisturbed life");
     let named = std::env::var("SHANNON_TEST_FAULT").ok();
     let faults = named.map_or_else(|| planned(&way.calls), |text| vec![Fault::parse(&text)]);
-    println!("{} faults of {:?}", faults.len(), way.calls);
-    let waiting = Arc::new(Mutex::new(faults));
+    for call in CALLS {
+        assert!(way.calls.get(call) > Some(&0), "{call} is not made");
+    }
+    let waiting = Mutex::new(faults);
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
@@ -389,7 +493,7 @@ fn whatever_call_fails_once_the_session_comes_to_the_same_end() {
                     let Some(fault) = waiting.lock().expect("no panic").pop() else {
                         return;
                     };
-                    let problem = match on_a_thread(&claude, Some(fault.clone())) {
+                    let problem = match on_a_thread(&claude, story, Some(fault.clone())) {
                         Err(_) => "see above".to_owned(),
                         Ok((left, _)) if left != expected => format!("{left:#?}"),
                         Ok((_, way)) if !way.struck && !BY_TIME.contains(&&*fault.call) => {
@@ -409,4 +513,5 @@ fn whatever_call_fails_once_the_session_comes_to_the_same_end() {
         "not as {expected:#?}, each of these:\n{}",
         failed.join("\n")
     );
+    expected
 }
