@@ -21,7 +21,7 @@ use session_runner::objects::{DownloadError, PutError, SessionObjects};
 use session_runner::sandbox::plan::Isolation;
 use session_runner::settings::RunnerSettings;
 use session_runner::supervisor::{self, Assignment, Outcome};
-use testkit::Fake;
+use testkit::{Fake, FaultTime};
 use tokio::sync::watch;
 
 /// Objects in memory: uploads by id, and what the runner wrote.
@@ -29,6 +29,9 @@ use tokio::sync::watch;
 pub(crate) struct Memory {
     pub(crate) uploads: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     pub(crate) written: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    /// How many were to be written, and which of them fails, once.
+    pub(crate) puts: Arc<Mutex<usize>>,
+    pub(crate) failing_put: Arc<Mutex<Option<(usize, FaultTime)>>>,
     /// Downloads wait while it is true.
     pub(crate) held: watch::Sender<bool>,
 }
@@ -57,11 +60,21 @@ impl SessionObjects for Memory {
     }
 
     async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), PutError> {
-        self.written
-            .lock()
-            .expect("no panic")
-            .insert(name.to_owned(), bytes);
-        Ok(())
+        let number = {
+            let mut puts = self.puts.lock().expect("no panic");
+            *puts += 1;
+            *puts
+        };
+        let mut failing = self.failing_put.lock().expect("no panic");
+        let fault = failing.take_if(|(put, _)| *put == number);
+        if !matches!(fault, Some((_, FaultTime::Before))) {
+            let mut written = self.written.lock().expect("no panic");
+            written.insert(name.to_owned(), bytes);
+        }
+        match fault {
+            Some(_) => Err(PutError("an injected fault".to_owned())),
+            None => Ok(()),
+        }
     }
 }
 

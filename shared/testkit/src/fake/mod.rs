@@ -52,7 +52,9 @@ struct Inner {
     world: World,
     random: Random,
     calls: usize,
+    calls_of: BTreeMap<&'static str, usize>,
     fault: Option<(usize, FaultTime)>,
+    fault_of: Option<(String, usize, FaultTime)>,
     /// One in so many calls fails, before or after its effect.
     unreliable: Option<(u64, Random)>,
     /// Storing an object waits; how many have.
@@ -69,7 +71,9 @@ impl Fake {
                 world: World::default(),
                 random: Random::new(seed),
                 calls: 0,
+                calls_of: BTreeMap::new(),
                 fault: None,
+                fault_of: None,
                 unreliable: None,
                 storing_held: false,
                 storing_waited: 0,
@@ -94,6 +98,14 @@ impl Fake {
         inner.fault = Some((inner.calls + n, time));
     }
 
+    /// Lets the `n`-th call of that name from now on (from 1) fail, once: where how often others are
+    /// made depends on the time.
+    pub fn fail_call_of(&self, name: &str, n: usize, time: FaultTime) {
+        let mut inner = self.lock();
+        let so_far = inner.calls_of.get(name).copied().unwrap_or_default();
+        inner.fault_of = Some((name.to_owned(), so_far + n, time));
+    }
+
     /// Lets one in `times` port calls fail, chosen by `seed`.
     pub fn fail_at_random(&self, times: u64, seed: u64) {
         self.lock().unreliable = Some((times, Random::new(seed)));
@@ -115,13 +127,20 @@ impl Fake {
     pub fn no_more_faults(&self) -> bool {
         let mut inner = self.lock();
         inner.unreliable = None;
-        inner.fault.take().is_some()
+        let of_name = inner.fault_of.take();
+        inner.fault.take().is_some() || of_name.is_some()
     }
 
     /// Port calls so far (clock and randomness do not count).
     #[must_use]
     pub fn calls(&self) -> usize {
         self.lock().calls
+    }
+
+    /// The same by name.
+    #[must_use]
+    pub fn calls_by_name(&self) -> BTreeMap<&'static str, usize> {
+        self.lock().calls_of.clone()
     }
 
     /// A port call: lets others run, then has its effect at once, unless a fault strikes.
@@ -133,6 +152,9 @@ impl Fake {
         yield_once().await;
         let mut inner = self.lock();
         inner.calls += 1;
+        let of_name = inner.calls_of.entry(name).or_default();
+        *of_name += 1;
+        let of_name = *of_name;
         let fault = match inner.fault {
             Some((call, time)) if call == inner.calls => {
                 inner.fault = None;
@@ -140,6 +162,10 @@ impl Fake {
             }
             _ => None,
         };
+        let strikes =
+            |fault: &mut (String, usize, FaultTime)| fault.0 == name && fault.1 == of_name;
+        let struck = inner.fault_of.take_if(strikes);
+        let fault = fault.or(struck.map(|(_, _, time)| time));
         let fault = fault.or_else(|| {
             let (times, random) = inner.unreliable.as_mut()?;
             let strikes = random.one_in(*times);
