@@ -126,7 +126,10 @@ fn only_public_routes_pass_the_authorizer_by() {
         .collect();
     // The gateway checks session tokens itself; the health answer tells nothing, nor does the answer
     // to a browser that asks whether it may call.
-    assert_eq!(open, ["get /health", "options /mcp", "post /model/{proxy+}"]);
+    assert_eq!(
+        open,
+        ["get /health", "options /mcp", "post /model/{proxy+}"]
+    );
 }
 
 #[test]

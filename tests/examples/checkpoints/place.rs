@@ -105,7 +105,11 @@ impl<'stack> Place<'stack> {
         let output = e2e::stack::run_emulator(&["calls", "--json", "--state", &state], &options);
         let counts: serde_json::Value = serde_json::from_slice(&output.stdout)?;
         let of_s3 = |row: &&serde_json::Value| row["service"] == "s3";
-        let rows = counts.as_array().into_iter().flatten().filter(of_s3);
+        let rows = counts["calls"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(of_s3);
         Ok(rows.filter_map(|row| row["count"].as_u64()).sum())
     }
 }

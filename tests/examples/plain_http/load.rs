@@ -20,7 +20,7 @@ impl Request {
         let body = body.to_string();
         let name = name.map_or_else(String::new, |name| format!("mcp-name: {name}\r\n"));
         let head = format!(
-            "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
+            "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1:80\r\ncontent-type: application/json\r\n\
              accept: application/json, text/event-stream\r\nmcp-protocol-version: 2026-07-28\r\n\
              mcp-method: {method}\r\n{name}content-length: {}\r\n\r\n",
             body.len()

@@ -116,6 +116,9 @@ fn ours(counting: &[&str]) -> Server {
     let port = free_port();
     let (mut command, counts) = command(example("conformance_fixtures"), counting);
     let child = command
+        // A function refuses settings that it does not know.
+        .env_remove("SHANNON_TEST_BINARIES")
+        .env_remove("SHANNON_TEST_CACHE")
         .env("PORT", port.to_string())
         .env(
             "FIXTURES_DIRECTORY",
