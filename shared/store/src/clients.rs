@@ -352,8 +352,18 @@ impl PostedMessages for Store {
             };
             let place = read().map_err(|error: UnreadableRow| failure::own(ATTEMPTED, error))?;
             // Whoever deletes it has it.
-            let Some(row) = self.table.take(ATTEMPTED, &place).await? else {
-                continue;
+            let row = match self.table.take(ATTEMPTED, &place).await {
+                Ok(Some(row)) => row,
+                Ok(None) => continue,
+                // Those taken before are nobody else's any more; the rest is found at the next look.
+                Err(error) if !messages.is_empty() => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "not all posted messages were taken"
+                    );
+                    break;
+                }
+                Err(error) => return Err(error),
             };
             let read = || {
                 Ok(match row.expired(system::now())? {

@@ -9,7 +9,7 @@
 //! When this instance dies, what it kept is handed on, and what it worked on is not answered: the
 //! one thing that this transport has no remedy for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,6 +60,11 @@ pub(super) struct Held<W, P> {
     client: Option<InitializeRequestParams>,
     /// The way to the client; `None` once it is gone.
     told: Option<mpsc::Sender<Bytes>>,
+    /// The client is too far behind to be told more here. Its way stays open, because a function
+    /// ends with its answer, and what runs has not ended.
+    is_lagging: bool,
+    /// What could neither be kept nor told yet.
+    undelivered: VecDeque<String>,
     /// The client has no other stream.
     is_newest: bool,
     /// Who held the client's stream before, while there may be more from there.
@@ -159,6 +164,8 @@ where
             at,
             client,
             told: Some(told),
+            is_lagging: false,
+            undelivered: VecDeque::new(),
             is_newest: true,
             former,
             answers,
@@ -197,8 +204,10 @@ where
                 self.give_up().await;
                 break;
             }
-            let leaving = !self.is_newest || self.told.is_none() || now >= self.leaving;
-            if leaving && self.by_id.is_empty() && self.former.is_none() {
+            let alone = !self.is_newest || self.told.is_none() || self.is_lagging;
+            let leaving = alone || now >= self.leaving;
+            let is_done = self.by_id.is_empty() && self.undelivered.is_empty();
+            if leaving && is_done && self.former.is_none() {
                 break;
             }
             if now >= self.quiet_until {
@@ -218,32 +227,35 @@ where
                 }
             }
         }
+        self.deliver_rest().await;
         // Without it, whoever follows looks for more until our time is over.
         self.keep(END).await;
     }
 
-    /// Gives bytes to the client, if it is there and keeps up.
-    fn tell(&mut self, bytes: Bytes) {
+    /// Gives bytes to the client, if it is there and keeps up; says whether it is and does.
+    fn tell(&mut self, bytes: Bytes) -> bool {
         let silence = Duration::from_secs(self.bridge.settings.keep_alive_seconds);
         self.quiet_until = Instant::now() + silence;
-        if let Some(told) = &self.told
-            && told.try_send(bytes).is_err()
-        {
-            self.told = None;
+        let Some(told) = self.told.as_ref().filter(|_| !self.is_lagging) else {
+            return false;
+        };
+        match told.try_send(bytes) {
+            Ok(()) => return true,
+            Err(mpsc::error::TrySendError::Full(_)) => self.is_lagging = true,
+            Err(mpsc::error::TrySendError::Closed(_)) => self.told = None,
         }
+        false
     }
 
-    /// Keeps a message as the next one; says whether it could.
+    /// Keeps a message as the next one; says whether it could. Of one whose fate is unknown the place
+    /// is not used again: there it would count as kept, whatever it is.
     async fn keep(&mut self, text: &str) -> bool {
         let ports = &self.bridge.ports;
         let until = ports.now().plus(STREAM_KEPT_MILLISECONDS);
-        let position = self.at.position + 1;
-        let kept = ports.keep_message(&self.key, &self.at.stream, position, text, until);
+        self.at.position += 1;
+        let kept = ports.keep_message(&self.key, &self.at.stream, self.at.position, text, until);
         match kept.await {
-            Ok(()) => {
-                self.at.position = position;
-                true
-            }
+            Ok(()) => true,
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -254,16 +266,34 @@ where
         }
     }
 
-    /// Keeps a message, then sends it; whoever holds a newer stream sends it there.
+    /// An answer: kept and sent, or both tried again at the next look.
     async fn send(&mut self, text: &str) {
+        if !self.undelivered.is_empty() || !self.deliver(text).await {
+            self.undelivered.push_back(text.to_owned());
+        }
+    }
+
+    /// What could not be delivered before, in its order.
+    async fn deliver_rest(&mut self) {
+        while let Some(text) = self.undelivered.pop_front() {
+            if !self.deliver(&text).await {
+                self.undelivered.push_front(text);
+                return;
+            }
+        }
+    }
+
+    /// Keeps a message, then sends it; whoever holds a newer stream sends it there. Says whether at
+    /// least one of them was done.
+    async fn deliver(&mut self, text: &str) -> bool {
         let id = match self.keep(text).await {
             true => format!("id: {}\n", self.at.text()),
             // It cannot be taken up again.
             false => String::new(),
         };
-        if self.is_newest {
-            self.tell(Bytes::from(format!("event: message\n{id}data: {text}\n\n")));
-        }
+        let told = self.is_newest
+            && self.tell(Bytes::from(format!("event: message\n{id}data: {text}\n\n")));
+        told || !id.is_empty()
     }
 
     async fn pass_on(&mut self, said: Said) {
@@ -272,10 +302,16 @@ where
             // Taken back a moment ago.
             return;
         }
+        let text = said.message.to_string();
+        if said.message.get("id").is_none() {
+            // A notification: one that is lost is not missed.
+            self.deliver(&text).await;
+            return;
+        }
         if is_answer(&said.message) {
             self.by_id.remove(&said.id);
         }
-        self.send(&said.message.to_string()).await;
+        self.send(&text).await;
     }
 
     /// The time is over.
@@ -301,6 +337,7 @@ where
             SLOW_LOOK_MILLISECONDS
         };
         self.next_look = Instant::now() + Duration::from_millis(pause);
+        self.deliver_rest().await;
         if let Err(error) = self.follow().await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -349,7 +386,10 @@ where
                 self.former = None;
                 break;
             }
-            self.send(&text).await;
+            if !self.deliver(&text).await {
+                // It is kept there: the next look finds it again.
+                break;
+            }
             self.next_look = Instant::now();
             if let Some(former) = &mut self.former {
                 former.position = position;
@@ -386,8 +426,10 @@ where
         let refusal = |code, text| error_message(&id, code, text).to_string();
         let name = id.to_string();
         if self.by_id.contains_key(&name) {
-            let refusal = refusal(INVALID_REQUEST, "a request with this id is worked on");
-            return self.send(&refusal).await;
+            // Posted again, as when the acknowledgement was lost. An error under this id would be
+            // taken for the answer of the one that runs.
+            tracing::debug!("a request with this id is worked on");
+            return;
         }
         let client = match (&self.client, initializes) {
             (_, true) => None,

@@ -160,18 +160,17 @@ impl<P: ClientPorts> Recorded<P> {
     /// Keeps a message, then sends it.
     async fn send(&mut self, message: &Value) {
         let text = message.to_string();
-        let position = self.at.position + 1;
+        // Of a message whose fate is unknown the place is not used again: there the next one would
+        // count as kept.
+        self.at.position += 1;
         let until = self.running.ports.now().plus(STREAM_KEPT_MILLISECONDS);
         let kept = self
             .running
             .ports
-            .keep_message(&self.key, &self.at.stream, position, &text, until)
+            .keep_message(&self.key, &self.at.stream, self.at.position, &text, until)
             .await;
         let bytes = match kept {
-            Ok(()) => {
-                self.at.position = position;
-                self.at.event(&text)
-            }
+            Ok(()) => self.at.event(&text),
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,

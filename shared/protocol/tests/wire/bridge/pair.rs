@@ -248,18 +248,17 @@ async fn a_client_that_was_away_gets_its_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_id_in_use_is_refused() {
+async fn a_request_that_is_posted_twice_is_answered_once() {
     let client = Client::new();
     let mut stream = open(&client, None).await;
     introduce(&client, &mut stream).await;
     for _ in 0..2 {
         post(&client, &stream, tool(2, "slow")).await;
     }
-    let (_, refused) = stream.answer.next().await.expect("a refusal");
-    assert_eq!(
-        (&refused["id"], &refused["error"]["code"]),
-        (&json!(2), &json!(-32600))
-    );
+    // Both were taken when this one is answered.
+    post(&client, &stream, tool(3, "x")).await;
+    let (_, other) = stream.answer.next().await.expect("an answer");
+    assert_eq!(other["id"], 3, "{other}");
     client.tools.go_on.notify_one();
     let (_, answer) = stream.answer.next().await.expect("an answer");
     assert_eq!((&answer["id"], said(&answer)), (&json!(2), "done"));
@@ -297,6 +296,54 @@ async fn a_store_that_fails_once_costs_no_answer() {
         let (_, answer) = stream.answer.next().await.expect("an answer");
         assert_eq!(said(&answer), "at once", "call {call}");
     }
+}
+
+/// Whatever becomes of keeping an answer, with its effect or without: a client that connects again is
+/// handed every answer that it was promised.
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_kept_whatever_became_of_the_one_before() {
+    for time in [testkit::FaultTime::Before, testkit::FaultTime::After] {
+        let client = Client::new();
+        let mut stream = open(&client, None).await;
+        let seen = introduce(&client, &mut stream).await;
+        client.tools.fake.fail_call_of("keep a message", 1, time);
+        for id in [2, 3] {
+            post(&client, &stream, tool(id, "x")).await;
+            let (_, answer) = stream.answer.next().await.expect("an answer");
+            assert_eq!(answer["id"], id, "{time:?}");
+        }
+        assert!(!client.tools.fake.no_more_faults(), "it struck");
+        drop(stream);
+        let mut again = open(&client, Some(&seen)).await;
+        loop {
+            let (_, answer) = again.answer.next().await.expect("what was kept");
+            if answer["id"] == 3 {
+                break;
+            }
+        }
+    }
+}
+
+/// Of a client that is not there either, an answer that cannot be kept is tried again.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_has_yet_is_not_forgotten() {
+    let client = Client::new();
+    let mut stream = open(&client, None).await;
+    let seen = introduce(&client, &mut stream).await;
+    post(&client, &stream, tool(2, "slow")).await;
+    // Taken, when one that was posted later is answered.
+    post(&client, &stream, tool(3, "x")).await;
+    let (text, _) = stream.answer.next().await.expect("an answer");
+    assert!(text.contains("id: mcp_"), "{text} after {seen}");
+    let seen = last_event(&text);
+    drop(stream);
+    let fault = testkit::FaultTime::Before;
+    client.tools.fake.fail_call_of("keep a message", 1, fault);
+    client.tools.go_on.notify_one();
+    let mut again = open(&client, Some(&seen)).await;
+    let (_, answer) = again.answer.next().await.expect("the answer");
+    assert_eq!((&answer["id"], said(&answer)), (&json!(2), "done"));
+    assert!(!client.tools.fake.no_more_faults(), "it struck");
 }
 
 #[tokio::test(start_paused = true)]
