@@ -93,6 +93,15 @@ where
         parent_id = tracing::field::Empty,
     );
     let started = Instant::now();
+    // Made before the handler runs: a client that goes away meanwhile takes the handler with it.
+    let mut line = Line {
+        span: span.clone(),
+        started,
+        status: None,
+        waited: Duration::ZERO,
+        whole: false,
+        written: false,
+    };
     let handled = async {
         AssertUnwindSafe(handler).catch_unwind().await.unwrap_or_else(|panic| {
             tracing::error!(panic = panic_text(&*panic), "the handler panicked");
@@ -104,8 +113,9 @@ where
     };
     let mut response = handled.instrument(span.clone()).await;
     let waited = response.extensions_mut().remove::<Duration>();
-    let waited = waited.unwrap_or_default();
-    let worked = started.elapsed().saturating_sub(waited);
+    line.waited = waited.unwrap_or_default();
+    line.status = Some(response.status());
+    let worked = started.elapsed().saturating_sub(line.waited);
     if worked > slow {
         span.in_scope(|| {
             tracing::warn!(
@@ -115,15 +125,8 @@ where
             );
         });
     }
-    let mut line = Line {
-        span,
-        started,
-        status: response.status(),
-        waited,
-        written: false,
-    };
     if response.body().size_hint().exact().is_some() {
-        line.write(true);
+        line.whole = true;
         return response;
     }
     response.map(|body| Told { body, line }.boxed_unsync())
@@ -133,29 +136,39 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The line of the log about one request.
+/// The line of the log about one request, written at the latest when it is dropped: then the client
+/// went away, or the function's time was over.
 struct Line {
     span: Span,
     started: Instant,
-    status: StatusCode,
+    /// Of the answer, once there is one.
+    status: Option<StatusCode>,
     waited: Duration,
+    /// All of the answer was given.
+    whole: bool,
     written: bool,
 }
 
 impl Line {
-    fn write(&mut self, whole: bool) {
+    fn write(&mut self) {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
         self.span.in_scope(|| {
             tracing::info!(
-                status = u64::from(self.status.as_u16()),
+                status = self.status.map(|status| u64::from(status.as_u16())),
                 duration_ms = milliseconds(self.started.elapsed()),
                 waited_ms = milliseconds(self.waited),
-                whole,
+                whole = self.whole,
                 "request"
             );
         });
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.write();
     }
 }
 
@@ -177,7 +190,8 @@ impl http_body::Body for Told {
         let span = self.line.span.clone();
         let frame = span.in_scope(|| Pin::new(&mut self.body).poll_frame(context));
         if matches!(frame, Poll::Ready(None)) {
-            self.line.write(true);
+            self.line.whole = true;
+            self.line.write();
         }
         frame
     }
@@ -192,10 +206,8 @@ impl http_body::Body for Told {
 }
 
 impl Drop for Told {
-    /// The client went away, or the function's time was over.
     fn drop(&mut self) {
-        let whole = self.body.is_end_stream();
-        self.line.write(whole);
+        self.line.whole |= self.body.is_end_stream();
     }
 }
 
@@ -252,6 +264,7 @@ mod tests {
             .with_ansi(false)
             .with_writer(log.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
             .build()
             .expect("a runtime");
         let subscriber = subscriber.finish();
@@ -321,6 +334,22 @@ mod tests {
         let ((), log) = logged(async { drop(surrounded(slow_stream()).await) });
         assert_eq!(lines(&log), 1, "{log}");
         assert!(log.contains("whole=false"), "{log}");
+
+        // Or before there is an answer.
+        let ((), log) = logged(async {
+            let text = str::to_owned;
+            let (method, path, id) = (text("POST"), text("/mcp"), text("r"));
+            let handled = surround(
+                Duration::from_secs(9),
+                method,
+                path,
+                id,
+                std::future::pending(),
+            );
+            let waited = tokio::time::timeout(Duration::from_millis(1), handled).await;
+            assert!(waited.is_err());
+        });
+        assert_eq!(lines(&log), 1, "{log}");
 
         let ((), log) = logged(async {
             let response = surrounded(slow_stream()).await;
