@@ -19,8 +19,9 @@ use super::{Finder, exporting};
 const PATCH_BYTES: usize = 32 << 20;
 /// A change of a larger file is not put into a patch. Own: its content is in memory a few times.
 const PATCH_FILE_BYTES: u64 = 8 << 20;
-/// How long a whole checkpoint is looked for when one is damaged. Own: a few GiB can be read.
-const LOOKING: Duration = Duration::from_secs(60);
+/// How long a whole checkpoint is looked for when one is damaged. Own: clients give up on a call after
+/// a minute, and have waited for the read that failed before.
+const LOOKING: Duration = Duration::from_secs(15);
 /// As git writes it.
 const DIRECTORY: u32 = 0o40_000;
 

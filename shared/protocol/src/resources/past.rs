@@ -106,8 +106,12 @@ where
         to: CheckpointName::Id(to.id.clone()),
         offset: end as u64,
     });
+    let mut text = piece.to_owned();
+    if next.is_none() && (diff.truncated || diff.more_changes > 0) {
+        text.push_str("# This is not all: export_workspace with since gives the whole patch.\n");
+    }
     Ok(Content {
-        text: Bytes::Text(piece.to_owned()),
+        text: Bytes::Text(text),
         media_type: DIFF,
         lasting,
         next,

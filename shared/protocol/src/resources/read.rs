@@ -409,14 +409,16 @@ where
         request.offset,
     );
     let name = checkpoint.as_ref();
-    let (content, _) = files::read(ports, snapshots, reader, request, name).await?;
+    let (content, read_at) = files::read(ports, snapshots, reader, request, name).await?;
+    // What follows is of the same checkpoint, whatever the name stands for by then.
+    let read_at = checkpoint.as_ref().and(read_at).map(CheckpointName::Id);
     let at_end = offset.saturating_add(content.bytes.len() as u64) >= content.file_bytes;
     let (bytes, text) = as_text(content.bytes, at_end);
     let end = offset.saturating_add(bytes.len() as u64);
     let next = (end < content.file_bytes && !bytes.is_empty()).then(|| Address::File {
         session,
         path: path.clone(),
-        checkpoint: checkpoint.clone(),
+        checkpoint: read_at,
         offset: end,
     });
     Ok(Content {

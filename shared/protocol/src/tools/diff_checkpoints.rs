@@ -31,8 +31,8 @@ pub(super) const DEFINITION: Definition = Definition {
         files with lines added and removed (moved and binary files noted) and a patch. With binary the patch holds the \
         contents of binary files too, so that git apply takes all of it. To compare with the files as they are, use now: \
         of a session that has a runner a checkpoint is taken for it. A patch that is too long is cut after a whole file; \
-        then truncated is true, the linked resource has all of it in pieces, and export_workspace with since as a file.",
-    effect: Effect::Reads,
+        then truncated is true; the linked resource has the text of it in pieces, and export_workspace with since has all of it.",
+    effect: Effect::MayAdd,
     input,
     output,
 };
@@ -137,7 +137,7 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
         text.push_str(&diff.patch);
     }
     if diff.truncated {
-        text.push_str("\n(the patch does not hold everything: read the linked resource, compare checkpoints that are closer together, or read single files with read_file and checkpoint)\n");
+        text.push_str("\n(the patch does not hold everything: read the linked resource, take all of it with export_workspace and since, compare checkpoints that are closer together, or read single files with read_file and checkpoint)\n");
     }
     let mut done = Done::new(structured, text);
     done.elsewhere = Some(Elsewhere {

@@ -61,6 +61,8 @@ pub(crate) struct Definition {
 pub(crate) enum Effect {
     /// Changes nothing.
     Reads,
+    /// Reads, and with some arguments adds something first, for which it asks for more than to read.
+    MayAdd,
     /// Adds something, each time.
     Adds,
     /// Adds something once: repeating it with the same id does nothing more. What a session then
@@ -75,7 +77,7 @@ pub(crate) enum Effect {
 impl Effect {
     const fn scope(self) -> &'static str {
         match self {
-            Self::Reads => ReadSessions::NAME,
+            Self::Reads | Self::MayAdd => ReadSessions::NAME,
             Self::Adds | Self::AddsOnce | Self::Keeps | Self::Stops => WriteSessions::NAME,
         }
     }
@@ -84,7 +86,7 @@ impl Effect {
         ToolAnnotations::with_title(title)
             .read_only(self == Self::Reads)
             .destructive(self == Self::Stops)
-            .idempotent(self != Self::Adds)
+            .idempotent(!matches!(self, Self::Adds | Self::MayAdd))
             .open_world(self == Self::AddsOnce)
     }
 }

@@ -255,7 +255,7 @@ async fn a_checkpoint_is_read_and_compared_as_a_resource() {
     );
 }
 
-/// A patch that is cut says where all of it is, and there it is, in pieces.
+/// A patch that is cut says where the text of it is.
 #[tokio::test]
 async fn a_long_patch_is_linked() {
     let client = Client::new(Class::Call);
