@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::Heard;
 
 /// What a line takes besides its bytes.
-const LINE_BYTES: usize = 64;
+pub(crate) const LINE_BYTES: usize = 64;
 /// Longest line of standard error that is kept.
 const WARNING_BYTES: usize = 64 * 1024;
 /// Lines of standard error that are kept until somebody takes them. Own: what a person reads.
