@@ -124,7 +124,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let now = self.ports.now();
         let words = format!("a checkpoint could not be taken, and is tried again: {words}");
         let notice = self.conversation.notice("checkpoint_failed", &words, now);
-        self.journal.note(notice);
+        self.note(notice);
         let asked = self.cuts.take_requests();
         let outcome = CommandOutcome::Refused(words);
         self.note(Entry {
@@ -376,7 +376,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         ] {
             if let Some(words) = words.filter(|words| before.as_ref() != Some(words)) {
                 let notice = self.conversation.notice(code, &words, now);
-                self.journal.note(notice);
+                self.note(notice);
             }
         }
     }

@@ -196,7 +196,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 prepared.skipped.join(", ")
             );
             let notice = self.conversation.notice("workspace_skipped", &words, now);
-            self.journal.note(notice);
+            self.note(notice);
         }
         Ok(prepared.git_is_trusted)
     }
