@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
 use super::launch::Sandbox;
-use super::plan::Isolation;
+use super::plan::{Isolation, STAGE_FAILED_CODE};
 use super::stages::KILL_NOW;
 
 /// A running program and all that it started.
@@ -85,13 +85,22 @@ impl Session {
             // The first stage kills the others and ends when they are gone.
             let _ = kill(pid, KILL_NOW);
         }
-        match tokio::time::timeout(STAGE_END, self.child.wait()).await {
-            Ok(status) => status,
+        let (status, in_time) = match tokio::time::timeout(STAGE_END, self.child.wait()).await {
+            Ok(status) => (status?, true),
             Err(_) => {
                 self.kill_child()?;
-                self.child.wait().await
+                (self.child.wait().await?, false)
             }
-        }
+        };
+        // A namespace dies with its stage. Without one only the stage can say that all is gone.
+        let problem = match self.isolation {
+            Isolation::None if !in_time => "was killed",
+            Isolation::None if status.code() == Some(STAGE_FAILED_CODE) => "failed",
+            _ => return Ok(status),
+        };
+        Err(std::io::Error::other(format!(
+            "the stage of the sandbox {problem}; what it kept may live"
+        )))
     }
 
     async fn kill_user(&self) -> std::io::Result<()> {
