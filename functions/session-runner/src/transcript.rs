@@ -314,35 +314,35 @@ impl<O: SessionObjects> Uploader<O> {
             .map(|(name, progress)| (name.clone(), progress.clone()))
             .collect();
         let mut all = true;
-        for (name, progress) in waiting {
-            let end = progress.waiting.min(progress.uploaded + SEGMENT_BYTES);
-            all &= end == progress.waiting;
-            let in_stream = || self.stream.join(&name);
-            let file = progress.whole.clone().unwrap_or_else(in_stream);
-            let shown = name.split_once('/').map_or(name.as_str(), |(_, file)| file);
-            let object = format!(
-                "transcript/{:06}/{:06}/{shown}.zst",
-                self.fence.0, self.segment
-            );
-            let written = match compressed(&file, progress.uploaded, end) {
-                Ok(bytes) => {
-                    let put = self.objects.put(&object, bytes).await;
-                    put.map_err(|error| error.to_string())
-                }
-                Err(error) => Err(error.to_string()),
-            };
-            match written {
-                Ok(()) => {
-                    self.segment += 1;
-                    self.stored(&name, end);
-                }
-                Err(error) => {
+        for (name, mut progress) in waiting {
+            while progress.uploaded < progress.waiting {
+                let end = progress.waiting.min(progress.uploaded + SEGMENT_BYTES);
+                if let Err(error) = self.store(&name, &progress, end).await {
                     all = false;
-                    tracing::warn!(error, object, "a piece of the transcript was not written");
+                    tracing::warn!(error, name, "a piece of the transcript was not written");
+                    break;
                 }
+                progress.uploaded = end;
+                self.stored(&name, end);
             }
         }
         all
+    }
+
+    /// Writes a file from where it is stored up to `end`, as a segment.
+    async fn store(&mut self, name: &str, progress: &Progress, end: u64) -> Result<(), String> {
+        let in_stream = || self.stream.join(name);
+        let file = progress.whole.clone().unwrap_or_else(in_stream);
+        let shown = name.split_once('/').map_or(name, |(_, file)| file);
+        let object = format!(
+            "transcript/{:06}/{:06}/{shown}.zst",
+            self.fence.0, self.segment
+        );
+        let bytes = compressed(&file, progress.uploaded, end).map_err(|error| error.to_string())?;
+        let put = self.objects.put(&object, bytes).await;
+        put.map_err(|error| error.to_string())?;
+        self.segment += 1;
+        Ok(())
     }
 
     /// A file is stored up to `end`. When that is all, nothing waits any more.

@@ -207,6 +207,22 @@ async fn large_results_are_stored_beside_it() {
     assert!(objects.len() == 1 && copy.exists());
 }
 
+#[tokio::test]
+async fn a_flush_stores_all_of_a_file_that_is_longer_than_a_segment() {
+    let (memory, directory) = (Memory::default(), tempfile::tempdir().unwrap());
+    let transcript = start(&memory, directory.path(), LONG);
+    let (copy, bytes) = (directory.path().join("copy"), 2 * SEGMENT_BYTES + 1);
+    File::create(&copy).unwrap().set_len(bytes).unwrap();
+    let name = "-workspace/s/tool-results/r.txt".to_owned();
+    transcript.add_spilled(&Spilled {
+        copied: vec![(name, copy, bytes)],
+        ..Spilled::default()
+    });
+    transcript.flush().await;
+    assert_eq!(memory.whole().len() as u64, bytes);
+    assert_eq!(memory.objects.lock().unwrap().len(), 3);
+}
+
 #[test]
 fn names_stay_below_the_directory() {
     assert_eq!(
