@@ -1,6 +1,6 @@
 //! A running program in its sandbox, and the end of everything that it started.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 
 use super::launch::Sandbox;
 use super::plan::{Isolation, STAGE_FAILED_CODE};
+use super::processes;
 use super::stages::KILL_NOW;
 
 /// A running program and all that it started.
@@ -140,26 +141,11 @@ impl Drop for Session {
 
 fn user_has_processes(user: u32) -> std::io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
-    for entry in std::fs::read_dir("/proc")? {
-        let entry = entry?;
-        let is_process = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.parse::<u32>().is_ok());
-        // A process that ended meanwhile has no data any more. A dead one that nobody has waited
-        // for has no user's memory or files any more either.
-        if is_process
-            && entry.metadata().is_ok_and(|data| data.uid() == user)
-            && !is_zombie(&entry.path())
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn is_zombie(process: &Path) -> bool {
-    let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
-    stat.rsplit_once(") ")
-        .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+    let table = processes::table()?;
+    // A process that ended meanwhile has no data any more. A dead one that nobody has waited for has
+    // no user's memory or files any more either.
+    Ok(table.iter().filter(|process| !process.is_dead).any(|it| {
+        let data = std::fs::metadata(format!("/proc/{}", it.id));
+        data.is_ok_and(|data| data.uid() == user)
+    }))
 }
