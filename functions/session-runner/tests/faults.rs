@@ -522,7 +522,10 @@ fn each_fault_alone(story: Story) -> Left {
     );
     let struck = struck.into_inner().expect("no panic");
     for call in must_strike {
-        assert!(struck.contains(*call), "no fault of {call} came: {struck:?}");
+        assert!(
+            struck.contains(*call),
+            "no fault of {call} came: {struck:?}"
+        );
     }
     expected
 }

@@ -311,7 +311,10 @@ mod tests {
             }
         });
         // Who stops listening meanwhile loses nothing.
-        while timeout(Duration::from_millis(150), hearing.recv()).await.is_ok() {}
+        while timeout(Duration::from_millis(150), hearing.recv())
+            .await
+            .is_ok()
+        {}
         let mut heard = Vec::new();
         let listening = async {
             while let Some(it) = hearing.recv().await {

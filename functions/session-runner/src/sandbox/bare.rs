@@ -173,7 +173,10 @@ impl Family {
 
     /// Whether those who live are only such as may not be killed, and what to tell then.
     fn is_over(&self, living: &[u32]) -> Option<Result<(), StageError>> {
-        if !living.iter().all(|process| self.untouchable.contains(process)) {
+        if !living
+            .iter()
+            .all(|process| self.untouchable.contains(process))
+        {
             return None;
         }
         Some(match living {

@@ -45,7 +45,9 @@ pub enum StageError {
     Orphaned,
     /// The session ran as another user too (sudo, where there is no isolation), and that lives on. End
     /// it by hand.
-    #[error("what the session started as another user cannot be ended and lives on: processes {0:?}")]
+    #[error(
+        "what the session started as another user cannot be ended and lives on: processes {0:?}"
+    )]
     Survivors(Vec<u32>),
 }
 

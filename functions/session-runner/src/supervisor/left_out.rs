@@ -120,7 +120,9 @@ mod tests {
         );
         // Of what changed while it was read only the first are named, and none is left out.
         let changing = Statistics {
-            skipped_named: (0..50).map(|it| skipped(it, SkipReason::Changing)).collect(),
+            skipped_named: (0..50)
+                .map(|it| skipped(it, SkipReason::Changing))
+                .collect(),
             ..Statistics::default()
         };
         assert_eq!(LeftOut::of(&changing, &spilled, &[]).files(), None);

@@ -229,7 +229,10 @@ fn notices_end_before_they_fill_the_log() {
         .count();
     assert_eq!(written, NOTICES);
     // Another kind still has all of its own.
-    assert_eq!(told(&[Effect::Note(conversation.notice("z", "y", NOW))]), ["notice turn 0"]);
+    assert_eq!(
+        told(&[Effect::Note(conversation.notice("z", "y", NOW))]),
+        ["notice turn 0"]
+    );
 }
 
 #[test]
