@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use super::RunningStack;
 
-/// What a session that is not isolated may leave behind: on Linux nothing.
+/// What a session that is not isolated may leave behind.
 const SURVIVORS: &str = if cfg!(target_os = "linux") {
-    ""
+    "what it started as another user (sudo) may outlive it"
 } else {
-    "; a program that leaves its parent and its process group at once may outlive it"
+    "a program that leaves its parent and its process group at once, and what it started as \
+     another user (sudo), may outlive it"
 };
 
 impl RunningStack {
@@ -73,7 +74,7 @@ fn isolation(problem: Option<&str>) -> String {
         None => "isolated: user, mount and process namespaces of their own".to_owned(),
         Some(problem) => {
             format!(
-                "NOT ISOLATED ({problem}): a session can read and change what you can{SURVIVORS}"
+                "NOT ISOLATED ({problem}): a session can read and change what you can; {SURVIVORS}"
             )
         }
     }
@@ -113,10 +114,11 @@ mod tests {
         assert_eq!(
             refused,
             format!(
-                "NOT ISOLATED ({system}): a session can read and change what you can{}",
+                "NOT ISOLATED ({system}): a session can read and change what you can; {}",
                 super::SURVIVORS
             )
         );
+        assert!(refused.contains("what it started as another user (sudo)"));
         let allowed = said("test \"$1\" = probe-namespaces").await;
         assert_eq!(allowed.starts_with("isolated: "), cfg!(target_os = "linux"));
         let missing = problem(std::path::Path::new("/no/such/emulator")).await;

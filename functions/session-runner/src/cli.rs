@@ -16,6 +16,7 @@ use tokio::process::ChildStdin;
 use tokio::sync::mpsc;
 
 pub use hearing::Hearing;
+pub(crate) use hearing::LINE_BYTES;
 
 use crate::sandbox::launch::{Place, Sandbox, SandboxError};
 use crate::sandbox::session::Session;

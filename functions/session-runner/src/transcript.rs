@@ -36,6 +36,9 @@ struct Progress {
     /// Bytes that wait to be stored, and how many of them are.
     waiting: u64,
     uploaded: u64,
+    /// The number of the next segment, once it was tried: nobody knows whether that one is there, so
+    /// the next try replaces it.
+    tried: Option<u64>,
     /// Where they wait, when not in a file that grows here.
     whole: Option<PathBuf>,
 }
@@ -314,35 +317,38 @@ impl<O: SessionObjects> Uploader<O> {
             .map(|(name, progress)| (name.clone(), progress.clone()))
             .collect();
         let mut all = true;
-        for (name, progress) in waiting {
-            let end = progress.waiting.min(progress.uploaded + SEGMENT_BYTES);
-            all &= end == progress.waiting;
-            let in_stream = || self.stream.join(&name);
-            let file = progress.whole.clone().unwrap_or_else(in_stream);
-            let shown = name.split_once('/').map_or(name.as_str(), |(_, file)| file);
-            let object = format!(
-                "transcript/{:06}/{:06}/{shown}.zst",
-                self.fence.0, self.segment
-            );
-            let written = match compressed(&file, progress.uploaded, end) {
-                Ok(bytes) => {
-                    let put = self.objects.put(&object, bytes).await;
-                    put.map_err(|error| error.to_string())
-                }
-                Err(error) => Err(error.to_string()),
-            };
-            match written {
-                Ok(()) => {
-                    self.segment += 1;
-                    self.stored(&name, end);
-                }
-                Err(error) => {
+        for (name, mut progress) in waiting {
+            while progress.uploaded < progress.waiting {
+                let end = progress.waiting.min(progress.uploaded + SEGMENT_BYTES);
+                if let Err(error) = self.store(&name, &progress, end).await {
                     all = false;
-                    tracing::warn!(error, object, "a piece of the transcript was not written");
+                    tracing::warn!(error, name, "a piece of the transcript was not written");
+                    break;
                 }
+                (progress.uploaded, progress.tried) = (end, None);
+                self.stored(&name, end);
             }
         }
         all
+    }
+
+    /// Writes a file from where it is stored up to `end`, as a segment. Stopped or failed, it can be
+    /// there; written again, also further, it has the same name.
+    async fn store(&mut self, name: &str, progress: &Progress, end: u64) -> Result<(), String> {
+        let in_stream = || self.stream.join(name);
+        let file = progress.whole.clone().unwrap_or_else(in_stream);
+        let shown = name.split_once('/').map_or(name, |(_, file)| file);
+        let segment = progress.tried.unwrap_or(self.segment);
+        if progress.tried.is_none() {
+            self.segment += 1;
+            if let Some(progress) = self.shared.files().get_mut(name) {
+                progress.tried = Some(segment);
+            }
+        }
+        let object = format!("transcript/{:06}/{segment:06}/{shown}.zst", self.fence.0);
+        let bytes = compressed(&file, progress.uploaded, end).map_err(|error| error.to_string())?;
+        let put = self.objects.put(&object, bytes).await;
+        put.map_err(|error| error.to_string())
     }
 
     /// A file is stored up to `end`. When that is all, nothing waits any more.
@@ -351,7 +357,7 @@ impl<O: SessionObjects> Uploader<O> {
         let Some(progress) = files.get_mut(name) else {
             return;
         };
-        progress.uploaded = end;
+        (progress.uploaded, progress.tried) = (end, None);
         if progress.uploaded == progress.waiting && progress.whole.is_none() {
             // One that cannot be removed only goes on growing.
             if std::fs::remove_file(self.stream.join(name)).is_ok() {

@@ -39,7 +39,7 @@ const CALLS: [&str; 8] = [
 ];
 /// Runs at once: most of a run is waiting.
 const AT_ONCE: usize = 6;
-/// Calls whose number depends on the time: a planned one may not come.
+/// Calls whose number depends on the time: a planned one may not come, but not none of those above.
 const BY_TIME: [&str; 4] = ["append", "commands_after", "renew", OBJECT];
 /// Of those that ask again and again, so many are spread over the run.
 const SPREAD: usize = 5;
@@ -480,12 +480,14 @@ fn each_fault_alone(story: Story) -> Left {
     std::fs::set_permissions(&claude, std::fs::Permissions::from_mode(0o755)).expect("executable");
     let (expected, way) = on_a_thread(&claude, story, None).expect("an undisturbed life");
     let named = std::env::var("SHANNON_TEST_FAULT").ok();
+    let must_strike = if named.is_none() { &CALLS[..] } else { &[] };
     let faults = named.map_or_else(|| planned(&way.calls), |text| vec![Fault::parse(&text)]);
     for call in CALLS {
         assert!(way.calls.get(call) > Some(&0), "{call} is not made");
     }
     let waiting = Mutex::new(faults);
     let failed = Mutex::new(Vec::new());
+    let struck = Mutex::new(BTreeSet::new());
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
@@ -499,7 +501,12 @@ fn each_fault_alone(story: Story) -> Left {
                         Ok((_, way)) if !way.struck && !BY_TIME.contains(&&*fault.call) => {
                             "it did not come".to_owned()
                         }
-                        Ok(_) => continue,
+                        Ok((_, way)) => {
+                            if way.struck {
+                                struck.lock().expect("no panic").insert(fault.call);
+                            }
+                            continue;
+                        }
                     };
                     let failed = &mut *failed.lock().expect("no panic");
                     failed.push(format!("SHANNON_TEST_FAULT=\"{fault}\": {problem}"));
@@ -513,5 +520,12 @@ fn each_fault_alone(story: Story) -> Left {
         "not as {expected:#?}, each of these:\n{}",
         failed.join("\n")
     );
+    let struck = struck.into_inner().expect("no panic");
+    for call in must_strike {
+        assert!(
+            struck.contains(*call),
+            "no fault of {call} came: {struck:?}"
+        );
+    }
     expected
 }

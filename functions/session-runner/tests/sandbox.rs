@@ -257,6 +257,36 @@ async fn what_an_ended_session_left_dies_too() {
 }
 
 #[tokio::test]
+async fn a_stage_that_cannot_tell_that_all_is_gone_is_an_error() {
+    for (on_quit, problem) in [
+        ("", "the stage of the sandbox was killed"),
+        ("exit 125", "the stage of the sandbox failed"),
+    ] {
+        let base = tempfile::tempdir().expect("a directory");
+        let stage = base.path().join("stage");
+        let script = format!(
+            "#!/bin/bash\ntrap '{on_quit}' QUIT\necho ready\nwhile :; do sleep 0.05; done\n"
+        );
+        // By another process: a file that this one has open for writing cannot be started.
+        let made = std::process::Command::new("/bin/sh")
+            .args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""])
+            .arg(&stage)
+            .arg(script)
+            .status();
+        assert!(made.expect("a shell").success());
+        let sandbox = Sandbox::prepare(Isolation::None, base.path(), &stage).expect("a sandbox");
+        let command = vec!["true".to_owned()];
+        let session = sandbox.start(command, vec![], base.path(), &[]);
+        let mut session = session.expect("a start");
+        let mut lines = BufReader::new(session.child.stdout.take().expect("stdout")).lines();
+        let ready = lines.next_line().await.expect("a line");
+        assert_eq!(ready.as_deref(), Some("ready"));
+        let error = session.kill_all().await.expect_err("nobody knows");
+        assert!(error.to_string().starts_with(problem), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_is_dropped_dies_whole() {
     for isolation in [Isolation::Namespaces, Isolation::None] {
         let place = sandbox(isolation);

@@ -93,9 +93,9 @@ pub struct Statistics {
     pub packs: u64,
     /// Entries that were ignored by rule; what is in an ignored directory is not counted.
     pub ignored: u64,
-    /// Entries that could not be kept, or not as they are meant: see [`SkipReason`].
+    /// Entries that could not be kept.
     pub skipped: u64,
-    /// The first of them.
+    /// The first that could not be kept, or not as they are meant: see [`SkipReason`].
     pub skipped_named: Vec<Skipped>,
 }
 
@@ -108,7 +108,7 @@ pub struct Skipped {
     pub why: SkipReason,
 }
 
-/// Why an entry is not in the checkpoint.
+/// Why an entry is not, or not quite, in the checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkipReason {
     /// A device, a FIFO or a socket.
@@ -140,6 +140,14 @@ impl SkipReason {
         Self::RulesUnread,
         Self::RuleNotUnderstood,
     ];
+
+    /// Whether the entry is not in the checkpoint at all.
+    pub(crate) const fn is_left_out(self) -> bool {
+        !matches!(
+            self,
+            Self::Changing | Self::RulesUnread | Self::RuleNotUnderstood
+        )
+    }
 
     /// For people.
     #[must_use]

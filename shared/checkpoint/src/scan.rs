@@ -199,7 +199,7 @@ impl Scan {
     }
 
     fn skip(&mut self, root: RootName, path: &[u8], why: SkipReason) {
-        self.statistics.skipped += 1;
+        self.statistics.skipped += u64::from(why.is_left_out());
         if self.statistics.skipped_named.len() < SKIPPED_NAMED {
             let mut path = format!("{}/{}", root.as_str(), String::from_utf8_lossy(path));
             // A path may be of any length here; its beginning tells where it is.

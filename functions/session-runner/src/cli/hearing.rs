@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::Heard;
 
 /// What a line takes besides its bytes.
-const LINE_BYTES: usize = 64;
+pub(crate) const LINE_BYTES: usize = 64;
 /// Longest line of standard error that is kept.
 const WARNING_BYTES: usize = 64 * 1024;
 /// Lines of standard error that are kept until somebody takes them. Own: what a person reads.
@@ -35,6 +35,8 @@ pub struct Hearing {
     next_warning: Instant,
     /// Its output has ended.
     ended: bool,
+    /// What it said at last on its standard error was waited for.
+    waited: bool,
     told: bool,
 }
 
@@ -60,6 +62,7 @@ impl Hearing {
             warnings,
             next_warning: Instant::now(),
             ended: false,
+            waited: false,
             told: false,
         }
     }
@@ -85,10 +88,14 @@ impl Hearing {
         if self.told {
             return None;
         }
-        // What it said at last explains why it ended.
-        let _ = timeout(LAST_WARNING, self.warnings.all_came()).await;
-        if let Some(warning) = self.warnings.take() {
-            return Some(warning);
+        if !self.waited {
+            // What it said at last explains why it ended. Told once: who still has its standard error
+            // may go on for ever. Stopped while it waits, it has taken nothing.
+            let _ = timeout(LAST_WARNING, self.warnings.all_came()).await;
+            self.waited = true;
+            if let Some(warning) = self.warnings.take() {
+                return Some(warning);
+            }
         }
         self.told = true;
         Some(Heard::Closed)
@@ -292,6 +299,35 @@ mod tests {
         assert_eq!(shown[..2], ["line 0", "line 1"]);
         assert!(shown.len() < 200, "{shown:?}");
         assert_eq!(shown.len() + usize::try_from(more).expect("few"), 1000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_output_that_has_ended_is_told_while_somebody_writes_to_standard_error() {
+        let (mut hearing, output, mut errors) = hearing(100);
+        drop(output);
+        tokio::spawn(async move {
+            while errors.write_all(b"and on\n").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        // Who stops listening meanwhile loses nothing.
+        while timeout(Duration::from_millis(150), hearing.recv())
+            .await
+            .is_ok()
+        {}
+        let mut heard = Vec::new();
+        let listening = async {
+            while let Some(it) = hearing.recv().await {
+                heard.push(it);
+            }
+        };
+        timeout(Duration::from_secs(2), listening)
+            .await
+            .expect("an end");
+        assert!(
+            matches!(&heard[..], [Heard::Warning { .. }, Heard::Closed]),
+            "{heard:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

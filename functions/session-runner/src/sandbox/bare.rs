@@ -29,6 +29,9 @@ const TRIES: u32 = 200;
 
 /// Runs the plan's program until it has ended, or is to be killed, or the runner is gone; nothing of
 /// it is left then. Gives its exit code.
+///
+/// # Errors
+/// [`StageError`]; [`StageError::Survivors`] names what runs as somebody else and could not be killed.
 pub(crate) fn enter(plan: &Plan) -> Result<i32, StageError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -132,7 +135,7 @@ impl Family {
         }
     }
 
-    /// Looks at the table, and gives those who live.
+    /// Looks at the table, and gives those who live, also those that may not be killed.
     fn look(&mut self) -> Result<Vec<u32>, StageError> {
         let table = processes::table().attempted("list the processes")?;
         Ok(self.members(&table))
@@ -163,9 +166,23 @@ impl Family {
             .filter(|group| Some(*group) != self.foreign)
             .collect();
         members()
-            .filter(|process| !process.is_dead && !self.untouchable.contains(&process.id))
+            .filter(|process| !process.is_dead)
             .map(|process| process.id)
             .collect()
+    }
+
+    /// Whether those who live are only such as may not be killed, and what to tell then.
+    fn is_over(&self, living: &[u32]) -> Option<Result<(), StageError>> {
+        if !living
+            .iter()
+            .all(|process| self.untouchable.contains(process))
+        {
+            return None;
+        }
+        Some(match living {
+            [] => Ok(()),
+            survivors => Err(StageError::Survivors(survivors.to_vec())),
+        })
     }
 
     /// Kills until nobody lives: what a dying process starts is found by the next look.
@@ -173,8 +190,10 @@ impl Family {
         let mut tries = TRIES;
         loop {
             let living = match self.look() {
-                Ok(living) if living.is_empty() => return Ok(()),
-                Ok(living) => living,
+                Ok(living) => match self.is_over(&living) {
+                    Some(over) => return over,
+                    None => living,
+                },
                 Err(error) if tries == 0 => return Err(error),
                 Err(_) => {
                     tries -= 1;
@@ -245,6 +264,25 @@ mod tests {
         let mut stranger = process(13, 1, 20);
         stranger.started = "later".to_owned();
         assert_eq!(family.members(&[runner, stranger]), Vec::<u32>::new());
+    }
+
+    #[test]
+    fn who_may_not_be_killed_is_named_once_it_is_alone() {
+        let mut family = family();
+        let table = [process(11, 10, 10), process(12, 10, 12)];
+        let living = family.members(&table);
+        assert!(family.is_over(&living).is_none());
+        family.untouchable.insert(12);
+        assert!(family.is_over(&living).is_none());
+        let living = family.members(&table[1..]);
+        let over = family.is_over(&living).expect("it is over");
+        let told = over.expect_err("one lives on").to_string();
+        assert!(told.ends_with("lives on: processes [12]"), "{told}");
+        // It has ended by itself meanwhile.
+        let mut table = table;
+        table[1].is_dead = true;
+        let living = family.members(&table[1..]);
+        assert!(matches!(family.is_over(&living), Some(Ok(()))));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A running program in its sandbox, and the end of everything that it started.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
 use super::launch::Sandbox;
-use super::plan::Isolation;
+use super::plan::{Isolation, STAGE_FAILED_CODE};
+use super::processes;
 use super::stages::KILL_NOW;
 
 /// A running program and all that it started.
@@ -85,13 +86,22 @@ impl Session {
             // The first stage kills the others and ends when they are gone.
             let _ = kill(pid, KILL_NOW);
         }
-        match tokio::time::timeout(STAGE_END, self.child.wait()).await {
-            Ok(status) => status,
+        let (status, in_time) = match tokio::time::timeout(STAGE_END, self.child.wait()).await {
+            Ok(status) => (status?, true),
             Err(_) => {
                 self.kill_child()?;
-                self.child.wait().await
+                (self.child.wait().await?, false)
             }
-        }
+        };
+        // A namespace dies with its stage. Without one only the stage can say that all is gone.
+        let problem = match self.isolation {
+            Isolation::None if !in_time => "was killed",
+            Isolation::None if status.code() == Some(STAGE_FAILED_CODE) => "failed",
+            _ => return Ok(status),
+        };
+        Err(std::io::Error::other(format!(
+            "the stage of the sandbox {problem}; what it kept may live"
+        )))
     }
 
     async fn kill_user(&self) -> std::io::Result<()> {
@@ -131,26 +141,11 @@ impl Drop for Session {
 
 fn user_has_processes(user: u32) -> std::io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
-    for entry in std::fs::read_dir("/proc")? {
-        let entry = entry?;
-        let is_process = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.parse::<u32>().is_ok());
-        // A process that ended meanwhile has no data any more. A dead one that nobody has waited
-        // for has no user's memory or files any more either.
-        if is_process
-            && entry.metadata().is_ok_and(|data| data.uid() == user)
-            && !is_zombie(&entry.path())
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn is_zombie(process: &Path) -> bool {
-    let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
-    stat.rsplit_once(") ")
-        .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+    let table = processes::table()?;
+    // A process that ended meanwhile has no data any more. A dead one that nobody has waited for has
+    // no user's memory or files any more either.
+    Ok(table.iter().filter(|process| !process.is_dead).any(|it| {
+        let data = std::fs::metadata(format!("/proc/{}", it.id));
+        data.is_ok_and(|data| data.uid() == user)
+    }))
 }

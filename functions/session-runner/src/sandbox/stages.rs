@@ -24,10 +24,11 @@ use super::user;
 /// Asks `enter` to kill everything at once; it ends when all of it is gone.
 pub(crate) const KILL_NOW: Signal = Signal::SIGQUIT;
 
-/// Why a stage gave up. Nothing of the session has run then.
+/// Why a stage gave up.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// A system call was refused.
+    /// A system call was refused. Before the program was started nothing of the session has run;
+    /// after it something may live on.
     #[error("cannot {attempted}: {source}")]
     System {
         /// What was tried.
@@ -36,12 +37,18 @@ pub enum StageError {
         #[source]
         source: std::io::Error,
     },
-    /// The plan cannot be read or makes no sense.
+    /// The plan cannot be read or makes no sense. Nothing of the session has run.
     #[error("{0}")]
     Plan(String),
-    /// Whoever started the stage is gone.
+    /// Whoever started the stage is gone. Nothing of the session has run.
     #[error("the process that started the sandbox is gone")]
     Orphaned,
+    /// The session ran as another user too (sudo, where there is no isolation), and that lives on. End
+    /// it by hand.
+    #[error(
+        "what the session started as another user cannot be ended and lives on: processes {0:?}"
+    )]
+    Survivors(Vec<u32>),
 }
 
 /// Names what was tried when a system call fails.

@@ -6,7 +6,7 @@
 //! Each line gives effects, which the supervisor carries out in order. A result is not the end of
 //! the work (a background task may wake the model again); only the CLI's own `idle` is.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use claude::message::{
     BackgroundTasks, Block, CanUseTool, ControlResponse, Message, Spoken, TranscriptMirror,
@@ -74,7 +74,8 @@ pub struct Conversation {
     refused: HashSet<String>,
     live: String,
     live_block: Option<(Option<String>, u64)>,
-    notices: usize,
+    /// How many of each kind were asked for.
+    notices: BTreeMap<&'static str, usize>,
     redactor: Redactor,
 }
 
@@ -93,7 +94,7 @@ impl Conversation {
             refused: HashSet::new(),
             live: String::new(),
             live_block: None,
-            notices: 0,
+            notices: BTreeMap::new(),
             redactor,
         }
     }
@@ -215,13 +216,14 @@ impl Conversation {
         }
     }
 
-    /// A notice, unless there were too many.
+    /// A notice; nothing when there were too many of its kind.
     #[must_use]
-    pub fn notice(&mut self, code: &str, message: &str, now: UnixMillis) -> Entry {
-        self.notices += 1;
-        let message = match self.notices.cmp(&NOTICES) {
+    pub fn notice(&mut self, code: &'static str, message: &str, now: UnixMillis) -> Entry {
+        let notices = self.notices.entry(code).or_default();
+        *notices += 1;
+        let message = match (*notices).cmp(&NOTICES) {
             std::cmp::Ordering::Less => shorten(&self.redactor.clean(message), 2000),
-            std::cmp::Ordering::Equal => "further notices are left out".to_owned(),
+            std::cmp::Ordering::Equal => "further notices of this kind are left out".to_owned(),
             std::cmp::Ordering::Greater => return Entry::default(),
         };
         let body = EventBody::Notice {

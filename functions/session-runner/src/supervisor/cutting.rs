@@ -22,6 +22,7 @@ use super::cuts::Due;
 use super::left_out::{self, LeftOut};
 use super::starting::{Started, describe};
 use super::{End, Ports, Stop, Supervision};
+use crate::disk;
 use crate::journal::{Entry, Refused};
 use crate::objects::SessionObjects;
 use crate::settings::Strategy;
@@ -124,7 +125,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let now = self.ports.now();
         let words = format!("a checkpoint could not be taken, and is tried again: {words}");
         let notice = self.conversation.notice("checkpoint_failed", &words, now);
-        self.journal.note(notice);
+        self.note(notice);
         let asked = self.cuts.take_requests();
         let outcome = CommandOutcome::Refused(words);
         self.note(Entry {
@@ -244,13 +245,17 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         started: &mut Started,
     ) -> Result<Result<Cut, NoCut>, Stop> {
         let not_kept = |error: std::io::Error| {
-            End::broke_down(format!("the session's transcript cannot be kept: {error}"))
+            let problem = "the session's transcript cannot be kept";
+            End::broke_down(disk::describe(problem, &error))
         };
         self.settle_transcript(started);
         let own = self.claude_session_id();
         let left_out = match started.transcript.leave_out_open_end(&own) {
             Ok(left_out) => left_out,
-            Err(error) => return Ok(Err(NoCut::Failed(error.to_string()))),
+            Err(error) => {
+                let problem = "the session's transcript cannot be cut";
+                return Ok(Err(NoCut::Failed(disk::describe(problem, &error))));
+            }
         };
         started.send_early().map_err(not_kept)?;
         let goes_on = started.calls.may_still_change().then(Instant::now);
@@ -376,7 +381,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         ] {
             if let Some(words) = words.filter(|words| before.as_ref() != Some(words)) {
                 let notice = self.conversation.notice(code, &words, now);
-                self.journal.note(notice);
+                self.note(notice);
             }
         }
     }

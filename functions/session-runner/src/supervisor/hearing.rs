@@ -8,22 +8,30 @@ use claude::message::{Message, TranscriptMirror, parse};
 use claude::transcript::Entry;
 
 use super::starting::Started;
-use crate::cli::{Heard, Hearing};
+use crate::cli::{Heard, Hearing, LINE_BYTES};
 use crate::spilled;
 
-/// Bytes that are kept for later. With more the CLI waits. Own.
-const EARLY_BYTES: usize = 16 * 1024 * 1024;
-
 /// What was heard and is not taken in yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Early {
     heard: VecDeque<Heard>,
     bytes: usize,
+    /// Bytes that are kept for later. With more the CLI waits.
+    most_bytes: usize,
     /// Nothing more will come.
     ended: bool,
 }
 
 impl Early {
+    pub(crate) fn new(most_bytes: usize) -> Self {
+        Early {
+            heard: VecDeque::new(),
+            bytes: 0,
+            most_bytes,
+            ended: false,
+        }
+    }
+
     pub(crate) fn push(&mut self, heard: Heard) {
         self.bytes += weight(&heard);
         self.ended |= matches!(heard, Heard::Closed);
@@ -44,17 +52,22 @@ impl Early {
         }
     }
 
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn is_full(&self) -> bool {
-        self.ended || self.bytes >= EARLY_BYTES
+        self.ended || self.bytes >= self.most_bytes
     }
 }
 
 fn weight(heard: &Heard) -> usize {
-    match heard {
+    let text = match heard {
         Heard::Output(Piece::Line(line)) => line.len(),
         Heard::Warning { text, .. } => text.len(),
         Heard::Output(Piece::TooLong { .. }) | Heard::Closed => 0,
-    }
+    };
+    LINE_BYTES + text
 }
 
 fn mirror(heard: &Heard) -> Option<TranscriptMirror> {
@@ -116,5 +129,26 @@ impl Started {
                 .add_spilled(&found.map_err(std::io::Error::other)??);
         }
         Ok(entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_lines_are_kept_for_later_up_to_the_limit_too() {
+        let mut early = Early::new(1000);
+        let lines = [Piece::Line(Vec::new()), Piece::TooLong { bytes: 5000 }];
+        let mut kept = 0;
+        while !early.is_full() {
+            early.push(Heard::Output(lines[kept % 2].clone()));
+            kept += 1;
+        }
+        assert_eq!(kept, 1000_usize.div_ceil(LINE_BYTES));
+        for _ in 0..kept {
+            assert!(early.pop().is_some());
+        }
+        assert!(!early.is_full() && early.pop().is_none() && early.bytes == 0);
     }
 }

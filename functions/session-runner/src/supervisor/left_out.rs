@@ -17,16 +17,15 @@ pub(crate) struct LeftOut {
 
 impl LeftOut {
     pub(crate) fn of(statistics: &Statistics, spilled: &Spilled, refused: &[String]) -> Self {
-        let mut files = statistics.skipped + spilled.left_out;
+        let files = statistics.skipped + spilled.left_out;
         let mut named = Vec::new();
         let mut rules = Vec::new();
         for skipped in &statistics.skipped_named {
             let (path, why) = (&skipped.path, skipped.why);
             match why {
                 // It is there, and is read again next time.
-                SkipReason::Changing => files -= 1,
+                SkipReason::Changing => {}
                 SkipReason::RulesUnread | SkipReason::RuleNotUnderstood => {
-                    files -= 1;
                     rules.push(format!("{path}: {}", why.as_str()));
                 }
                 _ => named.push(format!("{path} ({})", why.as_str())),
@@ -105,7 +104,7 @@ mod tests {
         named.push(skipped(12, SkipReason::Changing));
         named.push(skipped(13, SkipReason::RulesUnread));
         let statistics = Statistics {
-            skipped: 20,
+            skipped: 18,
             skipped_named: named,
             ..Statistics::default()
         };
@@ -119,6 +118,14 @@ mod tests {
             said.contains("workspace/13: ") && said.contains("\"a{\""),
             "{said}"
         );
+        // Of what changed while it was read only the first are named, and none is left out.
+        let changing = Statistics {
+            skipped_named: (0..50)
+                .map(|it| skipped(it, SkipReason::Changing))
+                .collect(),
+            ..Statistics::default()
+        };
+        assert_eq!(LeftOut::of(&changing, &spilled, &[]).files(), None);
         let nothing = LeftOut::of(&Statistics::default(), &spilled, &[]);
         assert_eq!((nothing.files(), nothing.rules()), (None, None));
     }

@@ -16,6 +16,7 @@ use domain::{CommandId, Event, SessionKey, TreeKey, history};
 
 use super::starting::{Started, describe};
 use super::{End, Ports, Stop, Supervision};
+use crate::disk;
 use crate::journal::Entry;
 use crate::objects::SessionObjects;
 use crate::sandbox::launch::Sandbox;
@@ -225,7 +226,9 @@ async fn bring_back<S: TreeObjects + Checkpoints + Clock>(
         directories.private.join("claude"),
     ];
     for directory in &private {
-        std::fs::create_dir_all(directory).map_err(|error| error.to_string())?;
+        std::fs::create_dir_all(directory).map_err(|error| {
+            disk::describe(&format!("cannot make {}", directory.display()), &error)
+        })?;
     }
     let files = [target(RootName::Workspace, &directories.workspace.outside)];
     let conversation = [
@@ -267,7 +270,7 @@ async fn bring_back<S: TreeObjects + Checkpoints + Clock>(
     tokio::task::spawn_blocking(move || hand_over(&sandbox, &private))
         .await
         .map_err(|error| error.to_string())?
-        .map_err(|error| format!("the conversation could not be restored: {error}"))?;
+        .map_err(|error| disk::describe("the conversation could not be restored", &error))?;
     Ok(base)
 }
 

@@ -182,7 +182,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     self.settings.silence_timeout.as_secs()
                 );
                 let notice = self.conversation.notice("silent", &words, self.ports.now());
-                self.journal.note(notice);
+                self.note(notice);
                 started.cli.tell(control::interrupt("silent"));
                 watch.interrupted = Some(Instant::now());
                 Ok(())
@@ -211,7 +211,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 };
                 if !text.trim().is_empty() {
                     let notice = self.conversation.notice("cli_warning", &text, now);
-                    self.journal.note(notice);
+                    self.note(notice);
                 }
                 return Ok(());
             }
@@ -220,7 +220,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     "the CLI printed a line of {bytes} bytes, which is more than SHANNON_MAX_LINE_BYTES; it was skipped"
                 );
                 let notice = self.conversation.notice("long_line", &words, now);
-                self.journal.note(notice);
+                self.note(notice);
                 return Ok(());
             }
             Some(Heard::Output(Piece::Line(line))) => line,
@@ -235,7 +235,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 started.remember_words(&self.conversation.clean(&text));
                 let words = format!("the CLI printed a line that is not of its protocol: {text}");
                 let notice = self.conversation.notice("unknown_line", &words, now);
-                self.journal.note(notice);
+                self.note(notice);
                 return Ok(());
             }
         };
@@ -522,7 +522,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     let notice =
                         self.conversation
                             .notice("attachment_failed", &words, self.ports.now());
-                    self.journal.note(notice);
+                    self.note(notice);
                 }
                 return Ok(taken);
             }

@@ -196,7 +196,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 prepared.skipped.join(", ")
             );
             let notice = self.conversation.notice("workspace_skipped", &words, now);
-            self.journal.note(notice);
+            self.note(notice);
         }
         Ok(prepared.git_is_trusted)
     }
@@ -335,7 +335,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             last_words: Vec::new(),
             last_warnings: Vec::new(),
             idle_since: tokio::time::Instant::now(),
-            early: Early::default(),
+            early: Early::new(self.settings.buffer_bytes),
             waiting: Vec::new(),
             held_since: None,
             question: None,
@@ -378,7 +378,6 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         };
         tokio::pin!(doubt);
         let mut doubted = false;
-        let mut early_bytes = 0;
         let most = self.settings.max_line_bytes + self.settings.buffer_bytes;
         loop {
             let heard = tokio::select! {
@@ -441,14 +440,12 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     }
                     // A resumed turn may run already.
                     Ok(_) => {
-                        early_bytes += line.len();
-                        if early_bytes > most {
+                        started.early.push(Heard::Output(Piece::Line(line)));
+                        if started.early.bytes() > most {
                             return Err(End::broke_down(format!(
-                                "the claude CLI printed {early_bytes} bytes before it was ready"
+                                "the claude CLI printed more than {most} bytes before it was ready"
                             )));
                         }
-                        let heard = Heard::Output(Piece::Line(line));
-                        started.early.push(heard);
                     }
                     Err(_) => started
                         .remember_words(&self.conversation.clean(&String::from_utf8_lossy(&line))),

@@ -7,6 +7,8 @@ use crate::objects::{DownloadError, PutError};
 struct Memory {
     objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     broken: Arc<Mutex<bool>>,
+    /// The next one is stored, and nobody is told.
+    untold: Arc<Mutex<bool>>,
     written: Arc<Notify>,
 }
 
@@ -30,6 +32,9 @@ impl SessionObjects for Memory {
             return Err(PutError("broken".to_owned()));
         }
         self.objects.lock().unwrap().insert(name.to_owned(), bytes);
+        if std::mem::take(&mut *self.untold.lock().unwrap()) {
+            return Err(PutError("no answer".to_owned()));
+        }
         self.written.notify_one();
         Ok(())
     }
@@ -205,6 +210,45 @@ async fn large_results_are_stored_beside_it() {
     assert_eq!(object, "transcript/000001/000000/s/tool-results/r.txt.zst");
     assert_eq!(zstd::decode_all(&bytes[..]).unwrap(), b"result");
     assert!(objects.len() == 1 && copy.exists());
+}
+
+#[tokio::test]
+async fn a_segment_of_which_nobody_knows_is_stored_once_though_another_file_waits() {
+    let (memory, directory) = (Memory::default(), tempfile::tempdir().unwrap());
+    let mut transcript = start(&memory, directory.path(), LONG);
+    let subagent = "/claude/projects/-workspace/s/subagents/a.jsonl";
+    transcript.add(&mirror(r#"{"main":1}"#)).unwrap();
+    transcript
+        .add(&mirror_of(subagent, r#"{"agent":1}"#))
+        .unwrap();
+    *memory.untold.lock().unwrap() = true;
+    transcript.flush().await;
+    assert_eq!(memory.objects.lock().unwrap().len(), 2);
+    // What has come since then is in the same segment, or in a later one.
+    transcript.add(&mirror(r#"{"main":2}"#)).unwrap();
+    transcript.flush().await;
+    transcript.add(&mirror(r#"{"main":3}"#)).unwrap();
+    transcript.flush().await;
+    let mut lines: Vec<String> = memory.whole().lines().map(str::to_owned).collect();
+    lines.retain(|line| line.contains("main"));
+    assert_eq!(lines, [r#"{"main":1}"#, r#"{"main":2}"#, r#"{"main":3}"#]);
+    assert_eq!(memory.whole().matches("agent").count(), 1);
+}
+
+#[tokio::test]
+async fn a_flush_stores_all_of_a_file_that_is_longer_than_a_segment() {
+    let (memory, directory) = (Memory::default(), tempfile::tempdir().unwrap());
+    let transcript = start(&memory, directory.path(), LONG);
+    let (copy, bytes) = (directory.path().join("copy"), 2 * SEGMENT_BYTES + 1);
+    File::create(&copy).unwrap().set_len(bytes).unwrap();
+    let name = "-workspace/s/tool-results/r.txt".to_owned();
+    transcript.add_spilled(&Spilled {
+        copied: vec![(name, copy, bytes)],
+        ..Spilled::default()
+    });
+    transcript.flush().await;
+    assert_eq!(memory.whole().len() as u64, bytes);
+    assert_eq!(memory.objects.lock().unwrap().len(), 3);
 }
 
 #[test]

@@ -88,6 +88,30 @@ async fn a_transcript_that_does_not_fit_ends_the_session_and_keeps_what_was_said
 }
 
 #[tokio::test]
+async fn a_transcript_that_does_not_fit_during_a_cut_ends_the_session_too() {
+    let test = "full_disk::a_transcript_that_does_not_fit_during_a_cut_ends_the_session_too";
+    if !is_inside(24, test) {
+        return;
+    }
+    let mirror = r#"printf '{"type":"transcript_mirror","filePath":"/claude/projects/p/s.jsonl","entries":[{"a":"'
+      head -c 100000 /dev/zero | tr '\0' x; echo '"}]}'"#;
+    let later = format!(
+        "(until [ -e go ]; do sleep 0.02; done; head -c 100M /dev/zero 2>/dev/null >fill; {mirror}) &"
+    );
+    let script = Script::new(&polite(&later));
+    let mut world = world(&script).await;
+    world.ports.hold_storing(true);
+    world.start();
+    let start = std::time::Instant::now();
+    while world.ports.held_back() == 0 {
+        assert!(start.elapsed().as_secs() < 60, "no cut");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    std::fs::write(world.base.path().join("workspace/go"), "").expect("written");
+    ends_for_the_disk(&mut world, "the session's transcript cannot be kept").await;
+}
+
+#[tokio::test]
 async fn an_attachment_that_does_not_fit_is_refused_and_the_session_goes_on() {
     let test = "full_disk::an_attachment_that_does_not_fit_is_refused_and_the_session_goes_on";
     if !is_inside(24, test) {

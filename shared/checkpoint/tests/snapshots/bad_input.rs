@@ -86,6 +86,7 @@ async fn ignore_rules_that_are_not_used_are_named() {
         (created.statistics.files, created.statistics.ignored),
         (4, 2)
     );
+    assert_eq!(created.statistics.skipped, 0);
 }
 
 #[tokio::test]
@@ -146,6 +147,7 @@ async fn a_file_that_never_stands_still_is_named_and_kept_as_it_was_read() {
     let named = &created.statistics.skipped_named;
     assert_eq!(named.len(), 1);
     assert_eq!(named[0].why, SkipReason::Changing);
+    assert_eq!(created.statistics.skipped, 0, "it is not left out");
     place.restore(&manifest.id).await;
     let back = fs::read(place.back().join("log")).expect("read");
     let now = fs::read(&path).expect("read");

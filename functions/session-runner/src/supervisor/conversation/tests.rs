@@ -228,6 +228,11 @@ fn notices_end_before_they_fill_the_log() {
         .filter(|_| !conversation.notice("x", "y", NOW).events.is_empty())
         .count();
     assert_eq!(written, NOTICES);
+    // Another kind still has all of its own.
+    assert_eq!(
+        told(&[Effect::Note(conversation.notice("z", "y", NOW))]),
+        ["notice turn 0"]
+    );
 }
 
 #[test]
