@@ -90,3 +90,12 @@ pub const STREAM_KEPT_MILLISECONDS: u64 = 3_600_000;
 /// How long a message from a client of 2024-11-05 waits for the instance that holds its stream. Own:
 /// longer than a client needs to connect again.
 pub const POSTED_MILLISECONDS: u64 = 120_000;
+/// Longest text of the policies that a deployment or an owner adds. Own.
+pub const POLICIES_BYTES: usize = 128 * 1024;
+/// Policies that a deployment or an owner adds. Own: as many as are decided on within a millisecond.
+pub const POLICIES: usize = 200;
+/// Longest id of a policy. Own.
+pub const POLICY_ID_CHARACTERS: usize = 64;
+/// Longest shell command that is read; a longer one is not understood. Own: far above what a model
+/// writes in one call.
+pub const SHELL_COMMAND_BYTES: usize = 64 * 1024;

@@ -11,7 +11,14 @@
 //! | `accept_edits` | runs | the same | run | denied |
 //! | `bypass` | runs | runs | run | runs, where the deployment permits the mode |
 
+pub mod check;
+pub mod host;
+pub mod location;
+pub mod meaning;
 mod path;
+pub mod rules;
+pub mod shell;
+mod tools;
 
 use domain::PermissionMode;
 use serde_json::Value;
@@ -46,6 +53,17 @@ pub struct Place<'a> {
     /// Git's configuration inside the workspace names no program. Git runs those that it names, so
     /// otherwise no git command is read-only.
     pub git_is_trusted: bool,
+}
+
+/// What must be known about where a session runs, beyond [`Place`].
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// Its files.
+    pub place: Place<'a>,
+    /// Its home directory: absolute, normalised.
+    pub home: &'a str,
+    /// Directories of the gate: its settings and its socket.
+    pub protected: &'a [&'a str],
 }
 
 /// What is to happen with a call.

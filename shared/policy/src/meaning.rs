@@ -1,0 +1,383 @@
+//! What a parsed command does, as the parts that policies decide on: programs, files, hosts.
+//!
+//! What programs do with their arguments stands in the tables of `programs` and `operands`. A program
+//! that is in no table starts as itself, with its paths as files that it uses; what policies make of
+//! that is their business.
+
+mod code;
+mod files;
+mod git;
+mod network;
+mod operands;
+mod programs;
+mod tables;
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::Surroundings;
+use crate::host::Host;
+use crate::location::{self, Location};
+use crate::shell::{Access, Directory, Doubt, Parsed, Started, Word};
+
+/// One thing that a call does. Policies decide on each by itself; the strictest decision counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Part {
+    /// A program is started.
+    Program(Program),
+    /// A file is read, written or removed.
+    File {
+        /// What is done.
+        access: Access,
+        /// Where it is.
+        #[serde(flatten)]
+        location: Location,
+    },
+    /// A machine is talked to.
+    Host(Host),
+    /// A tool of the CLI is used.
+    Tool(Tool),
+}
+
+/// The use of a tool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// What about its input is not understood.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unclear: Vec<Doubt>,
+}
+
+/// A program that is started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Program {
+    /// Its name, empty when it is not known.
+    pub name: String,
+    /// The word it is started by, when that holds a directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// All its words, `…` for what is not known.
+    pub line: String,
+    /// Its first argument that is no option: `push` of `git push`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub command: String,
+    /// Its options, those of a cluster one by one and without values.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub options: BTreeSet<String>,
+    /// Its arguments that are known.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub arguments: BTreeSet<String>,
+    /// What is known about what it does, in the words that the schema lists.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub effects: BTreeSet<&'static str>,
+    /// What is not understood.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unclear: Vec<Doubt>,
+    /// Programs that start it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub through: Vec<String>,
+}
+
+/// What tables say about a program with its arguments.
+#[derive(Debug, Default)]
+struct Known {
+    effects: BTreeSet<&'static str>,
+    unclear: Vec<Doubt>,
+    files: Vec<(Access, Word)>,
+    hosts: Vec<Host>,
+    /// Its arguments are accounted for; else each that looks like a path is a file it uses.
+    complete: bool,
+}
+
+impl Known {
+    fn has(&mut self, effect: &'static str) {
+        self.effects.insert(effect);
+    }
+
+    fn doubt(&mut self, kind: &'static str, reason: &str) {
+        self.unclear.push(Doubt::new(kind, reason));
+    }
+
+    /// It does nothing but read, after all.
+    fn only_reads(&mut self) {
+        self.complete = true;
+        self.has("reads");
+    }
+}
+
+/// Variables that change which programs run or what they load.
+const MEANINGFUL_VARIABLES: [&str; 25] = [
+    "BASH_ENV",
+    "BROWSER",
+    "CARGO_HOME",
+    "EDITOR",
+    "ENV",
+    "GIT_DIR",
+    "GIT_EDITOR",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_PAGER",
+    "GIT_PROXY_COMMAND",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "IFS",
+    "JAVA_TOOL_OPTIONS",
+    "NODE_OPTIONS",
+    "PAGER",
+    "PATH",
+    "PERL5OPT",
+    "PROMPT_COMMAND",
+    "PS4",
+    "PYTHONSTARTUP",
+    "RUBYOPT",
+    "RUSTC_WRAPPER",
+    "SHELL",
+    "VISUAL",
+];
+
+/// The parts of a shell command, without repetitions.
+pub(crate) fn of_command(parsed: &Parsed, surroundings: &Surroundings<'_>) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    for started in &parsed.programs {
+        of_program(started, surroundings, &mut parts);
+    }
+    if parsed.floods {
+        parts.push(Part::Program(Program {
+            line: "a function that starts itself again and again".to_owned(),
+            effects: BTreeSet::from(["floods"]),
+            ..Program::default()
+        }));
+    }
+    if !parsed.unclear.is_empty() {
+        let doubts = parsed
+            .unclear
+            .iter()
+            .map(|why| Doubt::new("structure", why.clone()));
+        parts.push(Part::Program(Program {
+            line: "…".to_owned(),
+            unclear: doubts.collect(),
+            ..Program::default()
+        }));
+    }
+    let mut unique: Vec<Part> = Vec::new();
+    for part in parts {
+        if !unique.contains(&part) {
+            unique.push(part);
+        }
+    }
+    unique
+}
+
+fn of_program(started: &Started, surroundings: &Surroundings<'_>, parts: &mut Vec<Part>) {
+    let name = started.name.to_ascii_lowercase();
+    let mut known = programs::known(&name, started, surroundings);
+    known.unclear.extend(started.unclear.iter().cloned());
+    variables(started, &name, &mut known);
+    addresses(&started.arguments, &mut known);
+    for redirection in &started.redirections {
+        known
+            .files
+            .push((redirection.access, redirection.file.clone()));
+    }
+    if let Some(path) = &started.path
+        && !is_standard(path)
+    {
+        known.effects.remove("reads");
+        known.files.push((Access::Use, path_word(path)));
+    }
+    if !known.complete {
+        for argument in &started.arguments {
+            known
+                .files
+                .extend(path_in(argument).map(|path| (Access::Use, path)));
+        }
+    }
+    let mut files: Vec<(Access, Location)> = Vec::new();
+    for (access, word) in &known.files {
+        if let Some(host) = network::device(word) {
+            known.hosts.push(host);
+            continue;
+        }
+        for location in locate(word, &started.directory, surroundings) {
+            files.push((*access, location));
+        }
+    }
+    let options: BTreeSet<String> = started.arguments.iter().flat_map(options_of).collect();
+    let command = started
+        .arguments
+        .iter()
+        .filter_map(Word::text)
+        .find(|text| !text.starts_with('-'))
+        .unwrap_or_default();
+    parts.push(Part::Program(Program {
+        name: started.name.clone(),
+        path: started.path.clone(),
+        line: started.line(),
+        command,
+        options,
+        arguments: started.arguments.iter().filter_map(Word::text).collect(),
+        effects: known.effects,
+        unclear: known.unclear,
+        through: started.through.clone(),
+    }));
+    parts.extend(
+        files
+            .into_iter()
+            .map(|(access, location)| Part::File { access, location }),
+    );
+    parts.extend(known.hosts.into_iter().map(Part::Host));
+}
+
+fn locate(word: &Word, directory: &Directory, surroundings: &Surroundings<'_>) -> Vec<Location> {
+    const STREAMS: [&str; 8] = [
+        "/dev/null",
+        "/dev/zero",
+        "/dev/stdin",
+        "/dev/stdout",
+        "/dev/stderr",
+        "/dev/tty",
+        "/dev/random",
+        "/dev/urandom",
+    ];
+    if let Some(text) = word.text()
+        && (STREAMS.contains(&text.as_str())
+            || text.starts_with("/dev/fd/")
+            || text == "-"
+            || text.is_empty())
+    {
+        return Vec::new();
+    }
+    location::locate(word, directory, surroundings)
+}
+
+fn variables(started: &Started, name: &str, known: &mut Known) {
+    let exported = started.arguments.iter().filter(|_| {
+        matches!(
+            name,
+            "export" | "declare" | "typeset" | "readonly" | "local"
+        )
+    });
+    let exported = exported.filter_map(|word| word.literal_start().split_once('='));
+    let assigned = started.assignments.iter().map(|(name, _)| name.as_str());
+    for variable in assigned.chain(exported.map(|(name, _)| name)) {
+        let loads = [
+            "LD_",
+            "DYLD_",
+            "GIT_CONFIG",
+            "BASH_FUNC_",
+            "CLAUDE_",
+            "ANTHROPIC_",
+        ]
+        .iter()
+        .any(|start| variable.starts_with(start));
+        if loads || MEANINGFUL_VARIABLES.contains(&variable) {
+            known.doubt(
+                "environment",
+                &format!("the variable {variable} changes what programs do"),
+            );
+        }
+    }
+}
+
+/// Addresses among the arguments, of whatever program.
+fn addresses(arguments: &[Word], known: &mut Known) {
+    for argument in arguments {
+        let text = argument.shown();
+        let Some(end) = text.find("://") else {
+            continue;
+        };
+        let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
+        let start = text[..end].rfind(|c| !is_scheme(c)).map_or(0, |at| at + 1);
+        // A text that mentions an address is not an address.
+        if start == end || text.contains(char::is_whitespace) {
+            continue;
+        }
+        let address = text.get(start..).unwrap_or_default();
+        let host = if address.contains('…') {
+            network::partly_known(address)
+        } else {
+            Host::of(address)
+        };
+        known.hosts.push(host);
+    }
+}
+
+/// Where programs of the system lie.
+fn is_standard(path: &str) -> bool {
+    const DIRECTORIES: [&str; 7] = [
+        "/bin/",
+        "/sbin/",
+        "/usr/bin/",
+        "/usr/sbin/",
+        "/usr/local/bin/",
+        "/usr/local/sbin/",
+        "/opt/homebrew/bin/",
+    ];
+    DIRECTORIES.iter().any(|directory| {
+        path.strip_prefix(directory)
+            .is_some_and(|name| !name.contains('/'))
+    })
+}
+
+fn path_word(path: &str) -> Word {
+    let literal = Word::literal(path.strip_prefix('~').unwrap_or(path));
+    if path.starts_with("~/") {
+        let mut word = Word {
+            pieces: vec![crate::shell::Piece::Home],
+        };
+        literal
+            .pieces
+            .into_iter()
+            .for_each(|piece| word.push(piece));
+        return word;
+    }
+    literal
+}
+
+/// The part of an argument that looks like a path: all of it, or the value of an option.
+fn path_in(argument: &Word) -> Option<Word> {
+    let start = argument.literal_start();
+    let word = match start.find('=') {
+        Some(end)
+            if start.starts_with('-')
+                || start[..end]
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || c == '_') =>
+        {
+            argument.after(end + 1)
+        }
+        _ if start.starts_with('-') => return None,
+        _ => argument.clone(),
+    };
+    let text = word.shown();
+    let is_path = text.starts_with('/')
+        || text.starts_with("./")
+        || text == "~"
+        || text.starts_with("~/")
+        || text == ".."
+        || text.contains("../")
+        || text.starts_with("…/");
+    (is_path && !text.contains("://") && !text.contains('\n')).then_some(word)
+}
+
+/// The options in an argument: `-rf` is `-r` and `-f`, `--jobs=4` is `--jobs`.
+fn options_of(argument: &Word) -> Vec<String> {
+    let start = argument.literal_start();
+    if start.len() < 2 || !start.starts_with('-') || start == "--" {
+        return Vec::new();
+    }
+    if start.starts_with("--") {
+        return vec![start.split('=').next().unwrap_or_default().to_owned()];
+    }
+    let mut options: Vec<String> = start
+        .chars()
+        .skip(1)
+        .filter(char::is_ascii_alphanumeric)
+        .take(16)
+        .map(|c| format!("-{c}"))
+        .collect();
+    options.push(start.to_owned());
+    options
+}

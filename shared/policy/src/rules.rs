@@ -1,0 +1,314 @@
+//! Policies: the files that come with every deployment, and those that a deployment or an owner adds.
+//!
+//! Added policies are checked against the schema when they are stored. They can permit more and
+//! forbid more; what `denials.cedar` forbids stays forbidden, because in Cedar one `forbid` outweighs
+//! every `permit`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use cedar_policy::{Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use domain::limits::{POLICIES, POLICIES_BYTES, POLICY_ID_CHARACTERS};
+use miette::Diagnostic;
+use serde::Serialize;
+
+const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
+const DENIALS: &str = include_str!("../policies/denials.cedar");
+const HARMLESS: &str = include_str!("../policies/harmless.cedar");
+const MODES: &str = include_str!("../policies/modes.cedar");
+
+/// How much a session may do by itself. Ordered: what comes later lets less run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// It works by itself in its workspace.
+    Auto,
+    /// It reads by itself.
+    #[default]
+    Review,
+    /// It reads by itself, whatever other policies permit, and does nothing that is not understood.
+    Strict,
+}
+
+impl Tier {
+    /// All tiers, the most lenient first.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Review, Self::Strict];
+
+    /// Its name in settings and policies.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Review => "review",
+            Self::Strict => "strict",
+        }
+    }
+
+    /// The tier that has this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tier| tier.as_str() == name)
+    }
+
+    /// What a session of this tier has after somebody asks for another: a tier is raised and never
+    /// lowered.
+    #[must_use]
+    pub fn raised_to(self, wanted: Self) -> Self {
+        self.max(wanted)
+    }
+
+    /// The policy file.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Auto => include_str!("../policies/auto.cedar"),
+            Self::Review => include_str!("../policies/review.cedar"),
+            Self::Strict => include_str!("../policies/strict.cedar"),
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who added policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Author {
+    /// The deployment, for everybody.
+    Deployment,
+    /// An owner, for their sessions.
+    Owner,
+}
+
+impl Author {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployment",
+            Self::Owner => "owner",
+        }
+    }
+}
+
+/// Why added policies are refused. The person who wrote them corrects them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// They are too long.
+    #[error("the policies are {actual} bytes long; at most {POLICIES_BYTES} are allowed")]
+    TooLong {
+        /// Their length in bytes.
+        actual: usize,
+    },
+    /// They are too many.
+    #[error("these are {actual} policies; at most {POLICIES} are allowed")]
+    TooMany {
+        /// Their number.
+        actual: usize,
+    },
+    /// One cannot be read, or does not fit the schema.
+    #[error("line {line}, column {column}: {reason}")]
+    At {
+        /// Line, from 1.
+        line: usize,
+        /// Character in the line, from 1.
+        column: usize,
+        /// What is wrong, for people.
+        reason: String,
+    },
+}
+
+/// Policies that a deployment or an owner added; they fit the schema.
+#[derive(Debug, Clone)]
+pub struct Added {
+    author: Author,
+    policies: Vec<(String, Policy)>,
+}
+
+impl Added {
+    /// Checks policies.
+    ///
+    /// # Errors
+    /// Too many, too long, not readable, or not about what the schema lists.
+    pub fn parse(author: Author, text: &str) -> Result<Self, PolicyError> {
+        if text.len() > POLICIES_BYTES {
+            return Err(PolicyError::TooLong { actual: text.len() });
+        }
+        let policies = named(author.as_str(), text)?;
+        if policies.len() > POLICIES {
+            return Err(PolicyError::TooMany {
+                actual: policies.len(),
+            });
+        }
+        Ok(Self { author, policies })
+    }
+
+    /// Who added them.
+    #[must_use]
+    pub fn author(&self) -> Author {
+        self.author
+    }
+
+    /// How many they are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.policies.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+    }
+}
+
+/// The policies that decide about a session. Made once and used for many calls.
+#[derive(Debug, Clone)]
+pub struct Policies {
+    tier: Tier,
+    pub(crate) set: PolicySet,
+}
+
+/// The files of this crate do not fit together; the deployment cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("the policies of this program cannot be used: {0}")]
+pub struct Unusable(String);
+
+impl Policies {
+    /// The policies of a tier, and what was added.
+    ///
+    /// # Errors
+    /// Never for the files of this crate, as its tests show; then nothing may run.
+    pub fn new(tier: Tier, added: &[&Added]) -> Result<Self, Unusable> {
+        let unusable = |error: &dyn fmt::Display| Unusable(error.to_string());
+        let tier_name = format!("tiers/{tier}");
+        let files = [
+            ("denials", DENIALS),
+            ("harmless", HARMLESS),
+            ("modes", MODES),
+            (tier_name.as_str(), tier.text()),
+        ];
+        let mut set = PolicySet::new();
+        for (name, text) in files {
+            for (_, policy) in named(name, text).map_err(|error| unusable(&error))? {
+                set.add(policy).map_err(|error| unusable(&error))?;
+            }
+        }
+        for (_, policy) in added.iter().flat_map(|added| &added.policies) {
+            set.add(policy.clone()).map_err(|error| unusable(&error))?;
+        }
+        Ok(Self { tier, set })
+    }
+
+    /// The tier they are of.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// A policy as it is written, for people.
+    #[must_use]
+    pub fn text_of(&self, id: &str) -> Option<String> {
+        self.set.policy(&PolicyId::new(id))?.to_cedar()
+    }
+}
+
+static VALIDATOR: LazyLock<Result<Validator, String>> = LazyLock::new(|| {
+    Schema::from_cedarschema_str(SCHEMA)
+        .map(|(schema, _)| Validator::new(schema))
+        .map_err(|error| error.to_string())
+});
+
+/// The schema, for tests that what is asked fits it.
+#[cfg(test)]
+pub(crate) fn schema() -> &'static Schema {
+    VALIDATOR.as_ref().expect("a schema").schema()
+}
+
+/// Policies with the names `prefix/id`; without an `@id` it is their number, from 1.
+fn named(prefix: &str, text: &str) -> Result<Vec<(String, Policy)>, PolicyError> {
+    let set = PolicySet::from_str(text).map_err(|errors| {
+        let reason = errors.to_string();
+        let first = errors.iter().next();
+        located(
+            text,
+            first.and_then(|error| offset(error)).unwrap_or(0),
+            reason,
+        )
+    })?;
+    if let Some(template) = set.templates().next() {
+        let reason = format!(
+            "{} is a template; write its principal and resource out",
+            template.id()
+        );
+        return Err(located(text, 0, reason));
+    }
+    let validator = VALIDATOR
+        .as_ref()
+        .map_err(|error| located(text, 0, error.clone()))?;
+    let result = validator.validate(&set, ValidationMode::Strict);
+    if let Some(error) = result.validation_errors().next() {
+        let help = error
+            .help()
+            .map(|help| format!(" ({help})"))
+            .unwrap_or_default();
+        return Err(located(
+            text,
+            offset(error).unwrap_or(0),
+            format!("{error}{help}"),
+        ));
+    }
+    let mut numbered: Vec<(usize, &Policy)> = Vec::new();
+    for policy in set.policies() {
+        // Cedar numbers the policies of a text: `policy0`, `policy1`.
+        let number = policy.id().to_string();
+        let number = number.trim_start_matches("policy").parse().unwrap_or(0);
+        numbered.push((number, policy));
+    }
+    numbered.sort_by_key(|(number, _)| *number);
+    let mut seen = BTreeSet::new();
+    let mut policies = Vec::new();
+    for (number, policy) in numbered {
+        let name = policy
+            .annotation("id")
+            .map_or_else(|| (number + 1).to_string(), str::to_owned);
+        let is_plain = !name.is_empty()
+            && name.len() <= POLICY_ID_CHARACTERS
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        let at = text.find(&format!("@id(\"{name}\")")).unwrap_or(0);
+        if !is_plain {
+            let reason =
+                format!("the id {name:?} must be 1 to {POLICY_ID_CHARACTERS} of a-z, 0-9 and '-'");
+            return Err(located(text, at, reason));
+        }
+        let name = format!("{prefix}/{name}");
+        if !seen.insert(name.clone()) {
+            return Err(located(text, at, format!("there are two policies {name}")));
+        }
+        policies.push((name.clone(), policy.new_id(PolicyId::new(name))));
+    }
+    Ok(policies)
+}
+
+/// Where in its text a complaint is, in bytes.
+fn offset(error: &dyn Diagnostic) -> Option<usize> {
+    error.labels()?.map(|label| label.offset()).min()
+}
+
+fn located(text: &str, offset: usize, reason: String) -> PolicyError {
+    let before = text.get(..offset.min(text.len())).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    PolicyError::At {
+        line: before.matches('\n').count() + 1,
+        column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests;
