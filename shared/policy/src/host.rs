@@ -87,14 +87,12 @@ impl Host {
             Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
             None => (String::new(), address),
         };
-        if scheme == "file" {
-            return Self {
-                name: "localhost".to_owned(),
-                kind: HostKind::Loopback,
-            };
+        // A file is no host; and programs do not agree on what a backslash means.
+        if scheme == "file" || rest.contains('\\') {
+            return Self::unknown();
         }
-        // Programs replace these in addresses by several hosts.
-        let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+        // Programs replace braces and brackets in addresses by several hosts.
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let written = authority.rsplit('@').next().unwrap_or_default();
         if written.is_empty()
             || written.contains(['{', '}', ' ', '$', '*'])
@@ -241,6 +239,8 @@ mod tests {
             ("", HostKind::Unknown),
             ("http://", HostKind::Unknown),
             ("http://a b/", HostKind::Unknown),
+            ("file:///etc/shadow", HostKind::Unknown),
+            ("http://example.com\\@169.254.169.254/", HostKind::Unknown),
         ];
         for (address, kind) in others {
             assert_eq!(Host::of(address).kind, kind, "{address}");

@@ -83,7 +83,7 @@ const ONE: char = '\u{e001}';
 const UNKNOWN: char = '\u{e002}';
 
 /// Below a home directory: files and directories that hold credentials.
-const HOME_CREDENTIALS: [&str; 27] = [
+const HOME_CREDENTIALS: &[&str] = &[
     ".ssh",
     ".aws",
     ".gnupg",
@@ -113,7 +113,7 @@ const HOME_CREDENTIALS: [&str; 27] = [
     ".config/rclone/rclone.conf",
 ];
 
-const CREDENTIALS: [&str; 11] = [
+const CREDENTIALS: &[&str] = &[
     "/etc/shadow",
     "/etc/gshadow",
     "/etc/ssl/private",
@@ -128,28 +128,28 @@ const CREDENTIALS: [&str; 11] = [
 ];
 
 /// In those directories without credentials in them.
-const NO_CREDENTIALS: [&str; 3] = [".ssh/known_hosts", ".ssh/config", ".aws/config"];
+const NO_CREDENTIALS: &[&str] = &[".ssh/known_hosts", ".ssh/config", ".aws/config"];
 
-const HOME_GATE: [&str; 4] = [
+const HOME_GATE: &[&str] = &[
     ".claude/settings.json",
     ".claude/settings.local.json",
     ".claude/hooks",
     ".claude/plugins",
 ];
 
-const GATE: [&str; 2] = [
+const GATE: &[&str] = &[
     "/etc/claude-code",
     "/Library/Application Support/ClaudeCode",
 ];
 
-const SCRATCH: [&str; 4] = ["tmp", "var/tmp", "dev/shm", "private/tmp"];
+const SCRATCH: &[&str] = &["tmp", "var/tmp", "dev/shm", "private/tmp"];
 
-const SYSTEM: [&str; 17] = [
+const SYSTEM: &[&str] = &[
     "bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "opt", "proc", "run", "sbin", "srv",
     "sys", "usr", "var", "System", "Library",
 ];
 
-const TOP: [&str; 6] = ["home", "root", "mnt", "media", "Users", "Applications"];
+const TOP: &[&str] = &["home", "root", "mnt", "media", "Users", "Applications"];
 
 /// Where a word of a command leads, one for each directory the command may be in, and one more for
 /// an unknown part that may be empty.
@@ -347,7 +347,7 @@ fn kind(parts: &[String], workspace: &[String], surroundings: &Surroundings<'_>)
     let holds_workspace =
         parts.len() <= workspace.len() && agrees(parts, &workspace[..parts.len()]);
     let is_top =
-        matches!(parts, [name] if SYSTEM.iter().chain(&TOP).any(|top| agrees_name(name, top)));
+        matches!(parts, [name] if SYSTEM.iter().chain(TOP).any(|top| agrees_name(name, top)));
     if is_everything(parts) || holds_workspace || is_top {
         return LocationKind::Root;
     }

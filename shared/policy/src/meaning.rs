@@ -109,7 +109,7 @@ impl Known {
 }
 
 /// Variables that change which programs run or what they load.
-const MEANINGFUL_VARIABLES: [&str; 25] = [
+const MEANINGFUL_VARIABLES: &[&str] = &[
     "BASH_ENV",
     "BROWSER",
     "CARGO_HOME",
@@ -175,7 +175,10 @@ fn of_program(started: &Started, surroundings: &Surroundings<'_>, parts: &mut Ve
     let mut known = programs::known(&name, started, surroundings);
     known.unclear.extend(started.unclear.iter().cloned());
     variables(started, &name, &mut known);
-    addresses(&started.arguments, &mut known);
+    // What only reads files talks to nobody: there an address is a text.
+    if !known.effects.contains("reads") {
+        addresses(&started.arguments, &mut known);
+    }
     for redirection in &started.redirections {
         known
             .files
@@ -231,7 +234,7 @@ fn of_program(started: &Started, surroundings: &Surroundings<'_>, parts: &mut Ve
 }
 
 fn locate(word: &Word, directory: &Directory, surroundings: &Surroundings<'_>) -> Vec<Location> {
-    const STREAMS: [&str; 8] = [
+    const STREAMS: &[&str] = &[
         "/dev/null",
         "/dev/zero",
         "/dev/stdin",
@@ -295,6 +298,12 @@ fn addresses(arguments: &[Word], known: &mut Known) {
             continue;
         }
         let address = text.get(start..).unwrap_or_default();
+        if text[start..end].eq_ignore_ascii_case("file") {
+            let path = text.get(end + 3..).unwrap_or_default();
+            let path = path.find('/').map_or(path, |at| &path[at..]);
+            known.files.push((Access::Read, Word::literal(path)));
+            continue;
+        }
         let host = if address.contains('…') {
             network::partly_known(address)
         } else {
@@ -306,7 +315,7 @@ fn addresses(arguments: &[Word], known: &mut Known) {
 
 /// Where programs of the system lie.
 fn is_standard(path: &str) -> bool {
-    const DIRECTORIES: [&str; 7] = [
+    const DIRECTORIES: &[&str] = &[
         "/bin/",
         "/sbin/",
         "/usr/bin/",

@@ -59,20 +59,26 @@ pub(super) fn sed(arguments: &[Word], known: &mut Known) {
     }
 }
 
+/// A command of sed without the lines it is for: numbers, `$`, `/pattern/`, ranges of them.
+fn after_addresses(command: &str) -> &str {
+    let mut rest = command;
+    loop {
+        let before = rest;
+        rest = rest.trim_start_matches(|c: char| c.is_ascii_digit() || ",$!~+ ".contains(c));
+        if let Some((pattern, after)) = rest.strip_prefix('/').and_then(|rest| rest.split_once('/'))
+            && !pattern.ends_with('\\')
+        {
+            rest = after.strip_prefix('I').unwrap_or(after);
+        }
+        if rest == before {
+            return rest;
+        }
+    }
+}
+
 fn is_harmless_sed(script: &str) -> bool {
     script.split([';', '\n']).map(str::trim).all(|command| {
-        let command = command.trim_start_matches(|c: char| {
-            c.is_ascii_digit() || matches!(c, ',' | '$' | '!' | '~' | '+' | ' ')
-        });
-        let command = match command
-            .strip_prefix('/')
-            .and_then(|rest| rest.split_once('/'))
-        {
-            Some((_, rest)) => rest.trim_start_matches(|c: char| {
-                c.is_ascii_digit() || matches!(c, ',' | '$' | '!' | 'I' | ' ')
-            }),
-            None => command,
-        };
+        let command = after_addresses(command);
         let mut characters = command.chars();
         match characters.next() {
             None => true,
@@ -108,7 +114,7 @@ pub(super) fn awk(arguments: &[Word], known: &mut Known) {
     let program = taken.operands.first().and_then(Word::text);
     known.files.extend(taken.files);
     let harmless = program.is_some_and(|text| {
-        !["system", "|", "getline", ">", "@", "close"]
+        !["system", "|", "getline", ">", "@", "close", "ENVIRON"]
             .iter()
             .any(|word| text.contains(word))
             || !text.contains("system") && is_comparison_only(&text)
@@ -132,10 +138,10 @@ fn is_comparison_only(program: &str) -> bool {
             })
             .collect()
     };
-    !["|", "getline", ">", "@", "close"]
+    !["|", "getline", ">", "@", "close", "ENVIRON"]
         .iter()
         .any(|word| outside.contains(word))
-        && !["|", "getline", "@"]
+        && !["|", "getline", "@", "ENVIRON"]
             .iter()
             .any(|word| program.replace("||", "").contains(word))
 }
@@ -148,10 +154,21 @@ pub(super) fn interpreter(name: &str, started: &Started, known: &mut Known) {
     else {
         return;
     };
-    let arguments = &started.arguments;
-    let end = arguments
+    // After `-m module` everything is for the module.
+    let module = started
+        .arguments
         .iter()
-        .position(|word| !word.literal_start().starts_with('-'));
+        .position(|word| is(Some(word), "-m"));
+    let is_module = module.is_some() && plain.starts_with("python");
+    let arguments = match module {
+        Some(end) if is_module => &started.arguments[..end],
+        _ => started.arguments.as_slice(),
+    };
+    // A word after an option may be its value.
+    let is_option = |word: &Word| word.literal_start().starts_with('-');
+    let end = (0..arguments.len()).find(|index| {
+        !is_option(&arguments[*index]) && (*index == 0 || !is_option(&arguments[index - 1]))
+    });
     let before_script = arguments
         .get(..end.unwrap_or(arguments.len()))
         .unwrap_or_default();
@@ -163,7 +180,6 @@ pub(super) fn interpreter(name: &str, started: &Started, known: &mut Known) {
                 || letter.is_some_and(|letter| is_flag(word, letter))
         }) || !option.starts_with('-') && is(arguments.first(), option)
     });
-    let is_module = before_script.iter().any(|word| is(Some(word), "-m"));
     let reads_input = started.input != Input::Inherited
         && (end.is_none() || is(arguments.first(), "-"))
         && !is_module;

@@ -8,7 +8,7 @@ use crate::shell::wrappers::is;
 use crate::shell::{Access, Word};
 
 /// Subcommands that only read, whatever their arguments, except [`RUNNING`] options.
-const READING: [&str; 30] = [
+const READING: &[&str] = &[
     "annotate",
     "blame",
     "cat-file",
@@ -42,8 +42,9 @@ const READING: [&str; 30] = [
 ];
 
 /// Options that run a program or write a file.
-const RUNNING: [&str; 11] = [
+const RUNNING: &[&str] = &[
     "--ext-diff",
+    "--extcmd",
     "--textconv",
     "--output",
     "-O",
@@ -57,7 +58,7 @@ const RUNNING: [&str; 11] = [
 ];
 
 /// Options before the subcommand that have a value.
-const VALUED: [&str; 7] = [
+const VALUED: &[&str] = &[
     "-C",
     "-c",
     "--git-dir",
@@ -126,18 +127,25 @@ pub(super) fn known(arguments: &[Word], surroundings: &Surroundings<'_>, known: 
     };
     let operands = Arguments::rule(Rule::None).take(rest).operands;
     let first = operands.first().and_then(Word::text).unwrap_or_default();
-    if has(&RUNNING) && !(command == "clean" || command == "cherry-pick") {
+    if has(RUNNING) && !(command == "clean" || command == "cherry-pick") {
         known.doubt(
             "options",
             "an option of git runs a program or writes a file",
         );
     }
-    // Files outside the workspace can be compared and listed by path.
-    if matches!(
-        command.as_str(),
-        "diff" | "grep" | "add" | "checkout" | "restore"
-    ) {
-        for word in &operands {
+    // `grep -Oprogram`; `clone -c name=value`.
+    let starts = |option: &str| {
+        rest.iter()
+            .any(|word| word.literal_start().starts_with(option))
+    };
+    if command == "grep" && starts("-O")
+        || command == "clone" && (starts("-c") || starts("--config"))
+    {
+        known.doubt("options", "an option of git runs a program");
+    }
+    // Files anywhere can be compared, listed and shown by their paths.
+    if command != "commit" && command != "tag" {
+        for word in rest {
             known
                 .files
                 .extend(super::path_in(word).map(|path| (Access::Read, path)));

@@ -140,7 +140,7 @@ const WGET: Arguments = Arguments {
 };
 
 /// Options that send something.
-const SENDING: [&str; 17] = [
+const SENDING: &[&str] = &[
     "-d",
     "--data",
     "--data-raw",

@@ -153,8 +153,14 @@ fn special(name: &str, arguments: &[Word], surroundings: &Surroundings<'_>, know
                 .iter()
                 .any(|word| is(Some(word), "1"));
             let hits_all = arguments.len() > 1 && is(arguments.last(), "-1");
-            if hits_first || hits_all {
+            let hits_parent = arguments
+                .iter()
+                .flat_map(|word| &word.pieces)
+                .any(|piece| matches!(piece, Piece::Variable { name, .. } if name == "PPID"));
+            if hits_first || hits_all || hits_parent {
                 known.has("gate");
+            } else if arguments.iter().any(Word::is_unknown) {
+                known.has("kills");
             }
         }
         "pkill" | "killall" => {
@@ -274,8 +280,27 @@ fn special(name: &str, arguments: &[Word], surroundings: &Surroundings<'_>, know
             known.effects.clear();
             known.only_reads();
         }
-        "ssh-keygen" if has(&["-l", "--help"]) => {
-            known.effects.clear();
+        "ssh-keygen" if has(&["-y"]) => known.has("credentials"),
+        "gpg" if has(&["--export-secret-keys", "--export-secret-subkeys"]) => {
+            known.has("credentials");
+        }
+        "sort" if has(&["--compress-program"]) => runs_a_program(name, known),
+        "split" if has(&["--filter"]) => runs_a_program(name, known),
+        "bat" if has(&["--pager", "--paging"]) => runs_a_program(name, known),
+        "zip" if has(&["-TT", "--unzip-command"]) => runs_a_program(name, known),
+        "wget" if has(&["--use-askpass"]) => runs_a_program(name, known),
+        "make" | "gmake" if has(&["--eval", "-E"]) || holds(arguments, "$(") => {
+            runs_a_program(name, known);
+        }
+        "sqlite3" if holds(arguments, ".shell") || holds(arguments, ".system") => {
+            runs_a_program(name, known);
+        }
+        "psql" | "mysql" if holds(arguments, "\\!") || holds(arguments, "system ") => {
+            runs_a_program(name, known);
+        }
+        "jq" if holds(arguments, "env") || holds(arguments, "$ENV") => {
+            known.effects.remove("reads");
+            known.has("environment");
         }
         "crontab" if has(&["-l"]) => {
             known.effects.clear();
@@ -295,10 +320,17 @@ fn special(name: &str, arguments: &[Word], surroundings: &Surroundings<'_>, know
             known.only_reads();
         }
         "date" if has(&["-s", "--set"]) => known.has("system"),
-        "hostname" if !first.is_empty() => known.has("system"),
-        "rg" if has(&["--pre", "--hostname-bin"]) => {
-            known.doubt("options", "an option of rg runs a program")
+        "date" => {
+            let spec = Arguments {
+                valued: &["-d", "--date"],
+                read: &["-f", "--file", "-r", "--reference"],
+                written: &[],
+                rule: Rule::None,
+            };
+            known.files.extend(spec.take(arguments).files);
         }
+        "hostname" if !first.is_empty() => known.has("system"),
+        "rg" if has(&["--pre", "--hostname-bin"]) => runs_a_program(name, known),
         "less" | "more" | "man" => known.effects.retain(|effect| *effect == "reads"),
         "grep" | "egrep" | "fgrep" if has(&["-e", "-f", "--regexp", "--file"]) => {
             pattern_by_option(arguments, known)
@@ -308,6 +340,14 @@ fn special(name: &str, arguments: &[Word], surroundings: &Surroundings<'_>, know
     if known.effects.len() > 1 {
         known.effects.remove("reads");
     }
+}
+
+fn runs_a_program(name: &str, known: &mut Known) {
+    known.doubt("options", &format!("an option of {name} runs a program"));
+}
+
+fn holds(arguments: &[Word], text: &str) -> bool {
+    arguments.iter().any(|word| word.shown().contains(text))
 }
 
 /// With `-e` and `-f` the first operand is a file too.

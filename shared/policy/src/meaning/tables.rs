@@ -190,9 +190,6 @@ pub(super) const EFFECTS: &[(&str, &[&str])] = &[
             "pass",
             "op",
             "bw",
-            "ssh-add",
-            "ssh-keygen",
-            "gpg",
             "keyctl",
             "gopass",
             "lpass",
@@ -214,7 +211,8 @@ pub(super) const EFFECTS: &[(&str, &[&str])] = &[
     (
         "terminal",
         &[
-            "tmux", "screen", "expect", "dtach", "abduco", "script", "reptyr",
+            "tmux", "screen", "expect", "vim", "vi", "nvim", "ex", "ed", "emacs", "nano", "dtach",
+            "abduco", "script", "reptyr",
         ],
     ),
 ];

@@ -40,13 +40,28 @@ pub(super) struct Words {
 impl Words {
     /// What a word of the tree stands for. Of an assignment: its value.
     pub(super) fn get(&self, text: &str) -> Lexed {
+        let before = text.split(OPENS).next().unwrap_or_default();
         match self.numbers(text).as_slice() {
-            [lexed] if text.starts_with(OPENS) => (*lexed).clone(),
-            _ => Lexed {
+            [lexed] if before.is_empty() => (*lexed).clone(),
+            [] => Lexed {
                 words: vec![Word::literal(text)],
                 plain: Some(text.to_owned()),
                 ..Lexed::default()
             },
+            // `name=value` where it is no assignment: the tree has the text of the whole word.
+            several => {
+                let mut whole = Word::literal(before);
+                let pieces = several.iter().flat_map(|lexed| &lexed.words);
+                for piece in pieces.flat_map(|word| &word.pieces) {
+                    whole.push(piece.clone());
+                }
+                Lexed {
+                    words: vec![whole],
+                    quoted: true,
+                    suspicious: several.iter().find_map(|lexed| lexed.suspicious),
+                    ..Lexed::default()
+                }
+            }
         }
     }
 

@@ -4,8 +4,10 @@
 //! would be read again and again. Where two shells read the same text differently, it is an error:
 //! the command is not understood then.
 
+mod here;
 mod quotes;
 
+use self::here::HereDocument;
 use super::expand::{Atom, braces};
 use super::suspicious;
 use super::word::{Piece, Word};
@@ -73,14 +75,6 @@ fn at_command_start_before(tokens: &[Token]) -> bool {
 
 fn follows_for(tokens: &[Token]) -> bool {
     matches!(tokens.last(), Some(Token::Word(lexed, ..)) if lexed.plain.as_deref() == Some("for"))
-}
-
-struct HereDocument {
-    delimiter: String,
-    quoted: bool,
-    strips_tabs: bool,
-    /// Index of the token that is to hold the body.
-    body: usize,
 }
 
 /// Tokens of a command.
@@ -354,78 +348,6 @@ impl<'a> Reader<'a> {
         }
         self.at = before;
         Ok(None)
-    }
-
-    fn delimiter(
-        &mut self,
-        strips_tabs: bool,
-        depth: usize,
-        tokens: &mut Vec<Token>,
-    ) -> Result<HereDocument, Unreadable> {
-        while matches!(self.peek(), Some(' ' | '\t')) {
-            self.next();
-        }
-        let start = self.at;
-        let lexed = self.word(depth)?;
-        let quoted = lexed.quoted;
-        let delimiter = match lexed.words.as_slice() {
-            [word] if lexed.assigned.is_none() => word.text(),
-            _ => None,
-        };
-        let delimiter = delimiter
-            .filter(|text| !text.contains('\n') && self.at > start)
-            .ok_or(Unreadable("a here-document has no plain delimiter"))?;
-        let end = self.at;
-        for _ in 0..3 {
-            tokens.push(Token::Word(lexed.clone(), start, end));
-        }
-        Ok(HereDocument {
-            delimiter,
-            quoted,
-            strips_tabs,
-            body: tokens.len() - 2,
-        })
-    }
-
-    fn here_document(&mut self, document: &HereDocument, depth: usize) -> Result<Word, Unreadable> {
-        let mut body: Vec<char> = Vec::new();
-        let mut continues = false;
-        loop {
-            self.spend()?;
-            let mut line: Vec<char> = Vec::new();
-            let mut ended = false;
-            while let Some(c) = self.next_raw() {
-                ended = c == '\n';
-                if ended {
-                    break;
-                }
-                line.push(c);
-            }
-            if line.is_empty() && !ended {
-                return Err(Unreadable("a here-document has no end"));
-            }
-            if document.strips_tabs {
-                let tabs = line.iter().take_while(|c| **c == '\t').count();
-                line.drain(..tabs);
-            }
-            if line.iter().copied().eq(document.delimiter.chars()) {
-                if continues && !document.quoted {
-                    return Err(Unreadable("the end of a here-document is not clear"));
-                }
-                break;
-            }
-            let slashes = line.iter().rev().take_while(|c| **c == '\\').count();
-            continues = slashes % 2 == 1;
-            body.append(&mut line);
-            body.push('\n');
-            if !ended {
-                return Err(Unreadable("a here-document has no end"));
-            }
-        }
-        if document.quoted {
-            return Ok(Word::literal(body.into_iter().collect::<String>()));
-        }
-        unquoted_body(&body, self.steps, depth + 1)
     }
 
     /// Reads a word, which starts here.

@@ -103,3 +103,20 @@ fn what_cannot_be_read_is_said() {
     assert_eq!(parse("").summary(), "");
     assert_eq!(parse("# nothing").summary(), "");
 }
+
+#[test]
+fn what_fuzzing_found_is_answered() {
+    for command in [
+        "${".repeat(20_000),
+        "${a[".repeat(16_000),
+        "`".repeat(40_000),
+        "{99999999999999999999..1}".repeat(2_600),
+        "~99999999999999999999".to_owned(),
+        "99999999999999999999>x".to_owned(),
+        "tar".to_owned(),
+    ] {
+        let _ = parse(&command).summary();
+    }
+    assert_eq!(shown("x=(a=$(b))"), "b; x=…");
+    assert_eq!(shown("rm${IFS}-rf${IFS}/"), "rm(-rf, /)");
+}

@@ -371,7 +371,9 @@ impl Walker {
 
     fn substitutions_in(&mut self, text: &str, words: &Words) {
         for lexed in words.numbers(text) {
-            self.words(lexed);
+            if self.words(lexed).iter().any(wrappers::is_evaluated) {
+                self.unclear("a test holds text that the shell may run");
+            }
         }
     }
 

@@ -1,16 +1,21 @@
 //! Programs that start another program: what they start is what counts.
 
+mod find;
 mod options;
+mod printed;
 
+use self::find::find;
+pub(crate) use self::find::{SOMETHING, found, roots};
 pub(crate) use self::options::{is, is_flag, is_name, skip_options, value_of};
 use self::options::{joined, replaced};
+pub(super) use self::printed::printed;
 use super::walk::Walker;
 use super::word::{Piece, Word};
 use super::{Directory, Doubt, Input, Started};
 
 /// Programs that start the rest of their words: their options with a value, and how many operands
 /// come before the program.
-const PREFIXES: [(&str, &[&str], usize); 24] = [
+const PREFIXES: &[(&str, &[&str], usize)] = &[
     ("builtin", &[], 0),
     ("caffeinate", &["-t", "-w"], 0),
     ("chronic", &[], 0),
@@ -19,12 +24,15 @@ const PREFIXES: [(&str, &[&str], usize); 24] = [
     ("dbus-run-session", &["--config-file"], 0),
     ("doas", &["-u", "-C", "-a"], 0),
     ("exec", &["-a"], 0),
+    ("fakeroot", &["-l", "-s", "-i"], 0),
+    ("firejail", &[], 0),
     ("ionice", &["-c", "-n", "--class", "--classdata"], 0),
     ("ltrace", &["-o", "-e", "-p", "-u", "-n", "-s"], 0),
     ("nice", &["-n", "--adjustment"], 0),
     ("nohup", &[], 0),
     ("nsenter", &["-t", "--target", "-S", "-G"], 0),
     ("pkexec", &["--user"], 0),
+    ("proxychains4", &["-f"], 0),
     ("runuser", &["-u", "-g", "-G"], 0),
     ("setarch", &[], 1),
     ("setsid", &[], 0),
@@ -40,8 +48,11 @@ const PREFIXES: [(&str, &[&str], usize); 24] = [
         ],
         0,
     ),
+    ("sshpass", &["-f", "-d", "-p", "-e", "-P"], 0),
     ("taskset", &[], 1),
     ("time", &["-f", "-o", "--format", "--output"], 0),
+    ("tini", &[], 0),
+    ("torsocks", &[], 0),
     ("unbuffer", &[], 0),
     (
         "unshare",
@@ -52,7 +63,7 @@ const PREFIXES: [(&str, &[&str], usize); 24] = [
 ];
 
 /// Package managers that start the rest of their words in their own environment.
-const RUNNERS: [(&str, &str); 9] = [
+const RUNNERS: &[(&str, &str)] = &[
     ("bundle", "exec"),
     ("conda", "run"),
     ("mise", "exec"),
@@ -65,20 +76,44 @@ const RUNNERS: [(&str, &str); 9] = [
 ];
 
 /// Wrappers that are recorded as programs of their own: what they change matters by itself.
-const RECORDED: [&str; 8] = [
+const RECORDED: &[&str] = &[
     "chroot", "doas", "nsenter", "pkexec", "runuser", "su", "sudo", "unshare",
 ];
 
 /// Shells whose language is read here.
-const SHELLS: [&str; 7] = ["ash", "bash", "dash", "ksh", "rbash", "sh", "zsh"];
+const SHELLS: &[&str] = &["ash", "bash", "dash", "ksh", "rbash", "sh", "zsh"];
 
 /// Builtins that set the variables they name.
-const SETTERS: [&str; 9] = [
+const SETTERS: &[&str] = &[
     "declare", "export", "getopts", "let", "local", "mapfile", "read", "readonly", "typeset",
+];
+
+/// Builtins that evaluate the index of a variable that they name: `a[$(...)]` runs, even quoted.
+const EVALUATING: &[&str] = &[
+    "[",
+    "declare",
+    "export",
+    "getopts",
+    "let",
+    "local",
+    "mapfile",
+    "printf",
+    "read",
+    "readarray",
+    "readonly",
+    "test",
+    "typeset",
+    "unset",
 ];
 
 const NOT_KNOWN: &str = "which program it starts is not known before it runs";
 const TEXT_NOT_KNOWN: &str = "it runs text that is not known before it runs";
+
+/// Whether a word holds a substitution that a shell runs where it expects a variable.
+pub(super) fn is_evaluated(word: &Word) -> bool {
+    let text = word.shown();
+    text.contains('[') && (text.contains("$(") || text.contains('`'))
+}
 
 /// Records the program that these words start, and those that it starts.
 pub(super) fn start(walker: &mut Walker, words: Vec<Word>, mut started: Started) {
@@ -230,6 +265,29 @@ fn look(walker: &mut Walker, started: Started) {
             Some(None) => not_known(walker, started),
             _ => walker.push(started),
         },
+        "jobs" if is(arguments.first(), "-x") => {
+            next(
+                walker,
+                name,
+                arguments.get(1..).unwrap_or_default(),
+                started,
+            );
+        }
+        "npx" | "npm" | "sg" if value_of(&arguments, &["-c", "--call"]).is_some() => {
+            let text = value_of(&arguments, &["-c", "--call"]).unwrap_or_default();
+            walker.push(started.clone());
+            run_text(walker, &text, name, started);
+        }
+        "hash" if is(arguments.first(), "-p") => not_known(walker, started),
+        "mapfile" | "readarray" if value_of(&arguments, &["-C"]).is_some() => {
+            not_known(walker, started);
+        }
+        _ if EVALUATING.contains(&name)
+            && (name != "printf" || is(arguments.first(), "-v"))
+            && arguments.iter().any(is_evaluated) =>
+        {
+            not_known(walker, started);
+        }
         "alias" => {
             for argument in &arguments {
                 match argument.text() {
@@ -386,102 +444,6 @@ fn xargs(walker: &mut Walker, started: Started) {
     walker.through("xargs", |walker| start(walker, words, inner));
 }
 
-/// `find`, with what `-exec` starts for each file.
-fn find(walker: &mut Walker, started: Started) {
-    let arguments = started.arguments.clone();
-    walker.push(started);
-    let runs = [
-        "-exec",
-        "-execdir",
-        "-ok",
-        "-okdir",
-        "-x",
-        "-X",
-        "--exec",
-        "--exec-batch",
-    ];
-    let files = found(&arguments);
-    let mut index = 0;
-    while index < arguments.len() {
-        let starts = arguments[index]
-            .text()
-            .is_some_and(|text| runs.contains(&text.as_str()));
-        index += 1;
-        if !starts {
-            continue;
-        }
-        let end = arguments[index..]
-            .iter()
-            .position(|word| is(Some(word), ";") || is(Some(word), "+"))
-            .map_or(arguments.len(), |offset| index + offset);
-        let words: Vec<Word> = arguments[index..end]
-            .iter()
-            .flat_map(|word| replaced(word, "{}", &files))
-            .collect();
-        walker.through("find", |walker| start(walker, words, Started::default()));
-        index = end;
-    }
-}
-
-/// The pattern for what `find` finds when it looks for something.
-pub(crate) const SOMETHING: &str = "**";
-
-/// Tests by which `find` finds something, and not everything.
-const TESTS: [&str; 17] = [
-    "-amin",
-    "-atime",
-    "-cmin",
-    "-ctime",
-    "-empty",
-    "-iname",
-    "-ipath",
-    "-iregex",
-    "-mmin",
-    "-mtime",
-    "-name",
-    "-newer",
-    "-path",
-    "-perm",
-    "-regex",
-    "-size",
-    "-wholename",
-];
-
-/// What `find` finds: something below each directory it starts in.
-pub(crate) fn found(arguments: &[Word]) -> Vec<Word> {
-    let tests = arguments
-        .iter()
-        .any(|word| TESTS.iter().any(|test| is(Some(word), test)));
-    let pattern = if tests { SOMETHING } else { "*" };
-    roots(arguments)
-        .into_iter()
-        .map(|mut root| {
-            root.push(Piece::Literal("/".to_owned()));
-            root.push(Piece::Pattern(pattern.to_owned()));
-            root
-        })
-        .collect()
-}
-
-/// The directories that `find` starts in.
-pub(crate) fn roots(arguments: &[Word]) -> Vec<Word> {
-    let roots: Vec<Word> = arguments
-        .iter()
-        .skip_while(|word| {
-            ["-H", "-L", "-P"]
-                .iter()
-                .any(|option| is(Some(word), option))
-        })
-        .take_while(|word| !word.literal_start().starts_with(['-', '(', '!']))
-        .cloned()
-        .collect();
-    if roots.is_empty() {
-        vec![Word::literal(".")]
-    } else {
-        roots
-    }
-}
-
 fn shell(walker: &mut Walker, mut started: Started) {
     let name = started.name.clone();
     let valued = ["-o", "+o", "-O", "+O", "--rcfile", "--init-file"];
@@ -567,46 +529,4 @@ fn change_directory(walker: &mut Walker, name: &str, arguments: &[Word]) {
         }
         _ => Directory::Unknown,
     };
-}
-
-/// What these programs, one part of a pipeline, print.
-pub(super) fn printed(programs: &[Started]) -> Input {
-    let unknown = || {
-        let names: Vec<&str> = programs
-            .iter()
-            .map(|started| started.name.as_str())
-            .filter(|name| !name.is_empty())
-            .take(3)
-            .collect();
-        Input::Unknown(format!("what {} prints", names.join(", ")))
-    };
-    let [only] = programs else { return unknown() };
-    if !only.redirections.is_empty() {
-        return unknown();
-    }
-    let arguments: Option<Vec<String>> = only.arguments.iter().map(Word::text).collect();
-    let Some(arguments) = arguments else {
-        return unknown();
-    };
-    match (only.name.as_str(), arguments.as_slice()) {
-        ("cat", []) if matches!(only.input, Input::Text(_)) => only.input.clone(),
-        ("echo", words) => {
-            let words = match words.first().map(String::as_str) {
-                Some("-n") => &words[1..],
-                Some(option) if option.starts_with('-') => return unknown(),
-                _ => words,
-            };
-            let text = words.join(" ");
-            if text.contains('\\') {
-                return unknown();
-            }
-            Input::Text(format!("{text}\n"))
-        }
-        ("printf", [text]) if !text.contains(['%', '\\']) => Input::Text(text.clone()),
-        ("printf", [format, texts @ ..]) if format == "%s\\n" && !texts.is_empty() => {
-            Input::Text(format!("{}\n", texts.join("\n")))
-        }
-        ("printf", [format, text]) if format == "%s" => Input::Text(text.clone()),
-        _ => unknown(),
-    }
 }

@@ -16,6 +16,13 @@ static PLAIN_ROWS: LazyLock<Vec<&Row>> = LazyLock::new(|| {
         .filter(|row| row.decisions.starts_with("deny") && row.command.chars().all(plain))
         // A quoted keyword is no keyword: there is no program `coproc`.
         .filter(|row| !row.command.starts_with("coproc"))
+        // Most of what may stand before a command does not take assignments.
+        .filter(|row| {
+            !row.command
+                .split(' ')
+                .next()
+                .is_some_and(|word| word.contains('='))
+        })
         .collect()
 });
 

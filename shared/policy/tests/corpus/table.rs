@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::session::{CALLER, POLICIES, checked};
 
 /// How many rows the table must have.
-const ENOUGH: usize = 600;
+const ENOUGH: usize = 900;
 
 #[derive(Debug, Deserialize)]
 struct File {

@@ -56,7 +56,7 @@ impl Walker {
     pub(super) fn with_values(&self, words: &[Word]) -> Vec<Word> {
         let mut done = Vec::new();
         for word in words {
-            let is_set = |piece: &Piece| matches!(piece, Piece::Variable { name, .. } if self.values.contains_key(name));
+            let is_set = |piece: &Piece| matches!(piece, Piece::Variable { name, .. } if name == "IFS" || self.values.contains_key(name));
             let set = word.pieces.iter().filter(|piece| is_set(piece)).count();
             if set == 0 || set > SET {
                 if !word.pieces.is_empty() {
@@ -94,7 +94,13 @@ impl Walker {
             return vec![as_is];
         };
         let Some(assigned) = self.values.get(name) else {
-            return vec![as_is];
+            // Unless it is set, it separates words.
+            let blank = vec![Word::default(), Word::default()];
+            return vec![if name == "IFS" && !quoted {
+                blank
+            } else {
+                as_is
+            }];
         };
         let split = |value: &Word| split(value, *quoted);
         match self.variables.get(name) {
