@@ -5,6 +5,10 @@
 //! fact that cannot be established are denials. A denial's reason is read by the model, so it says
 //! what the model can do instead and what the person can.
 //!
+//! Beside them stands what the gate moves to: [`check::check`] decides by policies in Cedar that people
+//! can read (`policies/`), add to and test ([`rules`]), on everything a call does ([`shell`],
+//! [`meaning`]).
+//!
 //! | mode | reading in the workspace | shell | edits in the workspace | everything else |
 //! | --- | --- | --- | --- | --- |
 //! | `review` | runs | what the CLI itself knows to be read-only | denied | denied |
