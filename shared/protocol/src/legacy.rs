@@ -16,6 +16,7 @@ mod pair;
 mod recorded;
 mod resumed;
 mod running;
+mod worked;
 
 use std::convert::Infallible;
 
