@@ -8,7 +8,6 @@ mod calls;
 mod catalog;
 mod checkpoints;
 mod command_line;
-mod damage;
 mod failing_claude;
 mod failing_services;
 mod files;
