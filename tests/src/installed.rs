@@ -15,6 +15,8 @@ use crate::checkout;
 /// The one version of the Claude Code CLI that the tests run.
 pub const CLAUDE_VERSION: &str = "2.1.328";
 const NODE_VERSION: &str = "22.23.3";
+/// Installs the Python packages, in a sixth of the time that pip takes.
+const UV: &str = "uv==0.13.9";
 const INSPECTOR_VERSION: &str = "2.12.0";
 const MCP_REMOTE_VERSION: &str = "0.15.1";
 const TYPESCRIPT_SERVER_VERSION: &str = "2.4.0";
@@ -153,21 +155,31 @@ fn python(name: &str, packages: &[&str]) -> Python {
     }
     // A virtual environment holds absolute paths and cannot be renamed: a file says that it is whole.
     let directory = once(&label, |directory| {
+        let uv = uv();
+        run(Command::new(&uv)
+            .args(["venv", "--quiet", "--no-config", "--no-python-downloads"])
+            .args(["--python", "python3"])
+            .arg(directory));
+        run(Command::new(&uv)
+            .args(["pip", "install", "--quiet", "--no-config", "--no-cache"])
+            .arg("--python")
+            .arg(directory.join("bin/python"))
+            .args(packages));
+    });
+    Python { directory }
+}
+
+/// uv, which the machine's own pip installs.
+fn uv() -> PathBuf {
+    once(UV, |directory| {
         run(Command::new("python3")
             .args(["-m", "venv", "--clear"])
             .arg(directory));
         run(Command::new(directory.join("bin/python"))
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--no-input",
-                "--disable-pip-version-check",
-            ])
-            .args(packages));
-    });
-    Python { directory }
+            .args(["-m", "pip", "install", "--quiet", "--no-input"])
+            .args(["--disable-pip-version-check", "--no-compile", UV]));
+    })
+    .join("bin/uv")
 }
 
 fn npm(package: &str, version: &str, file: &str) -> PathBuf {

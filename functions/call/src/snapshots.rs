@@ -205,8 +205,13 @@ async fn or_offer<O: TreeObjects + Checkpoints, T: Send>(
     let looking = snapshots.newest_whole_of(session);
     let offer = match tokio::time::timeout(LOOKING, looking).await {
         Ok(Ok(Some(whole))) => {
+            let arguments = format!(
+                r#"{{"session_id":"{}","checkpoint":"{whole}"}}"#,
+                session.session
+            );
             format!(
-                "the newest checkpoint that is whole is {whole}: restore_checkpoint or fork_session goes on from it"
+                "the newest checkpoint that is whole is {whole}: fork_session {arguments} goes on from it, and \
+                 restore_checkpoint with the same arguments while the session has not ended"
             )
         }
         Ok(Ok(None)) => "none of the newest checkpoints is whole".to_owned(),

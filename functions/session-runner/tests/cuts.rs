@@ -86,7 +86,8 @@ async fn damage_ends_the_session_with_the_checkpoint_that_a_fork_goes_on_from() 
     let mut added = world.ports.peek_objects(&tree);
     added.retain(|name| name.starts_with("packs/") && !before.contains(name));
     for pack in &added {
-        let spoil = |bytes: &mut Vec<u8>| bytes[40..].fill(0xee);
+        // A bit of the first file in it.
+        let spoil = |bytes: &mut Vec<u8>| bytes[48] ^= 1;
         assert!(world.ports.damage_object(&tree, pack, spoil));
     }
     world.send("m3", testkit::message("go on")).await;
@@ -94,17 +95,22 @@ async fn damage_ends_the_session_with_the_checkpoint_that_a_fork_goes_on_from() 
     world.start();
     assert_eq!(world.outcome().await, Outcome::Ended(State::Failed));
     let reason = world.head().await.end_reason.expect("a reason");
+    let (session, whole) = (&world.key.session, whole.id.as_str());
     let offered = format!(
-        "The newest checkpoint that is whole is {}: fork_session goes on from it",
-        whole.id
+        "The newest checkpoint that is whole is {whole}: fork_session \
+         {{\"session_id\":\"{session}\",\"checkpoint\":\"{whole}\"}} goes on from it"
     );
-    assert!(
-        reason.contains(newest.as_str()) && reason.contains(&offered),
-        "{reason}"
-    );
+    for named in [newest.as_str(), &offered, "workspace/second"] {
+        assert!(reason.contains(named), "{named}: {reason}");
+    }
     assert!(added.iter().any(|pack| reason.contains(pack)), "{reason}");
-    // Nothing is lost: the message is named, and the checkpoint is there.
+    // Nothing is lost: the message is named and can be read, and the checkpoint is there.
     let events = world.events().await;
+    let says = |event: &domain::Event| match &event.body {
+        EventBody::MessageTaken { text } => text == "go on",
+        _ => false,
+    };
+    assert_eq!(events.iter().filter(|event| says(event)).count(), 1);
     let last = events.last().map(|event| &event.body);
     let Some(EventBody::SessionEnded { unfinished, .. }) = last else {
         panic!("{last:?}")

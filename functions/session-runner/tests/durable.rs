@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use domain::checkpoint::CheckpointStrategy;
@@ -272,4 +273,70 @@ async fn a_stopped_runner_hands_its_turn_over() {
     assert_eq!(log, "one\n");
     world.stop();
     assert_eq!(world.outcome().await, Outcome::Suspended);
+}
+
+/// The only file below a directory of large results, wherever that lies below `directory`.
+fn large_result(directory: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut found = entries.filter_map(|entry| {
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => large_result(&path),
+            Ok(kind) => (kind.is_file() && directory.ends_with("tool-results")).then_some(path),
+            Err(_) => None,
+        }
+    });
+    let first = found.next();
+    assert_eq!(found.next(), None);
+    first
+}
+
+#[tokio::test]
+async fn a_result_that_the_cli_keeps_in_a_file_is_there_on_the_next_machine() {
+    let numbers = "seq 1 60000";
+    let steps = json!([
+        {"tool": "Bash", "input": {"command": numbers, "description": "d"}},
+        {"text": "first"},
+    ]);
+    let mut world = world(&script(steps)).await;
+    world.start();
+    let events = world.idle_after(1).await;
+    let projects = |world: &World| world.base.path().join("claude/projects");
+    let file = large_result(&projects(&world)).expect("a large result");
+    let bytes = std::fs::read(&file).expect("its bytes");
+    assert!(bytes.starts_with(b"1\n2\n") && bytes.ends_with(b"60000\n"));
+    let name = file.strip_prefix(projects(&world)).expect("below");
+    let name = name.to_str().expect("a name").to_owned();
+    // The conversation names it, and has only its beginning.
+    let path = format!("/claude/projects/{name}");
+    let said = results(&events)[0].1.clone();
+    assert!(said.contains(&path) && said.len() < bytes.len(), "{said}");
+    world.send("s1", CommandBody::Suspend).await;
+    assert_eq!(world.outcome().await, Outcome::Suspended);
+
+    let steps = json!([
+        {"tool": "Read", "input": {"file_path": path, "offset": 59_999, "limit": 2}},
+        {"text": "second"},
+    ]);
+    world.send("m2", testkit::message(&script(steps))).await;
+    control(&world, Transition::WasWoken).await;
+    elsewhere(&mut world, 2);
+    world.start();
+    let events = world.idle_after(2).await;
+    let again = std::fs::read(projects(&world).join(&name)).expect("its bytes");
+    assert!(again == bytes, "it has {} bytes", again.len());
+    let (is_error, said) = results(&events)[1].clone();
+    assert!(!is_error && said.contains("60000"), "{said}");
+    world.stop();
+    assert_eq!(world.outcome().await, Outcome::Suspended);
+    // Readers have it too, once.
+    let (_, below_project) = name.split_once('/').expect("a project");
+    let end = format!("/{below_project}.zst");
+    let written = world.objects.written.lock().expect("no panic");
+    let stored: Vec<Vec<u8>> = written
+        .iter()
+        .filter(|(object, _)| object.ends_with(&end))
+        .map(|(_, bytes)| zstd::decode_all(&bytes[..]).expect("a segment"))
+        .collect();
+    assert!(stored == [bytes], "{} of {end}", stored.len());
 }

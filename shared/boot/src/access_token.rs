@@ -24,6 +24,8 @@ pub enum Refused {
 #[derive(Clone)]
 pub struct AccessToken {
     sha256: [u8; 32],
+    /// Whom the token stands for.
+    principal: Principal,
 }
 
 impl AccessToken {
@@ -54,7 +56,16 @@ impl AccessToken {
                 problem: "it is not a SHA-256 in hex".to_owned(),
                 allowed: "64 hexadecimal digits".to_owned(),
             })?;
-        Ok(Self { sha256 })
+        let principal = Principal {
+            owner: OwnerId::of("shannon", "access-token"),
+            scopes: vec![
+                ReadSessions::NAME.to_owned(),
+                WriteSessions::NAME.to_owned(),
+                // It is the token of whoever set the deployment up.
+                Administer::NAME.to_owned(),
+            ],
+        };
+        Ok(Self { sha256, principal })
     }
 
     /// Who calls, from the value of the `Authorization` header. The scheme's case does not matter.
@@ -72,15 +83,7 @@ impl AccessToken {
             .ok_or(Refused::NoToken)?;
         let hash = Sha256::digest(token.as_bytes());
         if bool::from(hash.as_slice().ct_eq(&self.sha256)) {
-            Ok(Principal {
-                owner: OwnerId::of("shannon", "access-token"),
-                scopes: vec![
-                    ReadSessions::NAME.to_owned(),
-                    WriteSessions::NAME.to_owned(),
-                    // It is the token of whoever set the deployment up.
-                    Administer::NAME.to_owned(),
-                ],
-            })
+            Ok(self.principal.clone())
         } else {
             Err(Refused::WrongToken)
         }

@@ -7,14 +7,18 @@
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Map, Value};
+use serde::Serialize;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::{JsonFields, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::{Settings, SettingsError};
@@ -36,13 +40,14 @@ enum Format {
     Text,
 }
 
-#[derive(Clone, Debug)]
-struct Lines {
-    function: String,
-    stage: String,
-    instance: String,
+/// Writes the lines. Every request writes one, so this does it in one go: the fields of a span are
+/// kept as they are, and a line is put together once and written at once.
+struct Lines<W> {
+    /// In every line: `"function":…,"stage":…,"instance":…` as JSON, or the function as text.
+    everywhere: String,
     format: Format,
     causes: bool,
+    writer: W,
 }
 
 /// This process among the others of its function: the log stream that Lambda gives it, or else the
@@ -63,142 +68,245 @@ fn instance() -> String {
 /// [`SettingsError`] when a setting it needs is wrong.
 pub fn start(function: &str, settings: &Settings) -> Result<(), SettingsError> {
     let debug = settings.boolean("SHANNON_DEBUG")?;
-    let lines = Lines {
-        function: function.to_owned(),
-        stage: settings.text("SHANNON_STAGE")?.to_owned(),
-        instance: instance(),
-        format: if settings.text("SHANNON_LOG_FORMAT")? == "text" {
-            Format::Text
-        } else {
-            Format::Json
-        },
-        causes: debug,
+    let format = if settings.text("SHANNON_LOG_FORMAT")? == "text" {
+        Format::Text
+    } else {
+        Format::Json
     };
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter(settings.text("SHANNON_LOG_LEVEL")?, debug))
-        .with_writer(std::io::stderr)
-        .fmt_fields(JsonFields::new())
-        .event_format(lines)
-        .finish();
+    let stage = settings.text("SHANNON_STAGE")?;
+    let names = [function, stage, &instance()];
+    let lines = Lines::new(names, format, debug, std::io::stderr);
+    let filter = filter(settings.text("SHANNON_LOG_LEVEL")?, debug);
+    let subscriber = tracing_subscriber::registry().with(lines).with(filter);
     // Only a test that starts two programs in one process comes here twice.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(())
 }
 
-fn filter(level: &str, debug: bool) -> EnvFilter {
-    let mut directives = Vec::new();
-    // `aws` and the like stand before what the setting says about them, so that the setting wins.
-    directives.extend(QUIET.iter().map(|target| format!("{target}=warn")));
-    directives.push(
-        if debug && level == "info" {
-            "debug"
-        } else {
-            level
+/// Which lines are written. What the setting says about a target goes before what is said here.
+fn filter(setting: &str, debug: bool) -> Targets {
+    let mut targets = Targets::new().with_targets(QUIET.map(|target| (target, LevelFilter::WARN)));
+    // The setting was checked when it was read.
+    for part in setting.split(',') {
+        match part.split_once('=') {
+            Some((target, level)) => {
+                targets = targets.with_target(target, level.parse().unwrap_or(LevelFilter::INFO));
+            }
+            None if debug && part == "info" => targets = targets.with_default(LevelFilter::DEBUG),
+            None => targets = targets.with_default(part.parse().unwrap_or(LevelFilter::INFO)),
         }
-        .to_owned(),
-    );
-    EnvFilter::new(directives.join(","))
+    }
+    targets
 }
 
-impl<S, N> FormatEvent<S, N> for Lines
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> tracing_subscriber::fmt::FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let mut fields = Map::new();
-        for span in context
-            .event_scope()
-            .into_iter()
-            .flat_map(|scope| scope.from_root())
-        {
-            let extensions = span.extensions();
-            if let Some(formatted) = extensions.get::<FormattedFields<N>>()
-                && let Ok(Value::Object(of_span)) = serde_json::from_str(&formatted.fields)
-            {
-                fields.extend(of_span);
-            }
-        }
-        event.record(&mut Fields {
-            map: &mut fields,
-            causes: self.causes,
-        });
-        let message = match fields.remove("message") {
-            Some(Value::String(message)) => message,
-            other => other.map(|value| value.to_string()).unwrap_or_default(),
-        };
-        let time = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| {
-                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-            });
-        let level = event.metadata().level();
-        match self.format {
-            Format::Json => {
-                let mut line = Map::new();
-                line.insert("time_unix_ms".to_owned(), time.into());
-                line.insert(
-                    "level".to_owned(),
-                    level.as_str().to_ascii_lowercase().into(),
-                );
-                line.insert("function".to_owned(), self.function.clone().into());
-                line.insert("stage".to_owned(), self.stage.clone().into());
-                line.insert("instance".to_owned(), self.instance.clone().into());
-                line.insert("message".to_owned(), message.into());
-                line.insert("target".to_owned(), event.metadata().target().into());
-                for (name, value) in fields {
-                    line.entry(name).or_insert(value);
-                }
-                writeln!(writer, "{}", Value::Object(line))
-            }
-            Format::Text => {
-                write!(writer, "{level:>5} {}: {message}", self.function)?;
-                for (name, value) in fields {
-                    write!(writer, " {name}={value}")?;
-                }
-                writeln!(writer)
-            }
-        }
+/// The name of a level in a line.
+fn name_of(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
     }
 }
 
-struct Fields<'a> {
-    map: &'a mut Map<String, Value>,
+/// Appends a value as JSON, on one line.
+fn json<T: Serialize + ?Sized>(line: &mut Vec<u8>, value: &T) {
+    // Into memory, and with keys that are text: it cannot fail.
+    let _ = serde_json::to_writer(line, value);
+}
+
+/// Appends a member of a JSON object that has one already.
+fn member<T: Serialize + ?Sized>(line: &mut Vec<u8>, name: &str, value: &T) {
+    line.push(b',');
+    json(line, name);
+    line.push(b':');
+    json(line, value);
+}
+
+impl<W> Lines<W> {
+    fn new(
+        [function, stage, instance]: [&str; 3],
+        format: Format,
+        causes: bool,
+        writer: W,
+    ) -> Self {
+        let everywhere = match format {
+            Format::Text => function.to_owned(),
+            Format::Json => {
+                let mut members = Vec::new();
+                for (name, value) in [
+                    ("function", function),
+                    ("stage", stage),
+                    ("instance", instance),
+                ] {
+                    member(&mut members, name, value);
+                }
+                String::from_utf8_lossy(&members).into_owned()
+            }
+        };
+        Self {
+            everywhere,
+            format,
+            causes,
+            writer,
+        }
+    }
+
+    fn line(&self, level: Level, target: &str, fields: &Fields) -> Vec<u8> {
+        let mut line = Vec::with_capacity(768);
+        let message = &fields.message;
+        match self.format {
+            Format::Json => {
+                let time = SystemTime::now().duration_since(UNIX_EPOCH);
+                let time = time.map_or(0, |since| since.as_millis());
+                // Writing into memory cannot fail.
+                let _ = write!(line, "{{\"time_unix_ms\":{time}");
+                member(&mut line, "level", name_of(level));
+                line.extend_from_slice(self.everywhere.as_bytes());
+                member(&mut line, "message", message);
+                member(&mut line, "target", target);
+                for (name, value) in fields.each() {
+                    line.push(b',');
+                    json(&mut line, name);
+                    line.push(b':');
+                    line.extend_from_slice(value);
+                }
+                line.push(b'}');
+            }
+            Format::Text => {
+                let function = &self.everywhere;
+                let _ = write!(line, "{:>5} {function}: {message}", level.as_str());
+                for (name, value) in fields.each() {
+                    let _ = write!(line, " {name}=");
+                    line.extend_from_slice(value);
+                }
+            }
+        }
+        line.push(b'\n');
+        line
+    }
+}
+
+impl<S, W> Layer<S> for Lines<W>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + 'static,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::new(self.causes);
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
+        {
+            values.record(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::new(self.causes);
+        let spans = context.event_scope(event).into_iter();
+        for span in spans.flat_map(|scope| scope.from_root()) {
+            if let Some(of_span) = span.extensions().get::<Fields>() {
+                for (name, value) in of_span.each() {
+                    fields.set(name, |all| all.extend_from_slice(value));
+                }
+            }
+        }
+        event.record(&mut fields);
+        let metadata = event.metadata();
+        let line = self.line(*metadata.level(), metadata.target(), &fields);
+        // Where else could it be said?
+        let _ = self.writer.make_writer_for(metadata).write_all(&line);
+    }
+}
+
+/// What every line has of its own: no field has such a name.
+const OWN: [&str; 6] = [
+    "time_unix_ms",
+    "level",
+    "function",
+    "stage",
+    "instance",
+    "target",
+];
+
+/// Fields of a span or of an event, in the order in which they were recorded first.
+struct Fields {
+    message: String,
+    /// Where in `values` each is.
+    named: Vec<(&'static str, Range<usize>)>,
+    /// As JSON, one after the other.
+    values: Vec<u8>,
     causes: bool,
 }
 
-impl Fields<'_> {
-    fn insert(&mut self, field: &Field, value: impl Into<Value>) {
-        self.map.insert(field.name().to_owned(), value.into());
+impl Fields {
+    fn new(causes: bool) -> Self {
+        Self {
+            message: String::new(),
+            named: Vec::with_capacity(12),
+            values: Vec::with_capacity(256),
+            causes,
+        }
+    }
+
+    fn each(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        let named = self.named.iter();
+        named.map(|(name, place)| (*name, &self.values[place.clone()]))
+    }
+
+    /// The last value of a field is the one that it has.
+    fn set(&mut self, name: &'static str, append: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.values.len();
+        append(&mut self.values);
+        let place = start..self.values.len();
+        if let Some((_, known)) = self.named.iter_mut().find(|(known, _)| *known == name) {
+            *known = place;
+        } else if !OWN.contains(&name) {
+            self.named.push((name, place));
+        }
+    }
+
+    fn insert<T: Serialize + ?Sized>(&mut self, field: &Field, value: &T) {
+        self.set(field.name(), |all| json(all, value));
+    }
+
+    fn insert_text(&mut self, field: &Field, text: &str) {
+        match field.name() {
+            "message" => text.clone_into(&mut self.message),
+            _ => self.insert(field, text),
+        }
     }
 }
 
-impl Visit for Fields<'_> {
+impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.insert(field, format!("{value:?}"));
+        self.insert_text(field, &format!("{value:?}"));
     }
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.insert(field, value);
+        self.insert_text(field, value);
     }
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.insert(field, value);
+        self.insert(field, &value);
     }
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.insert(field, value);
+        self.insert(field, &value);
     }
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.insert(field, value);
+        self.insert(field, &value);
     }
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.insert(field, value);
+        self.insert(field, &value);
     }
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.insert(field, describe(value, self.causes));
+        self.insert_text(field, &describe(value, self.causes));
     }
 }
 
@@ -218,8 +326,8 @@ pub fn describe(error: &(dyn Error + 'static), causes: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
     use std::sync::{Arc, Mutex};
-    use tracing_subscriber::fmt::MakeWriter;
 
     #[derive(Clone, Default)]
     struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -248,19 +356,11 @@ mod tests {
 
     fn logged(format: Format, causes: bool) -> String {
         let captured = Captured::default();
-        let lines = Lines {
-            function: "call".to_owned(),
-            stage: "test".to_owned(),
-            instance: "i-1".to_owned(),
-            format,
-            causes,
-        };
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter("info", false))
-            .with_writer(captured.clone())
-            .fmt_fields(JsonFields::new())
-            .event_format(lines)
-            .finish();
+        let names = ["call", "test", "i-1"];
+        let lines = Lines::new(names, format, causes, captured.clone());
+        let subscriber = tracing_subscriber::registry()
+            .with(lines)
+            .with(filter("info,rmcp::loud=debug", false));
         tracing::subscriber::with_default(subscriber, || {
             let span = tracing::info_span!(
                 "request",
@@ -268,10 +368,17 @@ mod tests {
                 mcp_name = tracing::field::Empty
             );
             span.record("mcp_name", "get_session");
+            span.record("mcp_name", "wait_session");
             let _entered = span.enter();
             let error = Outer(std::io::Error::other("the secret cause"));
-            tracing::info!(duration_ms = 3_u64, error = &error as &dyn Error, "request");
+            tracing::info!(
+                duration_ms = 3_u64,
+                level = "mine",
+                error = &error as &dyn Error,
+                "request"
+            );
             tracing::info!(target: "rmcp::service", "chatter");
+            tracing::trace!(target: "rmcp::loud", "chatter");
             tracing::debug!("quiet");
         });
         let bytes = captured.0.lock().expect("not poisoned").clone();
@@ -289,12 +396,62 @@ mod tests {
             ("message", "request".into()),
             ("request_id", "r-1".into()),
             ("instance", "i-1".into()),
-            ("mcp_name", "get_session".into()),
+            ("mcp_name", "wait_session".into()),
             ("duration_ms", 3.into()),
             ("error", "could not read".into()),
         ] {
             assert_eq!(line[name], value, "{name}");
+            let member = format!("\"{name}\":");
+            assert_eq!(text.matches(&member).count(), 1, "{text}");
         }
+    }
+
+    /// What a client sent stands within its field, on the one line.
+    #[test]
+    fn hostile_text_stays_in_its_field() {
+        let hostile = "a\",\"level\":\"error\"}\n{\u{0}";
+        let mut fields = Fields::new(false);
+        fields.set("path", |all| json(all, hostile));
+        fields.message = hostile.to_owned();
+        for format in [Format::Json, Format::Text] {
+            let lines = Lines::new(["call", "test", "i-1"], format, false, std::io::sink);
+            let line = String::from_utf8(lines.line(Level::INFO, "t", &fields)).expect("UTF-8");
+            if format == Format::Json {
+                assert_eq!(line.matches('\n').count(), 1, "{line}");
+                let line: Value = serde_json::from_str(&line).expect("one JSON line");
+                assert_eq!(
+                    (&line["path"], &line["message"]),
+                    (&hostile.into(), &hostile.into())
+                );
+                assert_eq!(line["level"], "info");
+            } else {
+                assert!(line.contains("path=\"a\\\",\\\"level"), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_setting_goes_before_what_is_quiet_by_itself() {
+        let would = |setting: &str, debug, target: &str, level| {
+            filter(setting, debug).would_enable(target, &level)
+        };
+        assert!(would("info", false, "protocol", Level::INFO));
+        assert!(!would("info", false, "protocol", Level::DEBUG));
+        assert!(would("info", true, "protocol", Level::DEBUG));
+        assert!(!would("debug", false, "rmcp::service", Level::INFO));
+        assert!(would(
+            "debug,rmcp=info",
+            false,
+            "rmcp::service",
+            Level::INFO
+        ));
+        assert!(would(
+            "warn,protocol=trace",
+            false,
+            "protocol::edge",
+            Level::TRACE
+        ));
+        assert!(!would("warn,protocol=trace", false, "store", Level::INFO));
     }
 
     #[test]

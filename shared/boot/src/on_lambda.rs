@@ -28,7 +28,7 @@ where
                 incoming.request.uri().path().to_owned(),
                 incoming.request_id.clone(),
                 // Called inside, so that a panic before the first await is caught as well.
-                async move { handler(incoming).await },
+                Box::pin(async move { handler(incoming).await }),
             );
             Ok::<_, Infallible>(answer.await)
         }

@@ -135,7 +135,8 @@ where
 {
     let (parts, body) = request.into_parts();
     let (method, path) = (parts.method.to_string(), parts.uri.path().to_owned());
-    let handled = async {
+    // Kilobytes, which everything around it would otherwise carry in itself, each time it is moved.
+    let handled = Box::pin(async {
         let bytes = match whole(body).await {
             Ok(bytes) => bytes,
             Err(refused) => return *refused,
@@ -154,7 +155,7 @@ where
             principal,
         })
         .await
-    };
+    });
     surround(port.slow, method, path, request_id.clone(), handled).await
 }
 

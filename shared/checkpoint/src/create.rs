@@ -250,6 +250,7 @@ fn finish(threads: &mut Threads) -> Result<(Statistics, Packed), CreateError> {
         .map_err(|error| match error {
             ScanError::Stopped => CreateError::Interrupted,
             ScanError::Root(root, source) => CreateError::Root(root, source),
+            ScanError::Thread(source) => CreateError::Thread(source),
             ScanError::Base(malformed) => CreateError::Base(malformed.0),
         })?;
     match packed {

@@ -5,6 +5,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
 };
 
@@ -23,7 +24,7 @@ use crate::{
     part::ends_part,
     path::{RelativePath, compare, split},
     stamp::{Known, Stamp, now},
-    walk::{Met, Walk},
+    walk::{Found, Met, WALKED_AHEAD, Walk},
 };
 
 /// Why a scan ended early.
@@ -33,6 +34,8 @@ pub(crate) enum ScanError {
     Stopped,
     /// A root cannot be read at all.
     Root(RootName, io::Error),
+    /// The machine has no thread left.
+    Thread(io::Error),
     /// What was remembered is damaged.
     Base(Malformed),
 }
@@ -78,6 +81,8 @@ impl Scan {
         Ok(self.statistics)
     }
 
+    /// A thread of its own walks ahead: asking the system about each file takes most of the time when
+    /// little has changed. It ends with this; should it panic, so does this.
     fn root(
         &mut self,
         number: usize,
@@ -85,39 +90,61 @@ impl Scan {
         base: &Arc<Vec<BasePart>>,
     ) -> Result<(), ScanError> {
         let unreadable = |error: Errno| ScanError::Root(root.name, error.into());
-        let directories = Directories::open(&root.directory).map_err(unreadable)?;
-        let mut walk = Walk::new(directories, &root.ignore);
+        let open = || Directories::open(&root.directory).map_err(unreadable);
+        let (walked, read) = (open()?, open()?);
+        std::thread::scope(|scope| {
+            let (sender, found) = mpsc::sync_channel(WALKED_AHEAD);
+            let walk = Walk::new(walked, &root.ignore);
+            std::thread::Builder::new()
+                .name("checkpoint-walk".to_owned())
+                .spawn_scoped(scope, || walk.run(sender))
+                .map_err(ScanError::Thread)?;
+            self.found(number, root.name, read, base, found)
+        })
+    }
+
+    /// Takes over what the walk of a root finds.
+    fn found(
+        &mut self,
+        number: usize,
+        root: RootName,
+        mut directories: Directories,
+        base: &Arc<Vec<BasePart>>,
+        found: mpsc::Receiver<Found>,
+    ) -> Result<(), ScanError> {
         let mut cursor = BaseCursor::new(Arc::clone(base));
         let mut run = Run::default();
-        while let Some((path, met)) = walk.next().map_err(unreadable)? {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(ScanError::Stopped);
-            }
-            let stamp = match met {
-                Met::Entry(stamp) => stamp,
-                Met::Ignored => {
-                    self.statistics.ignored += 1;
-                    continue;
+        for piece in found {
+            let piece = piece.map_err(|error| ScanError::Root(root, error.into()))?;
+            for (path, met) in piece {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Err(ScanError::Stopped);
                 }
-                Met::Skipped(why) => {
-                    self.skip(root.name, &path, why);
+                let stamp = match met {
+                    Met::Entry(stamp) => stamp,
+                    Met::Ignored => {
+                        self.statistics.ignored += 1;
+                        continue;
+                    }
+                    Met::Skipped(why) => {
+                        self.skip(root, &path, why);
+                        continue;
+                    }
+                };
+                let before = same_path(&mut cursor, &path)?;
+                let entry = self.entry(root, &mut directories, path, stamp, &before)?;
+                let Some((entry, known)) = entry else {
                     continue;
+                };
+                self.count(&entry.node);
+                let ends = ends_part(entry.path.as_bytes());
+                let place = before
+                    .filter(|before| is_unchanged(&entry, &before.entry))
+                    .map(|before| (before.part, before.place));
+                run.push(entry, known, place);
+                if ends || run.is_full() {
+                    run.close(number, base, &self.output)?;
                 }
-            };
-            let before = same_path(&mut cursor, &path)?;
-            let directories = &mut walk.directories;
-            let Some((entry, known)) = self.entry(root.name, directories, path, stamp, &before)?
-            else {
-                continue;
-            };
-            self.count(&entry.node);
-            let ends = ends_part(entry.path.as_bytes());
-            let place = before
-                .filter(|before| is_unchanged(&entry, &before.entry))
-                .map(|before| (before.part, before.place));
-            run.push(entry, known, place);
-            if ends || run.is_full() {
-                run.close(number, base, &self.output)?;
             }
         }
         run.close(number, base, &self.output)

@@ -70,7 +70,8 @@ pub enum EventBody {
         /// Its own session id.
         claude_session_id: String,
     },
-    /// A message was taken by the runner; from here on it is handed to the CLI.
+    /// A message was taken by the runner; from here on it is handed to the CLI, or the session ends
+    /// and names it as unfinished.
     MessageTaken {
         /// Its text.
         text: String,

@@ -25,8 +25,8 @@ use crate::{
 
 pub use checkpoints::{CheckpointError, Checkpoints, RefError, RemoveError, SweepError, Tree};
 pub use clients::{
-    Claim, ClientSession, ClientSessions, ClientStream, PostedMessages, ReplyMailbox, Rounds,
-    StreamEvents, Withdrawals,
+    Claim, ClientSession, ClientSessions, ClientStream, Posted, PostedMessages, ReplyMailbox,
+    Rounds, StreamEvents, Withdrawals,
 };
 pub use control::{ControlChange, ControlError, ForkError, NewFork, Rewind, SlotLimits};
 pub use erasure::{ChunkSweep, Chunks, Condemned, Erasure, ExpireError, Swept};

@@ -17,7 +17,7 @@ use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::answer::{Body, INVALID_REQUEST, error_response};
+use crate::answer::{Body, INVALID_REQUEST, error_response, json_bytes_response};
 use crate::asked::{Asked, Notices};
 use crate::back::{Back, Source};
 use crate::front::{Checked, Era, Front, check, record_principal};
@@ -238,6 +238,11 @@ impl<W: Work, E: Sessioned> Edge<W, E> {
             }
             Front::Refused(refused) => return refused,
         };
+        if let Era::Modern(request, _) = &checked.era
+            && let Some(rendered) = self.shared.rendered(request, &principal)
+        {
+            return json_bytes_response(rendered.status, rendered.message);
+        }
         let waits = self.shared.waits(&checked);
         let Checked {
             id, method, era, ..

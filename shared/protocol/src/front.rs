@@ -63,6 +63,10 @@ pub(crate) fn record_request(
     name
 }
 
+/// The body of a request, parsed: an extension of a request that somebody read before.
+#[derive(Clone)]
+pub(crate) struct Parsed(pub(crate) Value);
+
 /// By whose rules a request is served.
 #[derive(Debug)]
 pub(crate) enum Era {
@@ -144,7 +148,11 @@ fn read(
             &message,
         );
     }
-    let message: Value = match serde_json::from_slice(request.body()) {
+    let parsed = match request.extensions_mut().remove::<Parsed>() {
+        Some(Parsed(message)) => Ok(message),
+        None => serde_json::from_slice(request.body()),
+    };
+    let message: Value = match parsed {
         Ok(message) => message,
         Err(_) if request.body().is_empty() => {
             return refuse(
@@ -297,24 +305,22 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// Clients must accept both kinds of answers; those that say less (or nothing) get what they can
 /// read in practice. Only a client that names neither is refused.
 fn accepts(headers: &HeaderMap) -> bool {
+    const KINDS: [&str; 5] = [
+        "*/*",
+        "application/*",
+        "application/json",
+        "text/*",
+        "text/event-stream",
+    ];
     let mut named = headers
         .get_all(ACCEPT)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|range| range.split(';').next())
-        .map(|range| range.trim().to_ascii_lowercase())
+        .map(str::trim)
         .filter(|range| !range.is_empty())
         .peekable();
     named.peek().is_none()
-        || named.any(|range| {
-            [
-                "*/*",
-                "application/*",
-                "application/json",
-                "text/*",
-                "text/event-stream",
-            ]
-            .contains(&range.as_str())
-        })
+        || named.any(|range| KINDS.iter().any(|kind| range.eq_ignore_ascii_case(kind)))
 }

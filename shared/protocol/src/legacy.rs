@@ -16,6 +16,7 @@ mod pair;
 mod recorded;
 mod resumed;
 mod running;
+mod worked;
 
 use std::convert::Infallible;
 
@@ -36,7 +37,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::answer::{Body, INTERNAL_ERROR, INVALID_REQUEST, error_response, full};
-use crate::front::{Era, Front, check, record_request};
+use crate::front::{Era, Front, Parsed, check, record_request};
 use crate::modern::{self, Sharing};
 use crate::work::Work;
 use crate::{Class, EdgeSettings};
@@ -236,7 +237,7 @@ where
     W: Work,
     P: ClientPorts,
 {
-    async fn posted(&self, request: Request<Bytes>, principal: &Principal) -> Bridged {
+    async fn posted(&self, mut request: Request<Bytes>, principal: &Principal) -> Bridged {
         let headers = request.headers();
         let version = headers.get(VERSION).map(HeaderValue::as_bytes);
         let small = request.body().len() <= self.settings.max_request_body_bytes;
@@ -247,6 +248,8 @@ where
         let method = peek.method.as_deref().unwrap_or_default();
         let modern = modern::claims(headers, method, message.get("params"));
         if modern || (!initializes && !headers.contains_key(SESSION)) {
+            // Whoever gets it need not read it again.
+            request.extensions_mut().insert(Parsed(message));
             return Err(Box::new(request));
         }
         record_request(headers, method, message.get("params"));

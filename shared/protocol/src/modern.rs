@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::Principal;
 use http::{HeaderMap, StatusCode};
 use rmcp::ErrorData;
 use rmcp::model::{
@@ -190,13 +191,13 @@ impl<W: Work> Shared<W> {
     }
 
     /// `tools/list`: the same for the same scopes.
-    fn tools(&self, asked: &Asked) -> Result<Bytes, ErrorData> {
-        let scopes = &asked.principal.scopes;
+    fn tools(&self, principal: &Principal) -> Result<Bytes, ErrorData> {
+        let scopes = &principal.scopes;
         let kept = || self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, rendered)) = kept().iter().find(|(of, _)| of == scopes) {
             return Ok(rendered.clone());
         }
-        let mut result = ListToolsResult::with_all_items(self.work.tools(&asked.principal));
+        let mut result = ListToolsResult::with_all_items(self.work.tools(principal));
         result.ttl_ms = Some(self.ttl_ms);
         result.cache_scope = Some(CacheScope::Private);
         let rendered = render(result, &self.info)?;
@@ -208,6 +209,17 @@ impl<W: Work> Shared<W> {
         Ok(rendered)
     }
 
+    /// What is the same for everyone, or for everyone with the same scopes: rendered once. `None` for
+    /// what has to be asked of the work.
+    pub(crate) fn rendered(&self, request: &Request, principal: &Principal) -> Option<Rendered> {
+        let result = match request.method.as_str() {
+            "server/discover" => self.discover(),
+            "tools/list" => self.tools(principal),
+            _ => return None,
+        };
+        Some(respond(&request.id, result))
+    }
+
     /// Answers one request. Dropping the future ends a wait; what the work recorded stays recorded.
     pub(crate) async fn serve(
         &self,
@@ -216,13 +228,7 @@ impl<W: Work> Shared<W> {
         asked: Asked,
     ) -> Rendered {
         let id = request.id.clone();
-        match self.answer(headers, request, asked).await {
-            Ok(result) => Rendered {
-                status: StatusCode::OK,
-                message: join(&id, &result),
-            },
-            Err(refused) => error(&id, refused),
-        }
+        respond(&id, self.answer(headers, request, asked).await)
     }
 
     async fn answer(
@@ -242,8 +248,6 @@ impl<W: Work> Shared<W> {
             }};
         }
         match request.method.as_str() {
-            "server/discover" => self.discover(),
-            "tools/list" => self.tools(&asked),
             "tools/call" => {
                 let call = self.call(headers, asked, params)?;
                 let declared = call.asked.capabilities.supports_tasks();
@@ -404,6 +408,16 @@ impl<W: Work> Shared<W> {
             input_responses: retry.input_responses,
             request_state: retry.request_state,
         })
+    }
+}
+
+fn respond(id: &Value, result: Result<Bytes, ErrorData>) -> Rendered {
+    match result {
+        Ok(result) => Rendered {
+            status: StatusCode::OK,
+            message: join(id, &result),
+        },
+        Err(refused) => error(id, refused),
     }
 }
 

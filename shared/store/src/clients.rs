@@ -7,8 +7,8 @@ use domain::{
     ClientKey, OwnerId, UnixMillis,
     client_session::RoundId,
     ports::{
-        Claim, ClientSession, ClientSessions, ClientStream, PostedMessages, ReplyMailbox, Rounds,
-        StreamEvents, Unavailable, Withdrawals,
+        Claim, ClientSession, ClientSessions, ClientStream, Posted, PostedMessages, ReplyMailbox,
+        Rounds, StreamEvents, Unavailable, Withdrawals,
     },
 };
 
@@ -30,6 +30,7 @@ const WRITTEN_UNTIL: &str = "written_until";
 const COMPLETE: &str = "complete";
 const POSITION: &str = "position";
 const MESSAGE: &str = "message";
+const TAKER: &str = "taker";
 const ANSWERS_DIGEST: &str = "answers_digest";
 const OUTCOME: &str = "outcome";
 /// Messages and posts that one read gives.
@@ -68,6 +69,20 @@ impl Store {
             .expired(system::now())
             .map_err(|error| failure::own(attempted, error))?;
         Ok((!expired).then_some(row))
+    }
+
+    /// Whether a posted message is this taker's from now on.
+    async fn claim_posted(
+        &self,
+        attempted: &'static str,
+        place: Key,
+        taker: &str,
+    ) -> Result<bool, Unavailable> {
+        let write = Write::update(place)
+            .when_present(PARTITION)
+            .when_absent_or(TAKER, "=", text(taker))
+            .set(TAKER, text(taker));
+        written(self.table.write(attempted, write).await)
     }
 
     /// Writes a row unless it is there already.
@@ -336,44 +351,52 @@ impl PostedMessages for Store {
         self.once(ATTEMPTED, row).await
     }
 
-    async fn take_posted(&self, key: &ClientKey) -> Result<Vec<String>, Unavailable> {
+    async fn take_posted(&self, key: &ClientKey, taker: &str) -> Result<Vec<Posted>, Unavailable> {
         const ATTEMPTED: &str = "take the posted messages";
-        let (partition, from, to) = keys::posted_range(key);
-        let (rows, _) = self
-            .table
-            .range(ATTEMPTED, &partition, &from, &to, MESSAGES_PER_READ)
-            .await?;
-        let mut messages = Vec::with_capacity(rows.len());
-        for row in rows {
-            let read = || {
-                let sort = row.text(keys::SORT)?.to_owned();
-                let partition = row.text(PARTITION)?.to_owned();
-                Ok(Key { partition, sort })
-            };
-            let place = read().map_err(|error: UnreadableRow| failure::own(ATTEMPTED, error))?;
-            // Whoever deletes it has it.
-            let row = match self.table.take(ATTEMPTED, &place).await {
-                Ok(Some(row)) => row,
-                Ok(None) => continue,
-                // Those taken before are nobody else's any more; the rest is found at the next look.
-                Err(error) if !messages.is_empty() => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "not all posted messages were taken"
-                    );
-                    break;
+        let (partition, mut from, to) = keys::posted_range(key);
+        let now = system::now();
+        let mut taken = Vec::new();
+        loop {
+            let (rows, more) = self
+                .table
+                .range(ATTEMPTED, &partition, &from, &to, MESSAGES_PER_READ)
+                .await?;
+            for row in rows {
+                let read = || {
+                    let name = keys::posted_name(row.text(keys::SORT)?).to_owned();
+                    Ok((name, row.text_if(TAKER)?, row.expired(now)?))
+                };
+                let (name, of, expired) =
+                    read().map_err(|error: UnreadableRow| failure::own(ATTEMPTED, error))?;
+                let place = Record::PostedMessage(key, &name).key();
+                from = keys::after(&place.sort);
+                let mine = match of {
+                    _ if expired => false,
+                    Some(of) => of == taker,
+                    None => self.claim_posted(ATTEMPTED, place, taker).await?,
+                };
+                if mine {
+                    let message =
+                        unpack(&row, MESSAGE).map_err(|error| failure::own(ATTEMPTED, error))?;
+                    taken.push(Posted { name, message });
                 }
-                Err(error) => return Err(error),
-            };
-            let read = || {
-                Ok(match row.expired(system::now())? {
-                    true => None,
-                    false => Some(unpack(&row, MESSAGE)?),
-                })
-            };
-            messages.extend(read().map_err(|error: UnreadableRow| failure::own(ATTEMPTED, error))?);
+            }
+            // What others took and what expired stands in nobody's way.
+            if !more || !taken.is_empty() {
+                return Ok(taken);
+            }
         }
-        Ok(messages)
+    }
+
+    async fn remove_posted(
+        &self,
+        key: &ClientKey,
+        taker: &str,
+        name: &str,
+    ) -> Result<(), Unavailable> {
+        let place = Record::PostedMessage(key, name).key();
+        let write = Write::delete(place).when(TAKER, "=", text(taker));
+        written(self.table.write("remove the posted message", write).await).map(drop)
     }
 }
 

@@ -116,9 +116,9 @@ pub(crate) enum Record<'a> {
     /// `owner#client session`, `message#<stream>#<position>`. Value: `position`, `message` (zstd of
     /// JSON).
     ClientMessage(&'a ClientKey, &'a str, u64),
-    /// A message from a client of 2024-11-05. Writer: the instance it reached; the one that holds
-    /// the client's stream deletes it. Key: `owner#client session`, `posted#<name>`. Value:
-    /// `message` (zstd of JSON).
+    /// A message from a client of 2024-11-05. Writer: the instance it reached; then once the one that
+    /// holds the client's stream and takes it, which deletes it when it has it. Key: `owner#client
+    /// session`, `posted#<name>`. Value: `message` (zstd of JSON), `taker`.
     PostedMessage(&'a ClientKey, &'a str),
     /// The answers to a round of questions. Scope: owner. Writer: whoever brings them first, then
     /// once whoever finishes what they were for. Dies with the round's state. Key: `owner`,
@@ -216,6 +216,16 @@ pub(crate) fn posted_range(key: &ClientKey) -> (String, String, String) {
         POSTED_PREFIX.to_owned(),
         format!("{POSTED_PREFIX}~"),
     )
+}
+
+/// The name of a message that a client posted.
+pub(crate) fn posted_name(sort: &str) -> &str {
+    sort.strip_prefix(POSTED_PREFIX).unwrap_or(sort)
+}
+
+/// The least sort key behind this one: no name has a blank.
+pub(crate) fn after(sort: &str) -> String {
+    format!("{sort} ")
 }
 
 /// Partition of everything that belongs to one session.

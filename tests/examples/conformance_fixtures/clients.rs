@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use domain::client_session::RoundId;
 use domain::ports::{
-    Claim, ClientSession, ClientSessions, ClientStream, Clock, IdSource, PostedMessages,
+    Claim, ClientSession, ClientSessions, ClientStream, Clock, IdSource, Posted, PostedMessages,
     ReplyMailbox, Rounds, StreamEvents, Unavailable, Withdrawals,
 };
 use domain::{ClientKey, OwnerId, UnixMillis};
@@ -262,25 +262,34 @@ impl PostedMessages for Clients {
             .map(drop)
     }
 
-    async fn take_posted(&self, key: &ClientKey) -> Outcome<Vec<String>> {
+    async fn take_posted(&self, key: &ClientKey, taker: &str) -> Outcome<Vec<Posted>> {
         let prefix = self.path(key, &["posted", ""]);
         let prefix = prefix.to_string_lossy();
-        let mut paths = Vec::new();
+        let mut names = Vec::new();
         for entry in fs::read_dir(&self.0).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            if path.to_string_lossy().starts_with(&*prefix) {
-                paths.push(path);
+            if let Some(name) = path.to_string_lossy().strip_prefix(&*prefix) {
+                names.push(name.to_owned());
             }
         }
-        paths.sort();
-        let mut messages = Vec::new();
-        for path in paths {
-            let message = Self::read(&path)?;
-            if let (Some(message), true) = (message, Self::remove(&path)?) {
-                messages.push(message.as_str().unwrap_or_default().to_owned());
+        names.sort();
+        let mut taken = Vec::new();
+        for name in names {
+            let claim = self.path(key, &["taken", &name]);
+            let mine = self.make(&claim, &taker.into())?
+                || Self::read(&claim)?.is_some_and(|of| of == taker);
+            let message = Self::read(&self.path(key, &["posted", &name]))?;
+            if let (true, Some(message)) = (mine, message) {
+                let message = message.as_str().unwrap_or_default().to_owned();
+                taken.push(Posted { name, message });
             }
         }
-        Ok(messages)
+        Ok(taken)
+    }
+
+    async fn remove_posted(&self, key: &ClientKey, _taker: &str, name: &str) -> Outcome<()> {
+        // Its claim stays, so that nobody takes it who looked a moment ago.
+        Self::remove(&self.path(key, &["posted", name])).map(drop)
     }
 }
 

@@ -7,7 +7,8 @@
 //!
 //! Run it by hand on a machine that does nothing else. All servers answer from memory: ours are the
 //! conformance fixtures, which stand behind the same crates as the product's functions. None of the
-//! others has `tasks/get`. Then what Lambda's path adds: functions of the product, with the table
+//! others has `tasks/get`. A server that only reads and writes goes first: it shows what the loader
+//! and the sockets take, which no other server can be faster than. Then what Lambda's path adds: functions of the product, with the table
 //! behind them, on a port and through the stack. With `valgrind` installed, `--instructions` counts
 //! instructions per request too.
 
@@ -59,6 +60,13 @@ fn main() -> std::io::Result<()> {
     writeln!(
         out,
         "| server | request | per second | p50 | p99 | resident |\n| --- | --- | --- | --- | --- | --- |"
+    )?;
+    let discover = Request::new("server/discover", None, json!({}));
+    let bound = Connection::open(servers::nothing()?).measure(&discover, WARM_UP, MEASURE_FOR);
+    writeln!(
+        out,
+        "| nothing but sockets | any | {:.0} | {:.0} µs | {:.0} µs | – |",
+        bound.per_second, bound.median_us, bound.slow_us
     )?;
     for start in servers::ALL {
         let server = start(&[]);

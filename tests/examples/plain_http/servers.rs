@@ -1,6 +1,6 @@
 //! The servers, each in a process of its own on a free port.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -67,6 +67,28 @@ impl Server {
             .and_then(|total| total.trim().parse().ok())
             .unwrap_or_else(|| panic!("no total in {text}"))
     }
+}
+
+/// A server that gives every request the same answer, unread; its port. It serves one connection, in
+/// a thread of this process, and ends with that.
+pub(crate) fn nothing() -> io::Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let port = listener.local_addr()?.port();
+    std::thread::spawn(move || -> io::Result<()> {
+        let (mut connection, _) = listener.accept()?;
+        connection.set_nodelay(true)?;
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{}",
+            "x".repeat(900)
+        );
+        // A request of the loader's comes in one piece.
+        let mut request = [0; 8192];
+        while connection.read(&mut request)? > 0 {
+            connection.write_all(answer.as_bytes())?;
+        }
+        Ok(())
+    });
+    Ok(port)
 }
 
 fn example(name: &str) -> PathBuf {

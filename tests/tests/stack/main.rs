@@ -8,6 +8,7 @@ mod calls;
 mod catalog;
 mod checkpoints;
 mod command_line;
+mod damage;
 mod failing_claude;
 mod failing_services;
 mod files;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use claude::control;
 use claude::lines::Piece;
 use claude::message::parse;
-use domain::event::EventBody;
+use domain::event::{EventBody, NewEvent};
 use domain::state::after;
 use domain::{Command, CommandBody, CommandOutcome, CommandState, State};
 
@@ -101,19 +101,21 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 
     async fn finish_as(&mut self, state: State, reason: &str) -> Result<Outcome, CommandCame> {
         // A long queue needs more than one transaction; the last one carries the end.
-        while self.pending.len() > AT_ONCE {
-            let take: Vec<Command> = self.pending.iter().take(AT_ONCE).cloned().collect();
+        while self.pending.len() > self.at_once() {
+            let count = self.at_once();
+            let take: Vec<Command> = self.pending.iter().take(count).cloned().collect();
             let entry = Entry {
+                events: self.what_they_say(&take),
                 finish: last_outcomes(&take),
                 take,
                 ..Entry::default()
             };
             match self.journal.write(entry).await {
                 Ok(_) => {
-                    let gone: Vec<Command> = self.pending.drain(..AT_ONCE).collect();
+                    let gone: Vec<Command> = self.pending.drain(..count).collect();
                     self.unfinished.extend(
                         gone.into_iter()
-                            .filter(is_open_message)
+                            .filter(is_not_done)
                             .map(|command| command.id),
                     );
                 }
@@ -127,10 +129,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             .outstanding()
             .map(|command| command.id.clone())
             .collect();
+        unfinished.extend(self.early_answers.iter().map(|answer| answer.id.clone()));
         unfinished.extend(self.unfinished.iter().cloned());
         unfinished.extend(
             take.iter()
-                .filter(|command| is_open_message(command))
+                .filter(|command| is_not_done(command))
                 .map(|command| command.id.clone()),
         );
         let now = self.ports.now();
@@ -143,11 +146,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 unfinished,
             },
         ];
+        let mut events = self.what_they_say(&take);
+        events.extend(bodies.map(|body| self.conversation.event(now, None, body)));
         let entry = Entry {
-            events: bodies
-                .into_iter()
-                .map(|body| self.conversation.event(now, None, body))
-                .collect(),
+            events,
             state: Some(state),
             finish: last_outcomes(&take),
             take,
@@ -166,6 +168,35 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             }
             Err(Refused::CommandCame | Refused::SweepBegan) => Err(CommandCame),
         }
+    }
+
+    /// How many of the pending commands one append takes: what they say is in it too.
+    fn at_once(&self) -> usize {
+        let mut bytes = 0;
+        let fitting = self.pending.iter().take(AT_ONCE).take_while(|command| {
+            let text = match &command.body {
+                CommandBody::Message { text, .. } => text.len(),
+                _ => 0,
+            };
+            bytes += text.min(domain::limits::EVENT_BODY_BYTES);
+            bytes <= self.settings.append_batch_bytes
+        });
+        fitting.count().max(1)
+    }
+
+    /// What messages say that nobody has taken before, for the log: otherwise nobody could read them
+    /// any more.
+    fn what_they_say(&self, commands: &[Command]) -> Vec<NewEvent> {
+        let now = self.ports.now();
+        let said = |command: &Command| match &command.body {
+            CommandBody::Message { text, .. } if command.state == CommandState::Queued => {
+                let text = self.conversation.clean(text);
+                let body = EventBody::MessageTaken { text };
+                Some(self.conversation.event(now, Some(command), body))
+            }
+            _ => None,
+        };
+        commands.iter().filter_map(said).collect()
     }
 
     /// Reads the commands that came and that the inbox has not brought yet.
@@ -203,8 +234,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     }
 }
 
-fn is_open_message(command: &Command) -> bool {
-    command.state != CommandState::Withdrawn && matches!(command.body, CommandBody::Message { .. })
+fn is_not_done(command: &Command) -> bool {
+    command.state != CommandState::Withdrawn && command.body.is_for_the_cli()
 }
 
 /// What becomes of commands that an ending session takes. Messages stay without an outcome: they

@@ -12,7 +12,7 @@ use claude::launch::Start;
 use domain::checkpoint::{Checkpoint, PendingQuestion};
 use domain::event::EventBody;
 use domain::ports::{Checkpoints, Clock, TreeObjects, Unavailable};
-use domain::{CommandId, Event, SessionKey, TreeKey, history};
+use domain::{CheckpointId, CommandId, Event, SessionKey, TreeKey, history};
 
 use super::starting::{Started, describe};
 use super::{End, Ports, Stop, Supervision};
@@ -48,7 +48,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             .await?;
         let record = record.ok_or_else(|| {
             End::broke_down(format!(
-                "the checkpoint {id}, from which it goes on, is gone; fork_session goes on from another one"
+                r#"the checkpoint {id}, from which it goes on, is gone: list_checkpoints {{"session_id":"{}"}} names others, and fork_session goes on from one of them"#,
+                key.session
             ))
         })?;
         let base = {
@@ -256,7 +257,7 @@ async fn bring_back<S: TreeObjects + Checkpoints + Clock>(
                     store.sleep(500).await;
                 }
                 Err(error) => {
-                    let instead = instead(&*store, &snapshots, &session, &error).await;
+                    let instead = instead(&*store, &snapshots, &session, &record.id, &error).await;
                     return Err(format!(
                         "the checkpoint {} could not be restored: {}. {instead}",
                         record.id,
@@ -275,24 +276,33 @@ async fn bring_back<S: TreeObjects + Checkpoints + Clock>(
 }
 
 /// What a person can do about a checkpoint that does not come back. The session ends with it: an ended
-/// session can be forked, not set back.
+/// session can be forked, not set back; messages that waited in it are in its log.
 async fn instead<S: TreeObjects + Checkpoints + Clock>(
     store: &S,
     snapshots: &Snapshots<'_, S>,
     session: &SessionKey,
+    at: &CheckpointId,
     error: &RestoreError,
 ) -> String {
+    let fork = |at: &CheckpointId| {
+        let id = &session.session;
+        format!(r#"fork_session {{"session_id":"{id}","checkpoint":"{at}"}} goes on from it"#)
+    };
     if !matches!(error, RestoreError::Damaged(_) | RestoreError::Unknown(_)) {
-        return "It is stored whole: fork_session goes on from it, on another machine".to_owned();
+        return format!("It is stored whole: {}, on another machine", fork(at));
     }
     loop {
         match snapshots.newest_whole_of(session).await {
             Ok(Some(whole)) => {
+                let fork = fork(&whole);
+                return format!("The newest checkpoint that is whole is {whole}: {fork}");
+            }
+            Ok(None) => {
+                let id = &session.session;
                 return format!(
-                    "The newest checkpoint that is whole is {whole}: fork_session goes on from it"
+                    r#"None of its newest checkpoints is whole: get_timeline {{"session_id":"{id}"}} names those of the sessions that it shares a tree with"#
                 );
             }
-            Ok(None) => return "None of its newest checkpoints is whole".to_owned(),
             Err(error) => {
                 tracing::warn!(%error, "the other checkpoints cannot be read now");
                 store.sleep(500).await;

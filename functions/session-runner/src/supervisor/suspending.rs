@@ -30,6 +30,8 @@ const DEFER_TIME: Duration = Duration::from_secs(15);
 const QUIET_PART: u32 = 4;
 /// And never more than this.
 const QUIET_TIME: Duration = Duration::from_secs(15);
+/// A checkpoint of a stop that failed is tried again after this. Own.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Why a session is to be suspended.
 #[derive(Debug, Clone)]
@@ -170,8 +172,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     /// Leaves a session that cannot be suspended, because a turn runs or something came: a checkpoint,
     /// and the next runner goes on with it.
     pub(crate) async fn leave(&mut self, started: &mut Started) -> Result<Outcome, Stop> {
+        let stopped = Instant::now();
         let wait = (self.settings.stop_timeout / QUIET_PART).min(QUIET_TIME);
-        let deadline = Instant::now() + wait;
+        let deadline = stopped + wait;
         let is_quiet = |started: &Started| started.calls.is_quiet() && started.transcript.goes_on();
         while !is_quiet(started) && Instant::now() < deadline {
             tokio::select! {
@@ -195,18 +198,33 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             let rest = Instant::now() + Duration::from_secs(1);
             self.hear_until(started, rest).await;
         }
-        match self
-            .record(&Entry::default(), CheckpointTrigger::Stop, started)
-            .await?
-        {
-            Ok(()) | Err(NoCut::Unchanged(_)) => {}
-            Err(NoCut::Failed(words)) => {
-                tracing::warn!(words, "no checkpoint at the stop");
-            }
-            Err(NoCut::Refused(error)) => tracing::warn!(%error, "no checkpoint at the stop"),
-        }
+        self.keep_all(stopped + self.settings.stop_timeout, started)
+            .await?;
         started.transcript.flush().await;
         Ok(Outcome::Left)
+    }
+
+    /// The checkpoint of a stop. One that fails is tried again while there is time: it is the last
+    /// chance of what was done since the one before.
+    async fn keep_all(&mut self, until: Instant, started: &mut Started) -> Result<(), Stop> {
+        loop {
+            let entry = Entry::default();
+            let taken = self.record(&entry, CheckpointTrigger::Stop, started);
+            let words = match taken.await? {
+                Ok(()) | Err(NoCut::Unchanged(_)) => return Ok(()),
+                Err(NoCut::Failed(words)) => words,
+                Err(NoCut::Refused(error)) => error.to_string(),
+            };
+            tracing::warn!(words, "no checkpoint at the stop");
+            let again = Instant::now() + AGAIN;
+            if again >= until {
+                return Ok(());
+            }
+            tokio::select! {
+                () = self.journal.lost() => return Err(Stop::LeaseLost),
+                () = tokio::time::sleep_until(again) => {}
+            }
+        }
     }
 
     /// Starts the CLI again where it stopped.

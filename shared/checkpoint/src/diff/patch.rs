@@ -1,9 +1,9 @@
 //! Writes changes as a patch in git's format.
 
-use std::{io::Write as _, time::Duration};
+use std::io::Write as _;
 
 use domain::ports::TreeObjects;
-use similar::{Algorithm, ChangeTag, TextDiff};
+use similar::{DiffTag, group_diff_ops, udiff::UnifiedHunkHeader};
 
 use crate::{
     entry::{Entry, Node},
@@ -11,10 +11,8 @@ use crate::{
     path::RelativePath,
 };
 
-use super::{Change, ChangeKind, Contents, Diff, DiffOptions, Pair, binary, side};
+use super::{Change, ChangeKind, Contents, Diff, DiffOptions, Pair, binary, lines, side};
 
-/// Comparing two files ends after this: what is left then is shown as replaced.
-const COMPARE: Duration = Duration::from_millis(500);
 /// Git looks for a NUL in so many bytes to tell binary files.
 const BINARY_PREFIX: usize = 8_000;
 
@@ -195,25 +193,40 @@ fn one(
 
 /// The changed regions, and how many lines came and went.
 fn hunks(before: &[u8], after: &[u8], context: usize) -> (Vec<u8>, (u64, u64)) {
-    let diff = TextDiff::configure()
-        .algorithm(Algorithm::Myers)
-        .timeout(COMPARE)
-        .diff_lines(before, after);
+    let (old, new) = (lines::split(before), lines::split(after));
+    let operations = lines::compare(&old, &new);
     let (mut came, mut went) = (0, 0);
-    for change in diff.iter_all_changes() {
-        match change.tag() {
-            ChangeTag::Insert => came += 1,
-            ChangeTag::Delete => went += 1,
-            ChangeTag::Equal => {}
+    for operation in &operations {
+        if operation.tag() != DiffTag::Equal {
+            came += operation.new_range().len() as u64;
+            went += operation.old_range().len() as u64;
         }
     }
     let mut hunks = Vec::new();
-    // Writing to a buffer cannot fail.
-    let _ = diff
-        .unified_diff()
-        .context_radius(context)
-        .to_writer(&mut hunks);
+    for group in group_diff_ops(operations, context) {
+        let header = UnifiedHunkHeader::new(&group).to_string();
+        line(&mut hunks, &[header.as_bytes()]);
+        for operation in group {
+            let (from, to) = (&old[operation.old_range()], &new[operation.new_range()]);
+            if operation.tag() == DiffTag::Equal {
+                signed(&mut hunks, b' ', from);
+            } else {
+                signed(&mut hunks, b'-', from);
+                signed(&mut hunks, b'+', to);
+            }
+        }
+    }
     (hunks, (came, went))
+}
+
+fn signed(out: &mut Vec<u8>, sign: u8, lines: &[&[u8]]) {
+    for text in lines {
+        out.push(sign);
+        out.extend_from_slice(text);
+        if !text.ends_with(b"\n") {
+            out.extend_from_slice(b"\n\\ No newline at end of file\n");
+        }
+    }
 }
 
 fn line(out: &mut Vec<u8>, pieces: &[&[u8]]) {

@@ -159,6 +159,54 @@ async fn a_diff_says_what_a_person_wants_to_know() {
     assert!(it.truncated && it.changes.len() == 2 && it.more_changes > 0);
 }
 
+/// Whoever reads a patch in pieces has it made anew for each of them, with more room.
+#[tokio::test]
+async fn a_patch_with_less_room_is_the_beginning_of_the_whole() {
+    let place = Place::new();
+    let file = |number: usize| place.files().join(format!("f{number}"));
+    let lines = |of: &str| (0..200).map(|line| format!("{of} {line}\n")).collect();
+    for number in 0..6 {
+        let text: String = lines("old");
+        fs::write(file(number), text).expect("written");
+    }
+    let (old, created) = place.create(None).await;
+    for number in 0..6 {
+        let text: String = lines(if number % 2 == 0 { "new" } else { "old" });
+        fs::write(file(number), text.replace(" 17\n", " seventeen\n")).expect("written");
+    }
+    let (new, _) = place.create(Some(&created.base)).await;
+    let whole = diff(&place, &old, &new, &DiffOptions::default()).await;
+    assert!(!whole.truncated);
+    for patch_bytes in (0..whole.patch.len()).step_by(500) {
+        let options = DiffOptions {
+            patch_bytes,
+            ..DiffOptions::default()
+        };
+        let it = diff(&place, &old, &new, &options).await;
+        assert!(whole.patch.starts_with(&it.patch), "{patch_bytes}");
+        assert!(it.patch.len() >= patch_bytes, "{patch_bytes}");
+        assert_eq!(it.truncated, it.patch.len() < whole.patch.len());
+    }
+}
+
+/// Git knows one end of a line; a carriage return alone is none.
+#[tokio::test]
+async fn a_carriage_return_stands_within_its_line() {
+    let place = Place::new();
+    let path = place.files().join("old-mac");
+    fs::write(&path, "a\rb\rc\n").expect("written");
+    let (old, created) = place.create(None).await;
+    fs::write(&path, "a\rx\rc\n").expect("written");
+    let (new, _) = place.create(Some(&created.base)).await;
+    let it = diff(&place, &old, &new, &DiffOptions::default()).await;
+    assert_eq!(it.changes[0].lines, Some((1, 1)));
+    let patch = String::from_utf8(it.patch).expect("UTF-8");
+    assert!(
+        patch.ends_with("@@ -1 +1 @@\n-a\rb\rc\n+a\rx\rc\n"),
+        "{patch:?}"
+    );
+}
+
 #[tokio::test]
 async fn equal_parts_are_not_fetched() {
     let place = Place::new();

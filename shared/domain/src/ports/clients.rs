@@ -163,10 +163,19 @@ pub trait StreamEvents: Send + Sync {
     ) -> impl Future<Output = Result<Vec<(u64, String)>, Unavailable>> + Send;
 }
 
+/// A message of a client of 2024-11-05.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// Its name among the client's messages.
+    pub name: String,
+    /// JSON.
+    pub message: String,
+}
+
 /// Messages of clients of 2024-11-05 on their way to the instance that holds the client's stream.
 pub trait PostedMessages: Send + Sync {
-    /// Leaves a message (JSON). `name` orders messages and makes a repeat of this very call
-    /// harmless.
+    /// Leaves a message (JSON). `name` (ASCII, no blanks) orders messages and makes a repeat of this
+    /// very call harmless.
     fn post(
         &self,
         key: &ClientKey,
@@ -175,12 +184,23 @@ pub trait PostedMessages: Send + Sync {
         expires_at: UnixMillis,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// Takes the waiting messages, in the order of their names. Each is given to one taker at most:
-    /// what a taker had and did not answer is lost with it, as its stream is.
+    /// Takes the waiting messages for `taker` (a name for one holder of the stream), in the order of
+    /// their names; not all at once when they are many. Each has one taker, and is given to that one
+    /// again until it is removed: so an answer that was lost loses nothing. What a taker had when it
+    /// died is lost with it, as its stream is.
     fn take_posted(
         &self,
         key: &ClientKey,
-    ) -> impl Future<Output = Result<Vec<String>, Unavailable>> + Send;
+        taker: &str,
+    ) -> impl Future<Output = Result<Vec<Posted>, Unavailable>> + Send;
+
+    /// The taker has this message, and need not be given it again. Twice is once.
+    fn remove_posted(
+        &self,
+        key: &ClientKey,
+        taker: &str,
+        name: &str,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 }
 
 /// What became of a round of questions when answers to it came.

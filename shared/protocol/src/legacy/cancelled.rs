@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::client_session::ClientKey;
 use domain::ids::base32;
-use domain::ports::{Clock, IdSource, Withdrawals};
+use domain::ports::{Clock, IdSource, Unavailable, Withdrawals};
 use http::Response;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -38,13 +38,17 @@ where
         let Some(id) = notice.pointer("/params/requestId") else {
             return accepted();
         };
-        match self.ports.withdraw(key, &name(id)).await {
-            Ok(wanted) => {
-                tracing::info!(wanted, "a request was taken back");
-                accepted()
-            }
+        match self.withdraw(key, id).await {
+            Ok(_) => accepted(),
             Err(error) => unavailable(&error, &Value::Null),
         }
+    }
+
+    /// Takes a request back from whoever works on it; says whether somebody does.
+    pub(super) async fn withdraw(&self, key: &ClientKey, id: &Value) -> Result<bool, Unavailable> {
+        let wanted = self.ports.withdraw(key, &name(id)).await?;
+        tracing::info!(wanted, "a request was taken back");
+        Ok(wanted)
     }
 }
 

@@ -12,6 +12,7 @@ use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use super::asked::Question;
 
@@ -101,7 +102,8 @@ where
                             message["id"] = question.id.as_str().into();
                             tracing::info!(question = question.id, "the client is asked");
                             if outgoing.send(message).await.is_ok() {
-                                tokio::spawn(question.wait(replies, outgoing));
+                                let waiting = question.wait(replies, outgoing);
+                                tokio::spawn(waiting.in_current_span());
                                 return Ok(());
                             }
                             refusal("the client is gone")

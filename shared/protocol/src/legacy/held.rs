@@ -9,7 +9,10 @@
 //! When this instance dies, what it kept is handed on, and what it worked on is not answered: the
 //! one thing that this transport has no remedy for.
 
-use std::collections::{HashMap, VecDeque};
+mod posts;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,17 +22,18 @@ use domain::limits::{POSTED_MILLISECONDS, STREAM_KEPT_MILLISECONDS};
 use domain::ports::{ClientStream, Unavailable};
 use domain::{Principal, UnixMillis};
 use futures_util::stream;
-use http::{Request, Response};
+use http::Response;
 use rmcp::model::InitializeRequestParams;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::exchange::is_answer;
 use super::recorded::EventId;
-use super::{Bridge, CANCELLED, ClientPorts, KEEP_ALIVE, event_stream, introduction};
-use crate::answer::{Body, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, error_message};
+use super::worked::{Said, Working};
+use super::{Bridge, ClientPorts, KEEP_ALIVE, event_stream};
+use crate::answer::{Body, INTERNAL_ERROR, error_message};
 use crate::work::Work;
 
 /// Between two looks for posts while nothing happens.
@@ -54,7 +58,7 @@ const END: &str = "";
 pub(super) struct Held<W, P> {
     bridge: Bridge<W, P>,
     principal: Principal,
-    key: ClientKey,
+    key: Arc<ClientKey>,
     /// The last message that was kept. The stream is named as its holder is.
     at: EventId,
     client: Option<InitializeRequestParams>,
@@ -74,26 +78,21 @@ pub(super) struct Held<W, P> {
     answered: mpsc::Receiver<Said>,
     /// What is worked on, by its id as JSON: what the client can take back.
     by_id: HashMap<String, Working>,
+    /// Ids that the client takes back and that are not worked on here: by its former holder, until
+    /// this is over.
+    taken_back: Vec<(Value, Instant)>,
     /// Requests so far: tells two with the same id apart.
     begun: u64,
+    /// Names of posts that are here, and whose removal is not certain.
+    taken: BTreeSet<String>,
+    /// Posts may have been taken for us without our having them.
+    unsure: bool,
     lively_until: Instant,
     quiet_until: Instant,
     next_look: Instant,
     /// From then on nothing new is taken.
     leaving: Instant,
     deadline: Instant,
-}
-
-struct Working {
-    number: u64,
-    work: AbortHandle,
-}
-
-/// A message to the client from the work on a request.
-struct Said {
-    id: String,
-    number: u64,
-    message: Value,
 }
 
 /// A stream that the client had before.
@@ -160,7 +159,7 @@ where
         let mut held = Self {
             bridge,
             principal,
-            key,
+            key: Arc::new(key),
             at,
             client,
             told: Some(told),
@@ -171,7 +170,10 @@ where
             answers,
             answered,
             by_id: HashMap::new(),
+            taken_back: Vec::new(),
             begun: 0,
+            taken: BTreeSet::new(),
+            unsure: false,
             lively_until: begun + LIVELY,
             quiet_until: begun,
             next_look: begun,
@@ -184,7 +186,7 @@ where
             "event: endpoint\nid: {id}\nretry: {RETRY_MILLISECONDS}\ndata: messages?session_id={session}\n\n"
         );
         held.tell(Bytes::from(opening));
-        tokio::spawn(held.write());
+        tokio::spawn(held.write().in_current_span());
         Ok(event_stream(stream::unfold(frames, |mut frames| async {
             frames.recv().await.map(|bytes| (bytes, frames))
         })))
@@ -206,7 +208,10 @@ where
             }
             let alone = !self.is_newest || self.told.is_none() || self.is_lagging;
             let leaving = alone || now >= self.leaving;
-            let is_done = self.by_id.is_empty() && self.undelivered.is_empty();
+            let is_done = self.by_id.is_empty()
+                && self.undelivered.is_empty()
+                && self.taken_back.is_empty()
+                && !self.unsure;
             if leaving && is_done && self.former.is_none() {
                 break;
             }
@@ -302,13 +307,17 @@ where
             // Taken back a moment ago.
             return;
         }
-        let text = said.message.to_string();
-        if said.message.get("id").is_none() {
+        let Some(message) = said.message else {
+            self.by_id.remove(&said.id);
+            return;
+        };
+        let text = message.to_string();
+        if message.get("id").is_none() {
             // A notification: one that is lost is not missed.
             self.deliver(&text).await;
             return;
         }
-        if is_answer(&said.message) {
+        if is_answer(&message) {
             self.by_id.remove(&said.id);
         }
         self.send(&text).await;
@@ -317,7 +326,7 @@ where
     /// The time is over.
     async fn give_up(&mut self) {
         for (id, working) in std::mem::take(&mut self.by_id) {
-            working.work.abort();
+            working.stop();
             let id: Value = serde_json::from_str(&id).unwrap_or_default();
             let message = error_message(
                 &id,
@@ -344,27 +353,9 @@ where
                 "the client's stream before this one was not read"
             );
         }
-        if leaving || self.by_id.len() >= AT_ONCE {
-            return;
-        }
-        match self.take().await {
-            Ok(Some(messages)) => {
-                for message in messages {
-                    self.lively_until = Instant::now() + LIVELY;
-                    self.work_on(&message).await;
-                }
-            }
-            Ok(None) => {
-                tracing::info!(
-                    client_session = self.key.session.short(),
-                    "the client has another stream, or its session has ended"
-                );
-                self.is_newest = false;
-            }
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "posted messages were not read"
-            ),
+        self.take_back().await;
+        if self.unsure || (!leaving && self.by_id.len() < AT_ONCE) {
+            self.take_posts().await;
         }
     }
 
@@ -396,105 +387,6 @@ where
             }
         }
         Ok(())
-    }
-
-    /// The posts, or `None` when another stream of the client is to take them.
-    async fn take(&self) -> Result<Option<Vec<String>>, Unavailable> {
-        let ports = &self.bridge.ports;
-        let state = ports.stream(&self.key, HELD).await?;
-        if state.is_none_or(|state| state.request != self.at.stream) {
-            return Ok(None);
-        }
-        ports.take_posted(&self.key).await.map(Some)
-    }
-
-    /// Works on one message beside the others. Of notifications only the one counts that takes a
-    /// request back.
-    async fn work_on(&mut self, message: &str) {
-        let message: Value = serde_json::from_str(message).unwrap_or_default();
-        let (Some(method), Some(id)) = (message["method"].as_str(), message.get("id")) else {
-            if message["method"] == CANCELLED
-                && let Some(id) = message.pointer("/params/requestId")
-                && let Some(working) = self.by_id.remove(&id.to_string())
-            {
-                tracing::info!("a request was taken back");
-                working.work.abort();
-            }
-            return;
-        };
-        let (initializes, id) = (method == "initialize", id.clone());
-        let refusal = |code, text| error_message(&id, code, text).to_string();
-        let name = id.to_string();
-        if self.by_id.contains_key(&name) {
-            // Posted again, as when the acknowledgement was lost. An error under this id would be
-            // taken for the answer of the one that runs.
-            tracing::debug!("a request with this id is worked on");
-            return;
-        }
-        let client = match (&self.client, initializes) {
-            (_, true) => None,
-            (Some(client), false) => Some((self.key.clone(), client.clone())),
-            (None, false) => {
-                let refusal = refusal(INVALID_REQUEST, "initialize comes first");
-                return self.send(&refusal).await;
-            }
-        };
-        let request = Request::new(Bytes::from(message.to_string()));
-        let Ok(run) = self.bridge.run(client, request, &self.principal) else {
-            let refusal = refusal(INVALID_PARAMS, "the parameters do not fit the method");
-            return self.send(&refusal).await;
-        };
-        if initializes {
-            // Alone and at once: what follows depends on it.
-            let answer = match run.answer().await {
-                Some(answer) => self.introduced(message, answer).await,
-                None => Err("the request was not answered; ask again"),
-            };
-            let answer = answer.map(|answer| answer.to_string());
-            let answer = answer.unwrap_or_else(|text| refusal(INTERNAL_ERROR, text));
-            return self.send(&answer).await;
-        }
-        self.begun += 1;
-        let (answers, number, said_id) = (self.answers.clone(), self.begun, name.clone());
-        let work = tokio::spawn(async move {
-            // All of it: what is left behind would stop the work.
-            let mut run = run;
-            let deadline = run.deadline;
-            loop {
-                let message = match tokio::time::timeout_at(deadline, run.messages.recv()).await {
-                    Ok(Some(message)) => message,
-                    _ => error_message(&id, INTERNAL_ERROR, "the request was cut off; ask again"),
-                };
-                let last = is_answer(&message);
-                let id = said_id.clone();
-                let said = Said {
-                    id,
-                    number,
-                    message,
-                };
-                if answers.send(said).await.is_err() || last {
-                    return;
-                }
-            }
-        });
-        let work = work.abort_handle();
-        self.by_id.insert(name, Working { number, work });
-    }
-
-    /// Notes who the client is, when that is what the answer says.
-    async fn introduced(&mut self, request: Value, answer: Value) -> Result<Value, &'static str> {
-        let Some(said) = introduction(request, &answer) else {
-            return Ok(answer);
-        };
-        if let Err(error) = self.bridge.ports.introduce(&self.key, &said).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a client's introduction was not recorded"
-            );
-            return Err("initialize was not recorded; ask again");
-        }
-        self.client = serde_json::from_str(&said).ok();
-        Ok(answer)
     }
 }
 

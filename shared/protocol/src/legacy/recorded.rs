@@ -14,6 +14,7 @@ use http::Response;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::cancelled::{ended, taken_back};
 use super::exchange::is_answer;
@@ -117,7 +118,7 @@ impl<P: ClientPorts> Recorded<P> {
             _ => KEEP_ALIVE,
         };
         recorded.tell(opening);
-        tokio::spawn(recorded.write(first));
+        tokio::spawn(recorded.write(first).in_current_span());
         event_stream(stream::unfold(frames, |mut frames| async {
             frames.recv().await.map(|bytes| (bytes, frames))
         }))

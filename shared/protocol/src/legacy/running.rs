@@ -14,6 +14,7 @@ use rmcp::service::{RunningServiceCancellationToken, serve_directly};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::cancelled::{Withdrawal, ended, taken_back};
 use super::exchange::{Exchange, is_answer};
@@ -28,6 +29,16 @@ use crate::work::Work;
 /// What is answered within this time is not worth a row with which it could be taken back.
 const SOON: Duration = Duration::from_secs(1);
 
+/// What becomes of a request that is worked on.
+pub(super) enum Next {
+    /// A message to the client; the answer is the last.
+    Message(Value),
+    /// The client has taken the request back.
+    TakenBack,
+    /// Nothing more comes, and there was no answer.
+    CutOff,
+}
+
 /// A request that is being worked on. Dropping it stops the work.
 pub(super) struct Running<P> {
     pub(super) ports: P,
@@ -37,8 +48,10 @@ pub(super) struct Running<P> {
     pub(super) messages: mpsc::Receiver<Value>,
     /// Whether the client takes the request back.
     pub(super) withdrawal: Option<Withdrawal<P>>,
+    listens: bool,
     /// For when it is dropped.
     _work: Stopping,
+    begun: Instant,
     pub(super) deadline: Instant,
 }
 
@@ -90,24 +103,28 @@ where
             introduction,
         );
         let work = Stopping(Some(service.cancellation_token()));
-        tokio::spawn(async move {
+        let waiting = async move {
             if let Err(error) = service.waiting().await {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "a request broke off"
                 );
             }
-        });
+        };
+        tokio::spawn(waiting.in_current_span());
         let longest = self.settings.longest_seconds.saturating_sub(1).max(1);
+        let begun = Instant::now();
         Ok(Running {
             ports: self.ports.clone(),
             settings: self.settings.clone(),
             primes,
             messages,
             withdrawal: None,
+            listens: false,
             _work: work,
+            begun,
             // A second is left to say so before the platform ends the function.
-            deadline: Instant::now() + Duration::from_secs(longest),
+            deadline: begun + Duration::from_secs(longest),
         })
     }
 }
@@ -127,22 +144,51 @@ impl<P: ClientPorts> Running<P> {
         answer.unwrap_or_default()
     }
 
+    /// From now on the client can take the request back, wherever its notification arrives.
+    async fn listen(&mut self, key: &Arc<ClientKey>, id: &Value) {
+        self.listens = true;
+        let longest = self.deadline.duration_since(self.begun);
+        self.withdrawal =
+            Withdrawal::listen(self.ports.clone(), Arc::clone(key), id, longest).await;
+    }
+
+    /// What comes next. Called until a message is the answer, or there is none.
+    pub(super) async fn next(&mut self, key: &Arc<ClientKey>, id: &Value) -> Next {
+        let message = |message: Option<Value>| message.map_or(Next::CutOff, Next::Message);
+        if !self.listens {
+            let soon = (self.begun + SOON).min(self.deadline);
+            if let Ok(first) = tokio::time::timeout_at(soon, self.messages.recv()).await {
+                return message(first);
+            }
+            self.listen(key, id).await;
+        }
+        tokio::select! {
+            biased;
+            next = tokio::time::timeout_at(self.deadline, self.messages.recv()) => {
+                message(next.unwrap_or_default())
+            }
+            () = taken_back(&mut self.withdrawal) => Next::TakenBack,
+        }
+    }
+
+    /// The work is over: nothing is left to take back.
+    pub(super) async fn end(self) {
+        ended(self.withdrawal).await;
+    }
+
     /// JSON, or a stream that can be taken up again; an empty stream once the client has taken the
     /// request back, which stops the work.
     pub(super) async fn response(mut self, key: ClientKey, id: Value) -> Response<Body> {
         let key = Arc::new(key);
-        let begun = Instant::now();
-        let soon = (begun + SOON).min(self.deadline);
+        let soon = (self.begun + SOON).min(self.deadline);
         let first = tokio::time::timeout_at(soon, self.messages.recv()).await;
         if !matches!(&first, Ok(Some(answer)) if is_answer(answer)) && !matches!(first, Ok(None)) {
-            let longest = self.deadline.duration_since(begun);
-            self.withdrawal =
-                Withdrawal::listen(self.ports.clone(), Arc::clone(&key), &id, longest).await;
+            self.listen(&key, &id).await;
         }
         let first = match first {
             Ok(first) => Ok(first),
             Err(_) => {
-                let patience = (begun + JSON_WITHIN).min(self.deadline);
+                let patience = (self.begun + JSON_WITHIN).min(self.deadline);
                 let (messages, withdrawal) = (&mut self.messages, &mut self.withdrawal);
                 tokio::select! {
                     biased;

@@ -63,6 +63,10 @@ const CONTEXT_LINES: usize = 3;
 
 /// A piece of the patch from one checkpoint to another. Between two that are named by their ids it
 /// is always the same; the address of what follows names them so.
+///
+/// Nothing is kept between pieces: each compares anew, up to its end, on whichever instance it is
+/// asked of. So a piece costs as much as all before it, which [`COMPARED_BYTES`] bounds, and the
+/// pieces are of one text because comparing the same two gives the same patch everywhere.
 pub(super) async fn comparison<P, S>(
     ports: &P,
     snapshots: &S,

@@ -298,14 +298,17 @@ pub(crate) async fn call<P: Ports, F: ClaudeFinder + Snapshots>(
         Ok(done) => {
             let name = entry.definition.name;
             let long = LONG_RESULTS.contains(&name);
-            let result = outcome::result(done.structured, done.text, done.elsewhere, long);
-            entry
+            let schema = entry.tool.output_schema.as_deref();
+            let promise = entry
                 .promise
-                .get_or_init(|| {
-                    outcome::Promise::compile(name, entry.tool.output_schema.as_deref())
-                })
-                .check(name, &result);
-            CallToolResponse::Complete(result)
+                .get_or_init(|| outcome::Promise::compile(name, schema));
+            CallToolResponse::Complete(outcome::result(
+                done.structured,
+                done.text,
+                done.elsewhere,
+                long,
+                promise,
+            ))
         }
         Err(Refused(text)) => {
             CallToolResponse::Complete(CallToolResult::error(vec![ContentBlock::text(text)]))

@@ -81,14 +81,17 @@ impl Write for Size {
 
 /// The result of a tool that did what it was asked. When it is longer than clients take, a short
 /// text and a link stand in its place; of a result that is nowhere else the text is cut, since the
-/// structured form has what it says.
+/// structured form has what it says. Looks whether that form keeps the promise.
 pub(super) fn result(
     mut structured: Value,
     mut text: String,
     elsewhere: Option<Elsewhere>,
     long: bool,
+    promise: &Promise,
 ) -> CallToolResult {
     let size = Size::of(&structured, &text);
+    // Measuring writes all of it, so it is done once.
+    let mut structured_bytes = size.bytes - text.len();
     let fits = size.fits(long);
     let mut link = None;
     match elsewhere {
@@ -96,6 +99,7 @@ pub(super) fn result(
             if let Some(object) = structured.as_object_mut() {
                 object.retain(|name, _| !elsewhere.fields.contains(&name.as_str()));
             }
+            structured_bytes = Size::of(&structured, "").bytes;
             text = format!(
                 "{} is too long for one answer ({} characters in both forms of the result). Read it in \
                  pieces as the resource {}, or ask this tool for less.",
@@ -117,6 +121,7 @@ pub(super) fn result(
         }
         None => {}
     }
+    promise.check(&structured, structured_bytes);
     let mut contents = vec![ContentBlock::text(text)];
     contents.extend(link);
     let mut result = CallToolResult::success(contents);
@@ -125,36 +130,34 @@ pub(super) fn result(
 }
 
 /// A tool's output schema.
-pub(super) struct Promise(Option<Validator>);
+pub(super) struct Promise {
+    tool: &'static str,
+    validator: Option<Validator>,
+}
 
 impl Promise {
-    pub(super) fn compile(tool: &str, schema: Option<&JsonObject>) -> Self {
+    pub(super) fn compile(tool: &'static str, schema: Option<&JsonObject>) -> Self {
         let compiled = schema
             .map(|schema| jsonschema::draft202012::new(&Value::Object(schema.clone())))
             .transpose();
-        match compiled {
-            Ok(validator) => Self(validator),
-            Err(error) => {
-                broken(tool, &format!("its schema is none: {error}"));
-                Self(None)
-            }
-        }
+        let validator = compiled.unwrap_or_else(|error| {
+            broken(tool, &format!("its schema is none: {error}"));
+            None
+        });
+        Self { tool, validator }
     }
 
     /// Notes in the log where a result breaks its promise. It is sent all the same: the client has
     /// more from it than from an error, and the tool has done its work. Programs that are built for
     /// tests panic instead.
-    pub(super) fn check(&self, tool: &str, result: &CallToolResult) {
-        let Some(structured) = &result.structured_content else {
-            return;
-        };
-        if let Some(validator) = &self.0
-            && (cfg!(debug_assertions) || Size::of(structured, "").bytes <= CHECKED_BYTES)
+    fn check(&self, structured: &Value, bytes: usize) {
+        if let Some(validator) = &self.validator
+            && (cfg!(debug_assertions) || bytes <= CHECKED_BYTES)
             && let Err(error) = validator.validate(structured)
         {
             // Without the values: they may be secret.
             broken(
-                tool,
+                self.tool,
                 &format!("{}: {}", error.instance_path(), error.masked()),
             );
         }
@@ -191,7 +194,9 @@ mod tests {
         }
     }
 
-    fn shown(result: CallToolResult) -> Value {
+    fn shown(structured: Value, text: String, elsewhere: Option<Elsewhere>, long: bool) -> Value {
+        let anything = Promise::compile("a_tool", None);
+        let result = result(structured, text, elsewhere, long, &anything);
         serde_json::to_value(result).expect("JSON")
     }
 
@@ -206,7 +211,7 @@ mod tests {
         ] {
             let text = "x".repeat(characters);
             let structured = json!({"id": 1, "text": text});
-            let shown = shown(result(structured, text, Some(elsewhere()), long));
+            let shown = shown(structured, text, Some(elsewhere()), long);
             let is_link = shown["content"][1]["type"] == "resource_link";
             assert_eq!(is_link, !fits, "{characters} {long}");
             if is_link {
@@ -230,19 +235,14 @@ mod tests {
     #[test]
     fn what_fits_stays() {
         let whole = json!({"text": "x"});
-        let fits = shown(result(
-            whole.clone(),
-            "x".to_owned(),
-            Some(elsewhere()),
-            false,
-        ));
+        let fits = shown(whole.clone(), "x".to_owned(), Some(elsewhere()), false);
         assert_eq!(fits["structuredContent"], whole);
         assert_eq!(fits["content"].as_array().expect("content").len(), 1);
         let always = Elsewhere {
             always: true,
             ..elsewhere()
         };
-        let linked = shown(result(whole.clone(), "x".to_owned(), Some(always), false));
+        let linked = shown(whole.clone(), "x".to_owned(), Some(always), false);
         assert_eq!(linked["structuredContent"], whole);
         assert_eq!(linked["content"][1]["type"], "resource_link");
     }
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn what_is_nowhere_else_loses_its_text() {
         let structured = json!({"text": "x".repeat(40_000)});
-        let cut = shown(result(structured.clone(), "x".repeat(40_000), None, false));
+        let cut = shown(structured.clone(), "x".repeat(40_000), None, false);
         assert_eq!(cut["structuredContent"], structured);
         let text = cut["content"][0]["text"].as_str().expect("text");
         assert!(
@@ -264,20 +264,21 @@ mod tests {
         Promise::compile("a_tool", schema.as_object())
     }
 
-    fn of(structured: Value) -> CallToolResult {
-        result(structured, String::new(), None, true)
-    }
-
     #[test]
     fn a_result_that_keeps_its_promise_passes() {
-        promised().check("a_tool", &of(json!({"id": 1})));
-        promised().check("a_tool", &CallToolResult::success(vec![]));
+        result(json!({"id": 1}), String::new(), None, true, &promised());
+        // In the form in which it is sent.
+        let long = json!({"id": 1, "text": "x".repeat(80_000)});
+        let text = "x".repeat(80_000);
+        let sent = result(long, text, Some(elsewhere()), true, &promised());
+        assert_eq!(sent.structured_content, Some(json!({"id": 1})));
     }
 
     #[test]
     #[should_panic(expected = "a_tool breaks its output schema")]
     fn a_result_that_breaks_its_promise_does_not() {
-        promised().check("a_tool", &of(json!({"id": "1", "x": "x".repeat(100_000)})));
+        let broken = json!({"id": "1", "x": "x".repeat(100_000)});
+        result(broken, String::new(), None, true, &promised());
     }
 
     #[test]

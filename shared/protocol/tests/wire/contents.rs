@@ -1,11 +1,12 @@
 //! What lies in checkpoints, as tools and resources show it: files, differences, exports, the tree.
 
 use insta::assert_json_snapshot;
-use protocol::Class;
+use protocol::{Class, DiffLimits};
 use serde_json::{Value, json};
 
 use crate::checkpoints::{idle, ids, suspended};
 use crate::client::Client;
+use crate::durable::{LONG_OWNER, long_diff};
 
 #[tokio::test]
 async fn files_of_a_session_without_a_runner_are_those_of_its_newest_checkpoint() {
@@ -253,6 +254,34 @@ async fn a_checkpoint_is_read_and_compared_as_a_resource() {
         "{}",
         theirs.text
     );
+}
+
+/// Each piece is computed for itself; together they are the patch.
+#[tokio::test]
+async fn a_long_comparison_is_read_in_pieces() {
+    let client = Client::new(Class::Call).caller(LONG_OWNER);
+    let (id, [one, two, _]) = suspended(&client).await;
+    let reader = Client::of(Class::Read, client.fake.clone()).caller(LONG_OWNER);
+    let mut uri = json!(format!(
+        "shannon://sessions/{id}/checkpoints/{one}/diff?to={two}"
+    ));
+    let mut pieces: Vec<String> = Vec::new();
+    while let Some(next) = uri.as_str() {
+        let answer = reader.request("resources/read", json!({"uri": next})).await;
+        let content = answer.result()["contents"][0].clone();
+        let text = content["text"].as_str().expect("text");
+        assert!(text.starts_with("diff --git "), "whole files");
+        pieces.push(text.to_owned());
+        uri = content["_meta"]["shannon/next"].clone();
+    }
+    let whole = long_diff(DiffLimits {
+        context_lines: 3,
+        patch_bytes: usize::MAX,
+        changes: usize::MAX,
+        binary: false,
+    });
+    assert!(pieces.len() > 2, "{}", pieces.len());
+    assert_eq!(pieces.concat(), whole.patch);
 }
 
 /// A patch that is cut says where the text of it is.

@@ -1,9 +1,12 @@
 //! Writes that happened and whose answer never came: repeating them changes nothing.
 
 use domain::{
-    EventBody, SessionId, SessionKey, State,
+    ClientKey, ClientSessionId, EventBody, SessionId, SessionKey, State,
     event::TokenUsage,
-    ports::{AppendError, Clock, IdSource, Inbox, SessionDirectory, SessionLog, Unavailable},
+    ports::{
+        AppendError, Clock, IdSource, Inbox, PostedMessages, SessionDirectory, SessionLog,
+        Unavailable,
+    },
 };
 use store::{Endpoint, Store};
 use testkit::{append, message, new_command, new_session, owner};
@@ -138,4 +141,50 @@ async fn usage_whose_answer_is_lost_is_counted_once() {
     }
     let total = store.usage(&key).await.expect("read");
     assert_eq!((total.requests, total.tokens.input_tokens), (1, 7));
+}
+
+/// Whether the client of the store asks again by itself or its caller does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_whose_taker_does_not_hear_of_it_is_given_to_that_one_again() {
+    let services = Services::start().await;
+    let line = Line::to(&services.endpoint().url).await;
+    let store = store_behind(&line, &services).await;
+    let key = ClientKey {
+        owner: owner("me"),
+        session: ClientSessionId::from_random(store.random()),
+    };
+    let until = store.now().plus(60_000);
+    for (name, lost) in [("1", 1), ("2", 1_000)] {
+        store
+            .post(&key, name, "a message", until)
+            .await
+            .expect("posted");
+        line.lose(lost);
+        let taken = store.take_posted(&key, "one").await;
+        assert_eq!(taken.is_err(), lost > 1);
+        line.lose(0);
+        assert!(
+            store
+                .take_posted(&key, "two")
+                .await
+                .expect("read")
+                .is_empty()
+        );
+        let taken = store.take_posted(&key, "one").await.expect("taken");
+        let names: Vec<_> = taken.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, [name]);
+        assert_eq!(taken[0].message, "a message");
+        line.lose(1);
+        store
+            .remove_posted(&key, "one", name)
+            .await
+            .expect("removed");
+        assert!(
+            store
+                .take_posted(&key, "one")
+                .await
+                .expect("read")
+                .is_empty()
+        );
+    }
 }

@@ -268,9 +268,34 @@ pub async fn posted_messages_contract<P: ClientPorts>(ports: &P) {
         .post(&key, "0", "expired", past)
         .await
         .expect("posted");
-    assert_eq!(ports.take_posted(&key).await.expect("taken"), ["a", "b"]);
-    assert!(ports.take_posted(&key).await.expect("taken").is_empty());
-    assert_eq!(ports.take_posted(&other).await.expect("taken"), ["x"]);
+    let take = async |key: &ClientKey, taker| {
+        let taken = ports.take_posted(key, taker).await.expect("taken");
+        let shown = taken.iter().map(|it| format!("{}{}", it.name, it.message));
+        shown.collect::<Vec<_>>().join(" ")
+    };
+    let remove = async |key: &ClientKey, taker, name| {
+        let removed = ports.remove_posted(key, taker, name).await;
+        removed.expect("removed");
+    };
+    remove(&key, "one", "1").await;
+    for _ in 0..2 {
+        assert_eq!(take(&key, "one").await, "1a 2b", "until they are removed");
+        assert_eq!(take(&key, "two").await, "", "they have their taker");
+    }
+    assert_eq!(take(&other, "two").await, "3x");
+    remove(&key, "two", "2").await;
+    remove(&other, "one", "3").await;
+    for _ in 0..2 {
+        remove(&key, "one", "1").await;
+    }
+    ports.post(&key, "4", "d", until).await.expect("posted");
+    assert_eq!(take(&key, "two").await, "4d", "behind those of another");
+    assert_eq!(take(&key, "one").await, "2b");
+    assert_eq!(take(&other, "two").await, "3x");
+    for (key, taker, name) in [(&key, "one", "2"), (&key, "two", "4"), (&other, "two", "3")] {
+        remove(key, taker, name).await;
+        assert_eq!(take(key, taker).await, "");
+    }
 }
 
 /// [`Rounds`].

@@ -6,8 +6,8 @@ use domain::{
     ClientKey, OwnerId, UnixMillis,
     client_session::RoundId,
     ports::{
-        Claim, ClientSession, ClientSessions, ClientStream, PostedMessages, ReplyMailbox, Rounds,
-        StreamEvents, Unavailable, Withdrawals,
+        Claim, ClientSession, ClientSessions, ClientStream, Posted, PostedMessages, ReplyMailbox,
+        Rounds, StreamEvents, Unavailable, Withdrawals,
     },
 };
 
@@ -22,8 +22,15 @@ pub(super) struct Clients {
     withdrawals: BTreeMap<(ClientKey, String), (String, bool, UnixMillis)>,
     streams: BTreeMap<(ClientKey, String), ClientStream>,
     messages: BTreeMap<(ClientKey, String, u64), (String, UnixMillis)>,
-    posted: BTreeMap<(ClientKey, String), (String, UnixMillis)>,
+    posted: BTreeMap<(ClientKey, String), InPost>,
     rounds: BTreeMap<(OwnerId, RoundId), Round>,
+}
+
+#[derive(Debug)]
+struct InPost {
+    message: String,
+    expires_at: UnixMillis,
+    taker: Option<String>,
 }
 
 #[derive(Debug)]
@@ -296,23 +303,50 @@ impl PostedMessages for Fake {
     ) -> Result<(), Unavailable> {
         self.call("post a message", |world| {
             let key = (key.clone(), name.to_owned());
-            let kept = (message.to_owned(), expires_at);
-            world.clients.posted.entry(key).or_insert(kept);
+            let posted = &mut world.clients.posted;
+            posted.entry(key).or_insert_with(|| InPost {
+                message: message.to_owned(),
+                expires_at,
+                taker: None,
+            });
             Ok(())
         })
         .await
     }
 
-    async fn take_posted(&self, key: &ClientKey) -> Result<Vec<String>, Unavailable> {
+    async fn take_posted(&self, key: &ClientKey, taker: &str) -> Result<Vec<Posted>, Unavailable> {
         let now = self.clock.now();
         self.call("take messages", |world| {
+            let posted = world.clients.posted.iter_mut();
+            let waiting = posted.filter(|((at, _), it)| at == key && it.expires_at > now);
+            let taken = waiting.filter_map(|((_, name), it)| {
+                let of = it.taker.get_or_insert_with(|| taker.to_owned());
+                (of == taker).then(|| Posted {
+                    name: name.clone(),
+                    message: it.message.clone(),
+                })
+            });
+            Ok(taken.collect())
+        })
+        .await
+    }
+
+    async fn remove_posted(
+        &self,
+        key: &ClientKey,
+        taker: &str,
+        name: &str,
+    ) -> Result<(), Unavailable> {
+        self.call("remove a message", |world| {
+            let key = (key.clone(), name.to_owned());
             let posted = &mut world.clients.posted;
-            let names: Vec<_> = posted.keys().filter(|(at, _)| at == key).cloned().collect();
-            let taken = names.iter().filter_map(|name| posted.remove(name));
-            Ok(taken
-                .filter(|(_, expires_at)| *expires_at > now)
-                .map(|(message, _)| message)
-                .collect())
+            if posted
+                .get(&key)
+                .is_some_and(|it| it.taker.as_deref() == Some(taker))
+            {
+                posted.remove(&key);
+            }
+            Ok(())
         })
         .await
     }

@@ -2,7 +2,7 @@
 
 use claude::message::parse;
 use domain::event::EventBody;
-use domain::{CommandBody, CommandId, CommandState};
+use domain::{CommandBody, CommandId, CommandOutcome, CommandState, limits};
 
 use super::*;
 

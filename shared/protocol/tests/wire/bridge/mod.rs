@@ -17,6 +17,7 @@ use testkit::{Fake, FakeClock};
 use tokio::sync::Notify;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::client::{principal, settings};
 
@@ -285,7 +286,10 @@ impl tracing::field::Visit for Log {
     }
 }
 
-impl<S: tracing::Subscriber> Layer<S> for Log {
+impl<S> Layer<S> for Log
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+{
     fn on_new_span(
         &self,
         span: &tracing::span::Attributes<'_>,
@@ -304,7 +308,14 @@ impl<S: tracing::Subscriber> Layer<S> for Log {
         values.record(&mut self.clone());
     }
 
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+    fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
+        let inside = context
+            .event_scope(event)
+            .is_some_and(|mut spans| spans.any(|span| span.name() == "request"));
+        let metadata = event.metadata();
+        if !inside && metadata.target().starts_with("protocol") {
+            self.keep("outside of a request", &metadata.line());
+        }
         event.record(&mut self.clone());
     }
 }

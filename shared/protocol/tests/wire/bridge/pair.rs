@@ -128,6 +128,87 @@ async fn a_request_that_is_taken_back_is_not_answered() {
     assert_eq!((&answer["id"], said(&answer)), (&json!(4), "done"));
 }
 
+/// Whoever works on it: not the holder of the stream that its client has by now. Begun long ago or a
+/// moment ago, and whatever becomes of the word to that one.
+#[tokio::test(start_paused = true)]
+async fn a_request_is_taken_back_by_a_client_that_connected_again() {
+    for (begun, fault) in [
+        (2_000, None),
+        (150, None),
+        (2_000, Some(testkit::FaultTime::Before)),
+        (2_000, Some(testkit::FaultTime::After)),
+    ] {
+        let client = Client::new();
+        let mut first = open(&client, None).await;
+        let seen = introduce(&client, &mut first).await;
+        post(&client, &first, tool(2, "slow")).await;
+        tokio::time::sleep(std::time::Duration::from_millis(begun)).await;
+        let mut second = open(&client, Some(&seen)).await;
+        let fake = &client.tools.fake;
+        if let Some(time) = fault {
+            fake.fail_call_of("take a request back", 1, time);
+        }
+        for _ in 0..2 {
+            let notice = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 2}});
+            let status = post(&client, &second, notice.to_string()).await;
+            assert_eq!(status, StatusCode::ACCEPTED);
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        assert!(fault.is_none() || !fake.no_more_faults(), "it struck");
+        // Nobody works on it any more: it does not take what lets the next one go on.
+        client.tools.go_on.notify_one();
+        post(&client, &second, tool(3, "slow")).await;
+        let (_, answer) = second.answer.next().await.expect("an answer");
+        assert_eq!((&answer["id"], said(&answer)), (&json!(3), "done"));
+        assert!(first.answer.next().await.is_none());
+        assert_eq!(fake.kept_for_clients()[1], 0, "nothing is left of it");
+    }
+}
+
+/// What is taken back and was never begun costs nothing, however much of it there is.
+#[tokio::test(start_paused = true)]
+async fn taking_back_what_nobody_works_on_ends() {
+    let client = Client::new();
+    let mut first = open(&client, None).await;
+    let seen = introduce(&client, &mut first).await;
+    // It stays, as the former one of the second.
+    post(&client, &first, tool(2, "slow")).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let mut second = open(&client, Some(&seen)).await;
+    for id in 1_000..1_300 {
+        let notice = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}});
+        post(&client, &second, notice.to_string()).await;
+    }
+    post(&client, &second, tool(3, "x")).await;
+    let (_, answer) = second.answer.next().await.expect("an answer");
+    assert_eq!(answer["id"], 3);
+    tokio::time::sleep(std::time::Duration::from_secs(12)).await;
+    let tried = || client.tools.fake.calls_by_name()["take a request back"];
+    let before = tried();
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+    assert_eq!(tried(), before);
+    client.tools.go_on.notify_one();
+    let (_, answer) = second.answer.next().await.expect("an answer");
+    assert_eq!(answer["id"], 2);
+}
+
+/// The stream outlives the request that opened it, and its lines are that request's all the same.
+#[test]
+fn what_a_stream_logs_belongs_to_its_request() {
+    let ((), lines) = logged(async {
+        let client = Client::new();
+        let mut stream = open(&client, None).await;
+        introduce(&client, &mut stream).await;
+        post(&client, &stream, tool(2, "slow")).await;
+        let notice = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 2}});
+        post(&client, &stream, notice.to_string()).await;
+        post(&client, &stream, tool(3, "x")).await;
+        stream.answer.next().await.expect("an answer");
+    });
+    assert!(lines.contains("a request was taken back"), "{lines}");
+    assert!(!lines.contains("outside of a request"), "{lines}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_connects_again_goes_on_with_its_session() {
     let client = Client::new();
@@ -278,10 +359,13 @@ async fn a_quiet_stream_looks_slowly() {
     assert!((100..=122).contains(&calls), "{calls} calls in a minute");
 }
 
-/// Whatever fails while a stream is held, its requests are answered on it.
+/// Whatever fails while a stream is held, with its effect or without, its requests are answered on it,
+/// and once.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_once_costs_no_answer() {
-    for call in 1..12 {
+    for (call, time) in (1..12).flat_map(|call| {
+        [testkit::FaultTime::Before, testkit::FaultTime::After].map(|time| (call, time))
+    }) {
         let client = Client::new();
         let mut stream = open(&client, None).await;
         introduce(&client, &mut stream).await;
@@ -289,12 +373,38 @@ async fn a_store_that_fails_once_costs_no_answer() {
             post(&client, &stream, tool(2, "x")).await,
             StatusCode::ACCEPTED
         );
-        client
-            .tools
-            .fake
-            .fail_call(call, testkit::FaultTime::Before);
+        client.tools.fake.fail_call(call, time);
         let (_, answer) = stream.answer.next().await.expect("an answer");
-        assert_eq!(said(&answer), "at once", "call {call}");
+        assert_eq!(said(&answer), "at once", "call {call} {time:?}");
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        client.tools.fake.no_more_faults();
+        post(&client, &stream, tool(3, "x")).await;
+        let (_, answer) = stream.answer.next().await.expect("an answer");
+        assert_eq!(answer["id"], 3, "call {call} {time:?}");
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        assert_eq!(
+            client.tools.fake.kept_for_clients()[4],
+            0,
+            "no post is left"
+        );
+    }
+}
+
+/// Also when its client has another stream by the time at which the holder of the first could ask
+/// again.
+#[tokio::test(start_paused = true)]
+async fn a_post_that_was_taken_and_never_came_is_answered() {
+    for pause in (10..=210).step_by(40) {
+        let client = Client::new();
+        let mut first = open(&client, None).await;
+        let seen = introduce(&client, &mut first).await;
+        let after = testkit::FaultTime::After;
+        client.tools.fake.fail_call_of("take messages", 1, after);
+        post(&client, &first, tool(2, "x")).await;
+        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        let mut second = open(&client, Some(&seen)).await;
+        let (_, answer) = second.answer.next().await.expect("an answer");
+        assert_eq!(answer["id"], 2, "{pause}");
     }
 }
 
