@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use cedar_policy::{
     Authorizer, Context, Decision as Permission, Entities, Entity, EntityId, EntityTypeName,
-    EntityUid, PolicyId, Request, RestrictedExpression as Value,
+    EntityUid, PolicyId, PolicySet, Request, RestrictedExpression as Value,
 };
 use domain::PermissionMode;
 use serde::Serialize;
@@ -214,7 +214,7 @@ fn judge(
     let entity = Entity::new(resource.clone(), attributes, HashSet::new()).map_err(said)?;
     let entities = Entities::from_entities([entity], None).map_err(said)?;
     let context = context(call, caller, policies)?;
-    let ask = |action: &EntityUid| {
+    let ask = |action: &EntityUid, set: &PolicySet| {
         let person = uid(&TYPES.person, caller.owner);
         let request = Request::new(
             person,
@@ -224,7 +224,7 @@ fn judge(
             None,
         )
         .map_err(said)?;
-        let answer = Authorizer::new().is_authorized(&request, &policies.set, &entities);
+        let answer = Authorizer::new().is_authorized(&request, set, &entities);
         if let Some(error) = answer.diagnostics().errors().next() {
             return Err(said(error));
         }
@@ -232,7 +232,7 @@ fn judge(
         reasons.sort_by_key(ToString::to_string);
         Ok((answer.decision(), reasons))
     };
-    let (run, by) = ask(&TYPES.run)?;
+    let (run, by) = ask(&TYPES.run, policies.on_running(&part))?;
     if run == Permission::Allow {
         return Ok(Judged {
             part,
@@ -241,7 +241,7 @@ fn judge(
             reason: String::new(),
         });
     }
-    let (asking, asked_by) = ask(&TYPES.ask)?;
+    let (asking, asked_by) = ask(&TYPES.ask, policies.on_asking(&part))?;
     let (outcome, by) = match asking {
         // What keeps it from running by itself says more than what lets a person decide.
         Permission::Allow if by.is_empty() => (Outcome::Ask, asked_by),
@@ -254,7 +254,7 @@ fn judge(
         .collect();
     reasons.extend(
         by.iter()
-            .filter_map(|id| policies.set.annotation(id, "reason"))
+            .filter_map(|id| policies.reason_of(id))
             .map(str::to_owned),
     );
     if by.is_empty() {

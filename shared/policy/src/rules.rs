@@ -14,6 +14,12 @@ use domain::limits::{POLICIES, POLICIES_BYTES, POLICY_ID_CHARACTERS};
 use miette::Diagnostic;
 use serde::Serialize;
 
+use crate::meaning::Part;
+
+mod say;
+
+use say::Say;
+
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
 const DENIALS: &str = include_str!("../policies/denials.cedar");
 const HARMLESS: &str = include_str!("../policies/harmless.cedar");
@@ -169,7 +175,9 @@ impl Added {
 #[derive(Debug, Clone)]
 pub struct Policies {
     tier: Tier,
-    pub(crate) set: PolicySet,
+    set: PolicySet,
+    run: Say,
+    ask: Say,
 }
 
 /// The files of this crate do not fit together; the deployment cannot start.
@@ -200,13 +208,35 @@ impl Policies {
         for (_, policy) in added.iter().flat_map(|added| &added.policies) {
             set.add(policy.clone()).map_err(|error| unusable(&error))?;
         }
-        Ok(Self { tier, set })
+        let say = |action| Say::about(action, &set).map_err(|error| unusable(&error));
+        let (run, ask) = (say("run")?, say("ask")?);
+        Ok(Self {
+            tier,
+            set,
+            run,
+            ask,
+        })
     }
 
     /// The tier they are of.
     #[must_use]
     pub fn tier(&self) -> Tier {
         self.tier
+    }
+
+    /// Those with a say in whether the part runs by itself.
+    pub(crate) fn on_running(&self, part: &Part) -> &PolicySet {
+        self.run.on(part)
+    }
+
+    /// Those with a say in whether a person may decide about the part.
+    pub(crate) fn on_asking(&self, part: &Part) -> &PolicySet {
+        self.ask.on(part)
+    }
+
+    /// Why the policy decides as it does, in its author's words.
+    pub(crate) fn reason_of(&self, id: &PolicyId) -> Option<&str> {
+        self.set.annotation(id, "reason")
     }
 
     /// A policy as it is written, for people.

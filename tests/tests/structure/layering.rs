@@ -16,13 +16,15 @@ const SHARED: [&str; 6] = [
 ];
 
 /// Outside crates that only some packages may name, by the start of their name.
-const HOMES: [(&str, &[&str]); 6] = [
+const HOMES: [(&str, &[&str]); 8] = [
     ("rmcp", &["protocol"]),
     ("aws-", &["store", "emulator"]),
     ("dynoxide", &["emulator"]),
     ("s3s", &["emulator"]),
     ("boa_engine", &["emulator", "e2e"]),
     ("lambda_", &["boot", "FUNCTIONS"]),
+    ("cedar-", &["policy"]),
+    ("brush-", &["policy"]),
 ];
 
 /// The outside crates that the domain may stand on: small, pure, without I/O, clock or randomness.
