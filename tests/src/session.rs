@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::mcp::Client;
 
 /// Longest time a test waits for something that should take seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A session and what was seen of it so far.
 #[derive(Debug)]
