@@ -115,11 +115,17 @@ async fn text_is_seen_while_it_is_written() {
 async fn a_long_wait_is_a_stream_with_keep_alives_and_progress() {
     let stack = stack::shared();
     let client = stack.client();
-    let session = Session::scripted(
+    let mut session = Session::scripted(
         &client,
         &[script::bash("echo early"), "SLEEP:22:TEXT:late".to_owned()],
     )
     .await;
+    // However long the start takes: the silence is what is waited through.
+    session
+        .until("the tool's result", |session| {
+            !session.tool_results().is_empty()
+        })
+        .await;
     let answer = client
         .request(
             "tools/call",
