@@ -1,7 +1,7 @@
 //! The programs of other people that the tests use, installed once into a cache.
 //!
 //! The cache is `SHANNON_TEST_CACHE`, or `test-cache` in the target directory. Each installation
-//! is made beside its final place under a file lock and renamed, so a stopped one is simply made
+//! is made in its place under a file lock and marked once it is whole, so a stopped one is simply made
 //! again, and several test programs may ask at the same time. Versions are pinned: their number
 //! is part of the directory's name. What cannot be installed fails the test with the command and
 //! its output; nothing is skipped. Registries break off a transfer now and then, so what fails is
