@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use cargo_metadata::{Metadata, MetadataCommand};
 
@@ -52,6 +53,19 @@ pub fn target_directory() -> PathBuf {
         .parent()
         .expect("a profile directory lies in a target directory")
         .to_path_buf()
+}
+
+/// Cargo, as a person starts it: without what it sets for a test about the test's own package. Build
+/// scripts (ring's) depend on those, and everything above them would be built again, back and forth.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// What cargo knows about the workspace, dependencies outside of it not resolved.

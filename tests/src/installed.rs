@@ -1,10 +1,11 @@
 //! The programs of other people that the tests use, installed once into a cache.
 //!
 //! The cache is `SHANNON_TEST_CACHE`, or `test-cache` in the target directory. Each installation
-//! is made beside its final place under a file lock and renamed, so a stopped one is simply made
+//! is made in its place under a file lock and marked once it is whole, so a stopped one is simply made
 //! again, and several test programs may ask at the same time. Versions are pinned: their number
 //! is part of the directory's name. What cannot be installed fails the test with the command and
-//! its output; nothing is skipped.
+//! its output; nothing is skipped. Registries break off a transfer now and then, so what fails is
+//! begun anew twice first.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use crate::checkout;
 /// The one version of the Claude Code CLI that the tests run.
 pub const CLAUDE_VERSION: &str = "2.1.328";
 const NODE_VERSION: &str = "22.23.3";
+/// How often an installation is begun.
+const ATTEMPTS: u32 = 3;
 /// Installs the Python packages, in a sixth of the time that pip takes.
 const UV: &str = "uv==0.13.9";
 const INSPECTOR_VERSION: &str = "2.12.0";
@@ -156,15 +159,20 @@ fn python(name: &str, packages: &[&str]) -> Python {
     // A virtual environment holds absolute paths and cannot be renamed: a file says that it is whole.
     let directory = once(&label, |directory| {
         let uv = uv();
-        run(Command::new(&uv)
-            .args(["venv", "--quiet", "--no-config", "--no-python-downloads"])
-            .args(["--python", "python3"])
-            .arg(directory));
-        run(Command::new(&uv)
-            .args(["pip", "install", "--quiet", "--no-config", "--no-cache"])
-            .arg("--python")
-            .arg(directory.join("bin/python"))
-            .args(packages));
+        try_run(
+            Command::new(&uv)
+                .args(["venv", "--quiet", "--no-config", "--no-python-downloads"])
+                .args(["--python", "python3"])
+                .arg(directory),
+        )?;
+        try_run(
+            Command::new(&uv)
+                .args(["pip", "install", "--quiet", "--no-config", "--no-cache"])
+                .arg("--python")
+                .arg(directory.join("bin/python"))
+                .args(packages),
+        )
+        .map(drop)
     });
     Python { directory }
 }
@@ -172,12 +180,17 @@ fn python(name: &str, packages: &[&str]) -> Python {
 /// uv, which the machine's own pip installs.
 fn uv() -> PathBuf {
     once(UV, |directory| {
-        run(Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(directory));
-        run(Command::new(directory.join("bin/python"))
-            .args(["-m", "pip", "install", "--quiet", "--no-input"])
-            .args(["--disable-pip-version-check", "--no-compile", UV]));
+        try_run(
+            Command::new("python3")
+                .args(["-m", "venv", "--clear"])
+                .arg(directory),
+        )?;
+        try_run(
+            Command::new(directory.join("bin/python"))
+                .args(["-m", "pip", "install", "--quiet", "--no-input"])
+                .args(["--disable-pip-version-check", "--no-compile", UV]),
+        )
+        .map(drop)
     })
     .join("bin/uv")
 }
@@ -219,23 +232,26 @@ fn npm_install(package: &str, version: &str) -> PathBuf {
         // Without a manifest of its own npm would walk up and install into the checkout.
         fs::write(directory.join("package.json"), "{\"private\":true}")
             .unwrap_or_else(|error| panic!("writing in {}: {error}", directory.display()));
-        run(Command::new("npm")
-            .args([
-                "install",
-                "--no-audit",
-                "--no-fund",
-                "--no-save",
-                "--ignore-scripts",
-            ])
-            .arg("--prefix")
-            .arg(directory)
-            .arg(format!("{package}@{version}"))
-            .current_dir(directory));
+        try_run(
+            Command::new("npm")
+                .args([
+                    "install",
+                    "--no-audit",
+                    "--no-fund",
+                    "--no-save",
+                    "--ignore-scripts",
+                ])
+                .arg("--prefix")
+                .arg(directory)
+                .arg(format!("{package}@{version}"))
+                .current_dir(directory),
+        )
+        .map(drop)
     })
 }
 
 /// Runs `install` unless it has already succeeded for this label; one at a time on this machine.
-fn once(label: &str, install: impl FnOnce(&Path)) -> PathBuf {
+fn once(label: &str, install: impl Fn(&Path) -> Result<(), String>) -> PathBuf {
     let cache = cache();
     fs::create_dir_all(&cache)
         .unwrap_or_else(|error| panic!("creating {}: {error}", cache.display()));
@@ -253,11 +269,17 @@ fn once(label: &str, install: impl FnOnce(&Path)) -> PathBuf {
         .unwrap_or_else(|error| panic!("locking in {}: {error}", cache.display()));
     // Somebody else may have installed it while we waited for the lock.
     if !complete.is_file() {
-        if directory.exists() {
-            fs::remove_dir_all(&directory)
-                .unwrap_or_else(|error| panic!("removing {}: {error}", directory.display()));
+        for attempt in 1.. {
+            if directory.exists() {
+                fs::remove_dir_all(&directory)
+                    .unwrap_or_else(|error| panic!("removing {}: {error}", directory.display()));
+            }
+            match install(&directory) {
+                Ok(()) => break,
+                Err(problem) if attempt == ATTEMPTS => panic!("{problem}"),
+                Err(problem) => eprintln!("installing {label}, attempt {attempt}: {problem}"),
+            }
         }
-        install(&directory);
         fs::write(&complete, "")
             .unwrap_or_else(|error| panic!("writing {}: {error}", complete.display()));
     }
@@ -269,15 +291,20 @@ fn once(label: &str, install: impl FnOnce(&Path)) -> PathBuf {
 /// # Panics
 /// When it cannot be started or fails; the message holds the command and what it printed.
 pub fn run(command: &mut Command) -> Output {
+    try_run(command).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+fn try_run(command: &mut Command) -> Result<Output, String> {
     let output = command
         .output()
-        .unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
-    assert!(
-        output.status.success(),
+        .map_err(|error| format!("starting {command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    Err(format!(
         "{command:?} ended with {}\n--- stdout\n{}\n--- stderr\n{}",
         output.status,
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
-    );
-    output
+    ))
 }

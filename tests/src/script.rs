@@ -11,7 +11,7 @@ pub fn tool(name: &str, input: &Value) -> String {
 pub fn bash(command: &str) -> String {
     tool(
         "Bash",
-        &serde_json::json!({"command": command, "timeout": 120_000}),
+        &serde_json::json!({"command": command, "timeout": 600_000}),
     )
 }
 

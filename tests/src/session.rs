@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::mcp::Client;
 
 /// Longest time a test waits for something that should take seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A session and what was seen of it so far.
 #[derive(Debug)]
@@ -61,7 +61,11 @@ impl<'client> Session<'client> {
     ///
     /// # Panics
     /// When that takes too long, or the sequence has a gap or a repetition.
-    pub async fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+    pub async fn until(&mut self, what: &str, done: impl FnMut(&Self) -> bool) {
+        self.follow_until("event", what, done).await;
+    }
+
+    async fn follow_until(&mut self, until: &str, what: &str, mut done: impl FnMut(&Self) -> bool) {
         let start = Instant::now();
         while !done(self) {
             assert!(
@@ -70,13 +74,21 @@ impl<'client> Session<'client> {
                 self.state,
                 self.story()
             );
-            self.wait(5).await;
+            let answer = self.wait_for(until, 5).await;
+            // A session with nothing to do answers at once.
+            if answer["events"].as_array().is_none_or(Vec::is_empty) {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
         }
     }
 
     /// One `wait_session` of at most that many seconds; returns its answer.
     pub async fn wait(&mut self, seconds: u64) -> Value {
-        let mut arguments = json!({"session_id": self.id, "wait_seconds": seconds});
+        self.wait_for("idle", seconds).await
+    }
+
+    async fn wait_for(&mut self, until: &str, seconds: u64) -> Value {
+        let mut arguments = json!({"session_id": self.id, "until": until, "wait_seconds": seconds});
         if let Some(cursor) = &self.cursor {
             arguments["cursor"] = json!(cursor);
         }
@@ -113,7 +125,8 @@ impl<'client> Session<'client> {
 
     /// Follows until the turn that is running or about to run is over.
     pub async fn until_turns_ended(&mut self, turns: usize) {
-        self.until(&format!("{turns} ended turns"), |session| {
+        let what = format!("{turns} ended turns");
+        self.follow_until("idle", &what, |session| {
             session.of_kind("turn_ended").len() >= turns && session.state != "running"
                 || session.is_ended()
         })
@@ -127,7 +140,7 @@ impl<'client> Session<'client> {
 
     /// Follows until it has ended and everything of it was seen.
     pub async fn until_ended(&mut self) {
-        self.until("the end", |session| {
+        self.follow_until("idle", "the end", |session| {
             session
                 .events
                 .last()

@@ -350,8 +350,7 @@ pub fn binaries() -> PathBuf {
     }
     let directory = checkout::profile_directory();
     BUILD.call_once(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
+        let mut build = checkout::cargo();
         if directory.file_name().is_some_and(|name| name == "release") {
             build.args(["build", "--workspace", "--bins", "--quiet", "--release"]);
         } else {

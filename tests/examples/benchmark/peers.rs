@@ -28,7 +28,7 @@ pub(crate) fn bare_rmcp() -> Peer {
         .with_file_name("bare_server");
     if !program.is_file() {
         installed::run(
-            Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            checkout::cargo()
                 .args([
                     "build",
                     "--release",

@@ -96,7 +96,7 @@ fn example(name: &str) -> PathBuf {
         .expect("a running program has a path")
         .with_file_name(name);
     installed::run(
-        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        checkout::cargo()
             .args(["build", "--release", "--package", "e2e", "--example", name])
             .arg("--target-dir")
             .arg(checkout::target_directory())

@@ -54,7 +54,7 @@ async fn a_runner_that_is_told_to_stop_hands_its_turn_over() {
     let client = stack.client();
     let mut session = Session::scripted(
         &client,
-        &[script::bash("echo first >> log"), script::slow(40, 100)],
+        &[script::bash("echo first >> log"), script::slow(40, 200)],
     )
     .await;
     session

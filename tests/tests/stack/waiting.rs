@@ -115,11 +115,18 @@ async fn text_is_seen_while_it_is_written() {
 async fn a_long_wait_is_a_stream_with_keep_alives_and_progress() {
     let stack = stack::shared();
     let client = stack.client();
-    let session = Session::scripted(
+    let mut session = Session::scripted(
         &client,
-        &[script::bash("echo early"), "SLEEP:22:TEXT:late".to_owned()],
+        &[script::bash("echo early"), "SLEEP:40:TEXT:late".to_owned()],
     )
     .await;
+    // However long the start takes: the silence is what is waited through. The checkpoint of the
+    // tool call breaks it once, at any time; what is left on one side of it is more than 15 s.
+    session
+        .until("the tool's result", |session| {
+            !session.tool_results().is_empty()
+        })
+        .await;
     let answer = client
         .request(
             "tools/call",
