@@ -113,10 +113,10 @@ mod tests {
         let said: serde_json::Value = serde_json::from_str(&output).unwrap();
         assert_eq!(said["hookSpecificOutput"]["permissionDecision"], "deny");
         assert_eq!(said["hookSpecificOutput"]["permissionDecisionReason"], "no");
-        assert_eq!(
-            helped(b"{\"decision\":\"judge\"}", CALL),
-            (0, "{}".to_owned())
-        );
+        let (code, output) = helped(b"{\"decision\":\"allow\"}", CALL);
+        assert_eq!(code, 0);
+        let said: serde_json::Value = serde_json::from_str(&output).unwrap();
+        assert_eq!(said["hookSpecificOutput"]["permissionDecision"], "allow");
     }
 
     #[test]
@@ -126,6 +126,8 @@ mod tests {
             b"{}",
             b"allow",
             b"{\"decision\":\"allow\"",
+            b"{\"decision\":\"ask\"}",
+            b"{\"decision\":\"judge\"}",
             b"\xff\xfe",
         ] {
             assert_eq!(helped(reply, CALL), (BLOCK, String::new()), "{reply:?}");

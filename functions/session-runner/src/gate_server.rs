@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claude::gate::{ASK_TOOL, Answer, ToolCall};
-use domain::PermissionMode;
-use policy::{Call, Decision, Files, Place};
+use domain::{PermissionMode, Tier};
+use policy::check::{Caller, Checked, Outcome, check};
+use policy::rules::{Policies, Unusable};
+use policy::{Call, Files, Place, Surroundings};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -26,19 +28,31 @@ const QUESTION_BYTES: u64 = 256 * 1024 * 1024;
 /// How long a question may take to arrive.
 const QUESTION_TIME: Duration = Duration::from_secs(60);
 
-/// What the session may do.
+/// What the session may do: its policies, and what they are asked about it.
 #[derive(Debug, Clone)]
 pub struct Rules {
+    /// Those of its tier.
+    pub policies: Policies,
+    /// Whose it is.
+    pub owner: String,
+    /// Its tags.
+    pub tags: Vec<String>,
     /// Its mode.
     pub mode: PermissionMode,
     /// The deployment permits `bypass`.
     pub bypass_permitted: bool,
+    /// Where its workspace comes from.
+    pub origin: String,
     /// The workspace as the session sees it.
     pub workspace: String,
     /// Where it works, as it sees it.
     pub working_directory: String,
+    /// Its home directory, as it sees it.
+    pub home: String,
     /// What it may read besides.
     pub readable: Vec<String>,
+    /// Where the gate's own files lie, as it sees them.
+    pub protected: Vec<String>,
     /// See [`Place::git_is_trusted`].
     pub git_is_trusted: bool,
     /// The workspace as the runner sees it.
@@ -53,35 +67,64 @@ impl Files for WorkspaceFiles<'_> {
     }
 }
 
+/// The policies of a tier.
+///
+/// # Errors
+/// Those of this program cannot be used; then nothing may run.
+pub fn policies(tier: Tier) -> Result<Policies, Unusable> {
+    Policies::new(tier, &[])
+}
+
+/// Told to the model about a call on which a person has to decide.
+const NO_PERSON: &str = "Approvals are not available in this session, so it does not run. Do not \
+    retry it. Go on without it and tell what you would have done; the person can start a session \
+    with permission_mode \"accept_edits\" (file edits in the workspace) or \"bypass\" (everything, \
+    where permitted).";
+
 impl Rules {
-    /// Decides before a call.
+    /// Decides on a call. A subagent makes it if `subagent`.
     #[must_use]
-    pub fn decide(&self, call: &Call<'_>) -> Decision {
-        self.with_place(|place, files| {
-            policy::decide(self.mode, self.bypass_permitted, call, place, files)
-        })
-    }
-
-    /// Decides when the CLI would ask a person.
-    #[must_use]
-    pub fn decide_prompt(&self, call: &Call<'_>) -> Decision {
-        self.with_place(|place, files| {
-            policy::decide_prompt(self.mode, self.bypass_permitted, call, place, files)
-        })
-    }
-
-    fn with_place(
-        &self,
-        decide: impl FnOnce(&Place<'_>, &WorkspaceFiles<'_>) -> Decision,
-    ) -> Decision {
-        let readable: Vec<&str> = self.readable.iter().map(String::as_str).collect();
-        let place = Place {
-            workspace: &self.workspace,
-            working_directory: &self.working_directory,
-            readable: &readable,
-            git_is_trusted: self.git_is_trusted,
+    pub fn check(&self, call: &Call<'_>, subagent: bool) -> Checked {
+        let texts = |list: &'_ [String]| list.iter().map(String::as_str).collect::<Vec<_>>();
+        let (tags, readable) = (texts(&self.tags), texts(&self.readable));
+        let protected = texts(&self.protected);
+        let caller = Caller {
+            owner: &self.owner,
+            tags: &tags,
+            mode: self.mode,
+            bypass_permitted: self.bypass_permitted,
+            origin: &self.origin,
+            subagent,
         };
-        decide(&place, &WorkspaceFiles(&self.files))
+        let surroundings = Surroundings {
+            place: Place {
+                workspace: &self.workspace,
+                working_directory: &self.working_directory,
+                readable: &readable,
+                git_is_trusted: self.git_is_trusted,
+            },
+            home: &self.home,
+            protected: &protected,
+        };
+        let files = WorkspaceFiles(&self.files);
+        check(call, &caller, &self.policies, &surroundings, &files)
+    }
+
+    /// Decides on a call: what the model is told and what the log names, if it does not run.
+    #[must_use]
+    pub fn refusal(&self, call: &Call<'_>, tool_use_id: &str, subagent: bool) -> Option<Refusal> {
+        let checked = self.check(call, subagent);
+        let reason = match checked.outcome {
+            Outcome::Allow => return None,
+            Outcome::Ask => format!("{} {NO_PERSON}", checked.reason),
+            Outcome::Deny => checked.reason,
+        };
+        Some(Refusal {
+            tool_use_id: tool_use_id.to_owned(),
+            tool: call.tool.to_owned(),
+            reason,
+            policies: checked.policies,
+        })
     }
 }
 
@@ -94,6 +137,8 @@ pub struct Refusal {
     pub tool: String,
     /// What the model is told.
     pub reason: String,
+    /// The policies that decided.
+    pub policies: Vec<String>,
 }
 
 /// A call that the rules let go, and that waits for the supervisor. Dropped, it is blocked.
@@ -107,19 +152,18 @@ pub struct WaitingCall {
     pub agent: Option<String>,
     /// Its input, when it asks a person.
     pub question: Option<Value>,
-    allowed: Answer,
     reply: oneshot::Sender<Answer>,
 }
 
 impl WaitingCall {
-    /// Lets it go as the rules decided.
+    /// Lets it go.
     pub fn let_go(self) {
-        // The CLI may have given it up.
-        let _ = self.reply.send(self.allowed);
+        self.answer(Answer::Allow);
     }
 
-    /// Answers it otherwise.
+    /// Answers it.
     pub fn answer(self, answer: Answer) {
+        // The CLI may have given it up.
         let _ = self.reply.send(answer);
     }
 }
@@ -163,38 +207,31 @@ async fn answer(
     let mut limited = (&mut stream).take(QUESTION_BYTES);
     tokio::time::timeout(QUESTION_TIME, limited.read_to_end(&mut question)).await??;
     let call = ToolCall::from_hook_input(&question).map_err(std::io::Error::other)?;
+    // A question is no action in any mode: the person decides what comes of it.
     let asks = call.tool_name == ASK_TOOL;
-    let decision = if asks {
-        // In every mode: the person decides what comes of it.
-        Decision::Allow
+    let tool_use_id = call.tool_use_id.unwrap_or_default();
+    let asked_about = Call {
+        tool: &call.tool_name,
+        input: &call.tool_input,
+        cli_mode: call.permission_mode.as_deref(),
+    };
+    let refusal = if asks {
+        None
     } else {
-        rules.decide(&Call {
-            tool: &call.tool_name,
-            input: &call.tool_input,
-            cli_mode: call.permission_mode.as_deref(),
-        })
+        rules.refusal(&asked_about, &tool_use_id, call.agent_id.is_some())
     };
-    let allowed = match decision {
-        Decision::Allow => Answer::Allow,
-        Decision::Judge => Answer::Judge,
-        Decision::Deny { reason } => {
-            let refusal = Refusal {
-                tool_use_id: call.tool_use_id.unwrap_or_default(),
-                tool: call.tool_name,
-                reason: reason.clone(),
-            };
-            // A supervisor that is gone ends the session anyway; the answer stays no.
-            let _ = asked.send(Asked::Refused(refusal));
-            return reply(stream, &Answer::Deny { reason }).await;
-        }
-    };
+    if let Some(refusal) = refusal {
+        let reason = refusal.reason.clone();
+        // A supervisor that is gone ends the session anyway; the answer stays no.
+        let _ = asked.send(Asked::Refused(refusal));
+        return reply(stream, &Answer::Deny { reason }).await;
+    }
     let (sender, answer) = oneshot::channel();
     let waiting = WaitingCall {
-        tool_use_id: call.tool_use_id.unwrap_or_default(),
+        tool_use_id,
         tool: call.tool_name,
         agent: call.agent_id,
         question: asks.then_some(call.tool_input),
-        allowed,
         reply: sender,
     };
     asked
@@ -215,11 +252,17 @@ mod tests {
 
     fn rules(workspace: &Path) -> Arc<Rules> {
         Arc::new(Rules {
+            policies: policies(Tier::Review).unwrap(),
+            owner: "owner".to_owned(),
+            tags: vec![],
             mode: PermissionMode::Review,
             bypass_permitted: false,
+            origin: "empty".to_owned(),
             workspace: "/workspace".to_owned(),
             working_directory: "/workspace".to_owned(),
+            home: "/home/session".to_owned(),
             readable: vec![],
+            protected: vec![],
             git_is_trusted: true,
             files: workspace.to_owned(),
         })
@@ -263,7 +306,7 @@ mod tests {
         let (reply, refused) = ask(rules.clone(), &call("Read", r#"{"file_path":"a"}"#)).await;
         assert_eq!((reply, refused), (Answer::Allow.to_reply(), vec![]));
         let (reply, refused) = ask(rules.clone(), &call("Bash", r#"{"command":"ls"}"#)).await;
-        assert_eq!((reply, refused), (Answer::Judge.to_reply(), vec![]));
+        assert_eq!((reply, refused), (Answer::Allow.to_reply(), vec![]));
         let (reply, refused) = ask(
             rules,
             &call("Read", r#"{"file_path":"/workspace/etc/passwd"}"#),
@@ -274,6 +317,7 @@ mod tests {
             Ok(Answer::Deny { .. })
         ));
         assert_eq!(refused.len(), 1);
+        assert_eq!(refused[0].policies, ["tiers/review/a-person-decides"]);
     }
 
     #[tokio::test]

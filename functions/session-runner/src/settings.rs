@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use domain::Tier;
 pub use domain::checkpoint::CheckpointStrategy as Strategy;
 
 /// Everything a session's supervision depends on. See `infra/settings.toml` for each.
@@ -18,6 +19,8 @@ pub struct RunnerSettings {
     pub workspace_roots: Vec<PathBuf>,
     /// `SHANNON_ALLOW_BYPASS_PERMISSIONS`.
     pub bypass_permitted: bool,
+    /// `SHANNON_POLICY_TIER`: the least strict tier.
+    pub tier: Tier,
     /// `SHANNON_MAX_UPLOAD_BYTES`.
     pub max_upload_bytes: u64,
     /// `SHANNON_MAX_TURNS`: the most a session may ask for.

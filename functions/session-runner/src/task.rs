@@ -148,6 +148,7 @@ fn runner_settings(settings: &Settings) -> Result<RunnerSettings, SettingsError>
             .map(PathBuf::from)
             .collect(),
         bypass_permitted: settings.boolean("SHANNON_ALLOW_BYPASS_PERMISSIONS")?,
+        tier: settings.tier()?,
         max_upload_bytes: settings.integer("SHANNON_MAX_UPLOAD_BYTES")?,
         max_turns: settings.count("SHANNON_MAX_TURNS")?,
         max_budget_usd: settings.decimal("SHANNON_MAX_BUDGET_USD")?,

@@ -163,7 +163,7 @@ async fn review_reads_and_changes_nothing() {
     assert!(
         results(&events)[1]
             .1
-            .contains("approvals are not available")
+            .contains("Approvals are not available")
     );
     let denied = bodies(&events)
         .iter()

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use domain::{Deployment, Retention, ports::SlotLimits};
+use domain::{Deployment, Retention, Tier, ports::SlotLimits};
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -342,6 +342,20 @@ impl Settings {
         })
     }
 
+    /// The least strict tier that sessions can have.
+    ///
+    /// # Errors
+    /// [`SettingsError`]; the program does not start.
+    pub fn tier(&self) -> Result<Tier, SettingsError> {
+        const NAME: &str = "SHANNON_POLICY_TIER";
+        let text = self.text(NAME)?;
+        Tier::parse(text).ok_or_else(|| SettingsError::Invalid {
+            name: NAME.to_owned(),
+            problem: format!("{text:?} is not a tier"),
+            allowed: "auto, review or strict".to_owned(),
+        })
+    }
+
     /// What the use cases need to know of this deployment.
     ///
     /// # Errors
@@ -355,6 +369,7 @@ impl Settings {
             max_turns: self.count("SHANNON_MAX_TURNS")?,
             max_budget_usd: self.decimal("SHANNON_MAX_BUDGET_USD")?,
             allow_bypass_permissions: self.boolean("SHANNON_ALLOW_BYPASS_PERMISSIONS")?,
+            tier: self.tier()?,
             workspace_roots: self.list("SHANNON_WORKSPACE_ROOTS")?,
             max_upload_bytes: self.integer("SHANNON_MAX_UPLOAD_BYTES")?,
             upload_url_seconds: self.integer("SHANNON_UPLOAD_URL_SECONDS")?,

@@ -1,6 +1,8 @@
 //! What the owner of a deployment has set, as the use cases need it. Names, defaults and ranges
 //! stand in one table, which `boot` reads; this only carries checked values.
 
+use crate::Tier;
+
 /// Limits and permissions of one deployment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deployment {
@@ -16,6 +18,8 @@ pub struct Deployment {
     pub max_budget_usd: f64,
     /// `bypass` may be asked for.
     pub allow_bypass_permissions: bool,
+    /// The least strict tier that a session can have.
+    pub tier: Tier,
     /// Local directories that may be copied into a session; empty in a cloud.
     pub workspace_roots: Vec<String>,
     /// Largest upload.

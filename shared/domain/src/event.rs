@@ -123,6 +123,8 @@ pub enum EventBody {
         tool: String,
         /// What the model was told.
         reason: String,
+        /// The policies that decided; none when the call was not even understood.
+        policies: Vec<String>,
     },
     /// The CLI waits before it asks the model again.
     Retry {

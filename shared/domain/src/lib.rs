@@ -31,5 +31,5 @@ pub use ids::{
     CheckpointId, CommandId, Cursor, FencingToken, OwnerId, QuestionId, RefName, Sequence,
     SessionId, SessionKey, TaskId, TreeId, TreeKey, UnixMillis, UploadId,
 };
-pub use session::{Head, PermissionMode, SessionSpec};
+pub use session::{Head, PermissionMode, SessionSpec, Tier};
 pub use state::{State, Transition};

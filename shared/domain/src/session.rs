@@ -52,6 +52,52 @@ impl fmt::Display for PermissionMode {
     }
 }
 
+/// How much a session may do by itself. Ordered: what comes later lets less run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// It works by itself in its workspace.
+    Auto,
+    /// It reads by itself.
+    #[default]
+    Review,
+    /// It reads by itself, whatever other policies permit, and does nothing that is not understood.
+    Strict,
+}
+
+impl Tier {
+    /// All tiers, the most lenient first.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Review, Self::Strict];
+
+    /// Its name in settings, arguments and policies.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Review => "review",
+            Self::Strict => "strict",
+        }
+    }
+
+    /// The tier that has this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tier| tier.as_str() == name)
+    }
+
+    /// What a session of this tier has after somebody asks for another: a tier is raised and never
+    /// lowered.
+    #[must_use]
+    pub fn raised_to(self, wanted: Self) -> Self {
+        self.max(wanted)
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
 /// An uploaded file that comes with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
@@ -70,6 +116,8 @@ pub struct SessionSpec {
     pub model: Option<String>,
     /// What tool calls are allowed.
     pub permission_mode: PermissionMode,
+    /// How much it may do by itself, at least as strict as the deployment was.
+    pub tier: Tier,
     /// Model requests per message.
     pub max_turns: u32,
     /// US dollars for the whole session.

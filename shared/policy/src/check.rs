@@ -31,7 +31,7 @@ pub struct Caller<'a> {
     pub mode: PermissionMode,
     /// The deployment permits the mode `bypass`.
     pub bypass_permitted: bool,
-    /// Where its workspace comes from: `empty`, `git`, `upload` or `fork`.
+    /// Where its workspace comes from: `empty`, `git`, `directory` or `upload`.
     pub origin: &'a str,
     /// A subagent makes the call.
     pub subagent: bool,

@@ -10,9 +10,9 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 use cedar_policy::{Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+pub use domain::Tier;
 use domain::limits::{POLICIES, POLICIES_BYTES, POLICY_ID_CHARACTERS};
 use miette::Diagnostic;
-use serde::Serialize;
 
 use crate::meaning::Part;
 
@@ -25,60 +25,13 @@ const DENIALS: &str = include_str!("../policies/denials.cedar");
 const HARMLESS: &str = include_str!("../policies/harmless.cedar");
 const MODES: &str = include_str!("../policies/modes.cedar");
 
-/// How much a session may do by itself. Ordered: what comes later lets less run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tier {
-    /// It works by itself in its workspace.
-    Auto,
-    /// It reads by itself.
-    #[default]
-    Review,
-    /// It reads by itself, whatever other policies permit, and does nothing that is not understood.
-    Strict,
-}
-
-impl Tier {
-    /// All tiers, the most lenient first.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Review, Self::Strict];
-
-    /// Its name in settings and policies.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Review => "review",
-            Self::Strict => "strict",
-        }
-    }
-
-    /// The tier that has this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|tier| tier.as_str() == name)
-    }
-
-    /// What a session of this tier has after somebody asks for another: a tier is raised and never
-    /// lowered.
-    #[must_use]
-    pub fn raised_to(self, wanted: Self) -> Self {
-        self.max(wanted)
-    }
-
-    /// The policy file.
-    #[must_use]
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Auto => include_str!("../policies/auto.cedar"),
-            Self::Review => include_str!("../policies/review.cedar"),
-            Self::Strict => include_str!("../policies/strict.cedar"),
-        }
-    }
-}
-
-impl fmt::Display for Tier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+/// The policy file of a tier.
+#[must_use]
+pub fn text_of(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Auto => include_str!("../policies/auto.cedar"),
+        Tier::Review => include_str!("../policies/review.cedar"),
+        Tier::Strict => include_str!("../policies/strict.cedar"),
     }
 }
 
@@ -197,7 +150,7 @@ impl Policies {
             ("denials", DENIALS),
             ("harmless", HARMLESS),
             ("modes", MODES),
-            (tier_name.as_str(), tier.text()),
+            (tier_name.as_str(), text_of(tier)),
         ];
         let mut set = PolicySet::new();
         for (name, text) in files {

@@ -71,7 +71,8 @@ fn body(body: &EventBody) -> Value {
             tool_use_id,
             tool,
             reason,
-        } => json!({"tool_use_id": tool_use_id, "tool": tool, "reason": reason}),
+            policies,
+        } => json!({"tool_use_id": tool_use_id, "tool": tool, "reason": reason, "policies": policies}),
         EventBody::Retry {
             attempt,
             attempts,
@@ -228,6 +229,7 @@ pub(crate) fn session(head: &Head) -> Value {
         "workspace": workspace(&head.spec.workspace),
         "model": head.spec.model,
         "permission_mode": head.spec.permission_mode.as_str(),
+        "tier": head.spec.tier.as_str(),
         "max_turns": head.spec.max_turns,
         "max_budget_usd": head.spec.max_budget_usd,
         "tags": head.spec.tags,

@@ -208,6 +208,7 @@ impl Conversation {
             tool_use_id: refusal.tool_use_id,
             tool: refusal.tool,
             reason: self.clean(&refusal.reason),
+            policies: refusal.policies,
         };
         Entry {
             events: vec![self.event(now, None, body)],

@@ -3,14 +3,14 @@
 use claude::control;
 use claude::gate::{ASK_TOOL, Answer};
 use claude::message::CanUseTool;
-use policy::{Call, Decision};
+use policy::Call;
 use tokio::time::Instant;
 
 use super::calls;
 use super::questions::PROPOSE_AGAIN;
 use super::starting::Started;
 use super::{Ports, Stop, Supervision};
-use crate::gate_server::{Asked, Refusal};
+use crate::gate_server::Asked;
 use crate::objects::SessionObjects;
 
 impl<P: Ports, O: SessionObjects> Supervision<P, O> {
@@ -52,33 +52,25 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         }
     }
 
+    /// The CLI asks besides the gate where it wants a person in any case: the same policies answer.
     pub(crate) fn answer(&mut self, asked: &CanUseTool, started: &Started) {
-        // The CLI asks only what its default mode does not know to be harmless.
         let call = Call {
             tool: &asked.tool_name,
             input: &asked.input,
             cli_mode: Some("default"),
         };
-        match started.rules.decide_prompt(&call) {
-            Decision::Allow => started
+        let tool_use_id = asked.tool_use_id.as_deref().unwrap_or_default();
+        let Some(refusal) = started.rules.refusal(&call, tool_use_id, false) else {
+            started
                 .cli
-                .tell(control::permit(&asked.request_id, &asked.input)),
-            Decision::Deny { reason } => {
-                let refusal = Refusal {
-                    tool_use_id: asked.tool_use_id.clone().unwrap_or_default(),
-                    tool: asked.tool_name.clone(),
-                    reason: reason.clone(),
-                };
-                let entry = self.conversation.refusal(refusal, self.ports.now());
-                self.journal.note(entry);
-                started
-                    .cli
-                    .tell(control::refuse(&asked.request_id, &reason));
-            }
-            Decision::Judge => started.cli.tell(control::unsupported(
-                &asked.request_id,
-                "nobody can judge this",
-            )),
-        }
+                .tell(control::permit(&asked.request_id, &asked.input));
+            return;
+        };
+        let reason = refusal.reason.clone();
+        let entry = self.conversation.refusal(refusal, self.ports.now());
+        self.journal.note(entry);
+        started
+            .cli
+            .tell(control::refuse(&asked.request_id, &reason));
     }
 }

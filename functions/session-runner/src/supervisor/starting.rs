@@ -10,6 +10,7 @@ use claude::launch::{Launch, Start};
 use domain::checkpoint::PendingQuestion;
 use domain::event::EventBody;
 use domain::{CommandBody, State, Transition};
+use policy::rules::Unusable;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
@@ -256,7 +257,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         .map_err(|error| End::broke_down(describe(&error)))?;
         let start = working_directory(&sandbox, &self.spec.workspace);
         let workspace = directories.workspace.inside.clone();
-        let rules = Arc::new(self.rules(&sandbox, &start, git_is_trusted));
+        let rules = self.rules(&sandbox, &start, git_is_trusted);
+        let rules = Arc::new(rules.map_err(|error| End::broke_down(error.to_string()))?);
         let (sender, gate) = mpsc::unbounded_channel();
         let gate_server = tokio::spawn(gate_server::serve(listener, rules.clone(), sender));
         let mut instruction_directories = vec![path_text(&workspace)];
@@ -316,11 +318,22 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         })
     }
 
-    fn rules(&self, sandbox: &Sandbox, start: &std::path::Path, git_is_trusted: bool) -> Rules {
+    fn rules(
+        &self,
+        sandbox: &Sandbox,
+        start: &std::path::Path,
+        git_is_trusted: bool,
+    ) -> Result<Rules, Unusable> {
         let directories = sandbox.directories();
-        Rules {
+        Ok(Rules {
+            policies: gate_server::policies(self.spec.tier.raised_to(self.settings.tier))?,
+            owner: self.assignment.key.owner.to_string(),
+            tags: self.spec.tags.clone(),
             mode: self.spec.permission_mode,
             bypass_permitted: self.settings.bypass_permitted,
+            origin: self.spec.workspace.source.kind().to_owned(),
+            home: path_text(&directories.home.inside),
+            protected: vec![path_text(&directories.run.inside)],
             workspace: path_text(&directories.workspace.inside),
             working_directory: path_text(start),
             readable: vec![
@@ -329,7 +342,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             ],
             git_is_trusted,
             files: directories.workspace.outside.clone(),
-        }
+        })
     }
 }
 

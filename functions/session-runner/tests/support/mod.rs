@@ -209,6 +209,7 @@ pub(crate) fn settings(gateway_url: String, claude: PathBuf) -> RunnerSettings {
         claude_version: claude::SUPPORTED_VERSION.to_owned(),
         workspace_roots: vec![],
         bypass_permitted: true,
+        tier: domain::Tier::Review,
         max_upload_bytes: 100 * 1024 * 1024,
         max_turns: 50,
         max_budget_usd: 5.0,

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use crate::{
     Authorized, CommandBody, CommandId, Deployment, PermissionMode, SessionId, SessionKey,
-    SessionSpec,
+    SessionSpec, Tier,
     authorization::WriteSessions,
     checkpoint::CheckpointStrategy,
     ids::base32,
@@ -38,6 +38,8 @@ pub struct CreateSession {
     pub model: Option<String>,
     /// What tool calls are allowed.
     pub permission_mode: PermissionMode,
+    /// How much it may do by itself; as the deployment has it when absent.
+    pub tier: Option<Tier>,
     /// Model requests per message; the deployment's limit when absent.
     pub max_turns: Option<u32>,
     /// US dollars for the session; the deployment's limit when absent.
@@ -195,6 +197,22 @@ fn check(
              to set SHANNON_ALLOW_BYPASS_PERMISSIONS",
         ));
     }
+    let tier = request.tier.unwrap_or(deployment.tier);
+    if tier < deployment.tier {
+        return Err(invalid(
+            "tier",
+            format!(
+                "this deployment's tier is {0} (SHANNON_POLICY_TIER), and a session can only be \
+                 stricter; leave it out or use {0}{1}",
+                deployment.tier,
+                Tier::ALL
+                    .into_iter()
+                    .filter(|stricter| *stricter > deployment.tier)
+                    .map(|stricter| format!(" or {stricter}"))
+                    .collect::<String>()
+            ),
+        ));
+    }
     let max_turns = request.max_turns.unwrap_or(deployment.max_turns);
     if !(1..=deployment.max_turns).contains(&max_turns) {
         return Err(invalid(
@@ -232,6 +250,7 @@ fn check(
         workspace: request.workspace.clone(),
         model: request.model.clone(),
         permission_mode: request.permission_mode,
+        tier,
         max_turns,
         max_budget_usd,
         system_prompt_addition: request.system_prompt_addition.clone(),

@@ -4,7 +4,7 @@ use domain::checkpoint::CheckpointStrategy;
 use domain::session::Attachment;
 use domain::use_cases::{self, CreateSessionError};
 use domain::workspace::{GitReference, GitUrl, RelativePath, Workspace, WorkspaceSource};
-use domain::{CommandId, Deployment, PermissionMode, Principal, TaskId, UploadId};
+use domain::{CommandId, Deployment, PermissionMode, Principal, TaskId, Tier, UploadId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -55,6 +55,7 @@ fn input() -> Value {
             "attachments": attachments_schema(),
             "model": {"type": "string", "description": "Model alias (sonnet, opus, haiku) or name; the default of Claude Code when left out."},
             "permission_mode": {"type": "string", "enum": modes, "default": "review", "description": "What the session may do without asking: review reads only, accept_edits also edits files of the workspace, bypass does everything (only where the deployment permits it)."},
+            "tier": {"type": "string", "enum": Tier::ALL.map(Tier::as_str), "description": "How much of what the session does is decided without a person, by the policies of this name: auto works by itself in its workspace, review reads by itself, strict also lets no mode or added policy widen that. The deployment's when left out; it can be raised, never lowered."},
             "max_turns": {"type": "integer", "minimum": 1, "maximum": 500, "description": "Most model requests for one message; the deployment's limit when left out."},
             "max_budget_usd": {"type": "number", "exclusiveMinimum": 0, "description": "Most US dollars that the whole session may cost; the deployment's limit when left out."},
             "system_prompt_addition": {"type": "string", "description": "Text that is added to the system prompt of Claude Code."},
@@ -94,6 +95,7 @@ pub(super) struct Input {
     attachments: Vec<AttachmentInput>,
     model: Option<String>,
     permission_mode: Option<String>,
+    tier: Option<String>,
     max_turns: Option<u32>,
     max_budget_usd: Option<f64>,
     system_prompt_addition: Option<String>,
@@ -155,6 +157,7 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
             .as_deref()
             .and_then(PermissionMode::parse)
             .unwrap_or_default(),
+        tier: input.tier.as_deref().and_then(Tier::parse),
         max_turns: input.max_turns,
         max_budget_usd: input.max_budget_usd,
         system_prompt_addition: input.system_prompt_addition,

@@ -68,6 +68,7 @@ pub(super) fn session_schema() -> Value {
             },
             "model": {"type": "string"},
             "permission_mode": {"type": "string"},
+            "tier": {"type": "string"},
             "max_turns": {"type": "integer"},
             "max_budget_usd": {"type": "number"},
             "tags": {"type": "array", "items": {"type": "string"}},

@@ -147,6 +147,8 @@ enum StoredBody {
         tool_use_id: String,
         tool: String,
         reason: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        policies: Vec<String>,
     },
     Retry {
         attempt: u32,

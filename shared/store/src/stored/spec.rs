@@ -1,7 +1,7 @@
 //! What a session was asked to be, as JSON text in its head.
 
 use domain::{
-    PermissionMode, SessionSpec, UploadId,
+    PermissionMode, SessionSpec, Tier, UploadId,
     checkpoint::CheckpointStrategy,
     workspace::{GitReference, GitUrl, RelativePath, Workspace, WorkspaceSource},
 };
@@ -27,6 +27,8 @@ struct StoredSpec {
     model: Option<String>,
     #[serde(with = "StoredMode")]
     permission_mode: PermissionMode,
+    #[serde(with = "StoredTier", default, skip_serializing_if = "is_default")]
+    tier: Tier,
     max_turns: u32,
     max_budget_usd: f64,
     system_prompt_addition: Option<String>,
@@ -47,6 +49,18 @@ enum StoredMode {
     Review,
     AcceptEdits,
     Bypass,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Tier", rename_all = "snake_case")]
+enum StoredTier {
+    Auto,
+    Review,
+    Strict,
+}
+
+fn is_default(tier: &Tier) -> bool {
+    *tier == Tier::default()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,6 +100,7 @@ mod tests {
             },
             model: Some("haiku".to_owned()),
             permission_mode: PermissionMode::AcceptEdits,
+            tier: Tier::Review,
             max_turns: 7,
             max_budget_usd: 0.25,
             system_prompt_addition: None,
@@ -112,6 +127,22 @@ mod tests {
             assert_eq!(read(&text).expect("reads"), spec);
             assert!(read(&text.replace(strategy.as_str(), "sometimes")).is_err());
         }
+    }
+
+    #[test]
+    fn the_tier_is_read_back_and_absent_in_old_rows() {
+        for tier in Tier::ALL {
+            let mut spec = spec(WorkspaceSource::Empty);
+            spec.tier = tier;
+            let text = write(&spec).expect("serialises");
+            assert_eq!(text.contains("tier"), tier != Tier::Review, "{text}");
+            assert_eq!(read(&text).expect("reads"), spec);
+        }
+        let strict = write(&SessionSpec {
+            tier: Tier::Strict,
+            ..spec(WorkspaceSource::Empty)
+        });
+        assert!(read(&strict.expect("serialises").replace("strict", "lax")).is_err());
     }
 
     #[test]

@@ -284,6 +284,7 @@ pub fn every_body() -> Vec<EventBody> {
             tool_use_id: owned("u"),
             tool: owned("Write"),
             reason: owned("not here"),
+            policies: vec![owned("denials/gate-files"), owned("owner/1")],
         },
         EventBody::Retry {
             attempt: 1,

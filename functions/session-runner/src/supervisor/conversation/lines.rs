@@ -52,6 +52,7 @@ impl Conversation {
                         tool_use_id,
                         tool: denied.tool_name,
                         reason,
+                        policies: Vec::new(),
                     },
                 )]
             }

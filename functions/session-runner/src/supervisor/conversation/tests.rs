@@ -190,6 +190,7 @@ fn a_refusal_is_told_once() {
         tool_use_id: "t".to_owned(),
         tool: "Bash".to_owned(),
         reason: "no".to_owned(),
+        policies: Vec::new(),
     };
     assert_eq!(
         told(&[Effect::Note(conversation.refusal(refusal, NOW))]),
