@@ -17,11 +17,12 @@ mod arguments;
 mod calls;
 mod interrupt;
 mod place;
+mod policy;
 mod start;
 mod stdio;
 mod tried;
 
-use arguments::{Arguments, Command, ConfigCommand, StartArguments};
+use arguments::{Arguments, Command, ConfigCommand, PolicyCommand, StartArguments};
 pub(crate) use interrupt::Interrupts;
 
 /// Everything went well.
@@ -49,7 +50,10 @@ pub fn main() -> ExitCode {
     };
     start_logging(
         &settings,
-        matches!(arguments.command, Some(Command::Try(_) | Command::Stdio(_))),
+        matches!(
+            arguments.command,
+            Some(Command::Try(_) | Command::Stdio(_) | Command::Policy { .. })
+        ),
     );
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -69,6 +73,9 @@ pub fn main() -> ExitCode {
             Some(Command::Config {
                 command: ConfigCommand::Check,
             }) => check(&settings),
+            Some(Command::Policy {
+                command: PolicyCommand::Check(checked),
+            }) => policy::check(checked, &arguments.start, settings).await,
             Some(Command::Calls { json }) => calls::run(&settings, json).await,
         }
     });

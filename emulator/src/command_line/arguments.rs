@@ -111,6 +111,12 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Ask the policies of the stack
+    Policy {
+        /// What about them.
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
     /// Count the AWS calls that the running stack has made, for each session
     Calls {
         /// As JSON
@@ -137,6 +143,67 @@ pub(super) enum ConfigCommand {
     Check,
 }
 
+/// About policies.
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Say what would happen with a command, and which policies decide; runs nothing
+    ///
+    /// Starts a stack when none runs.
+    ///
+    /// Exit code: 0 it runs, 4 a person decides, 5 it does not run, 1 it could not be asked, 2 wrong
+    /// usage, 3 the stack could not start.
+    Check(PolicyCheckArguments),
+}
+
+/// Arguments of `policy check`.
+#[derive(Debug, Args)]
+pub(super) struct PolicyCheckArguments {
+    /// A shell command, in one argument
+    #[arg(required_unless_present = "tool", conflicts_with = "tool")]
+    pub(super) command: Option<String>,
+    /// A tool of Claude Code instead: Write, WebFetch, ...
+    #[arg(long, value_name = "NAME")]
+    pub(super) tool: Option<String>,
+    /// What that tool is given
+    #[arg(long, value_name = "JSON", requires = "tool")]
+    pub(super) input: Option<String>,
+    /// As this session would make it (ses_...); without one, a new session
+    #[arg(long, value_name = "SESSION")]
+    pub(super) session: Option<String>,
+    /// In this tier, where it is stricter
+    #[arg(long, value_enum)]
+    pub(super) tier: Option<Tier>,
+    /// In this permission mode
+    #[arg(long, value_enum)]
+    pub(super) permission_mode: Option<PermissionMode>,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// How much sessions do by themselves.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(super) enum Tier {
+    /// They work by themselves in their workspace
+    Auto,
+    /// They read by themselves
+    Review,
+    /// They read by themselves, whatever else permits more
+    Strict,
+}
+
+impl Tier {
+    /// As the tool has it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Review => "review",
+            Self::Strict => "strict",
+        }
+    }
+}
+
 /// Arguments of `try`.
 #[derive(Debug, Args)]
 pub(super) struct TryArguments {
@@ -155,6 +222,9 @@ pub(super) struct TryArguments {
     /// What the session may do without asking
     #[arg(long, value_enum, default_value = "accept_edits")]
     pub(super) permission_mode: PermissionMode,
+    /// How much it does by itself; the deployment's tier, or a stricter one
+    #[arg(long, value_enum)]
+    pub(super) tier: Option<Tier>,
     /// Model, as the claude CLI names it
     #[arg(long)]
     pub(super) model: Option<String>,

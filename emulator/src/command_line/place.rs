@@ -17,6 +17,17 @@ pub(super) struct Place {
     pub(super) own: Option<RunningStack>,
 }
 
+/// The stack that runs, or one that is started.
+pub(super) async fn running_or_new(
+    arguments: &StartArguments,
+    settings: Settings,
+) -> Result<Place, String> {
+    match running(arguments, &settings)? {
+        Some(running) => Ok(running),
+        None => start(arguments, settings).await,
+    }
+}
+
 /// The stack that runs on the state directory; `None` when there is none, or a new one was asked
 /// for.
 pub(super) fn running(

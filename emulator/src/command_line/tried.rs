@@ -6,10 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     FAILED, INTERRUPTED, Interrupts, NO_STACK, SUCCESS, StartArguments, USAGE,
-    arguments::TryArguments,
-    in_one_line, out,
-    place::{self, Place},
-    say, say_error, start,
+    arguments::TryArguments, in_one_line, out, place, say, say_error, start,
 };
 use crate::{
     settings::Settings,
@@ -43,7 +40,7 @@ pub(super) async fn run(tried: TryArguments, arguments: &StartArguments, setting
         .integer("SHANNON_WAIT_MAX_SECONDS")
         .unwrap_or(u64::MAX);
     let place = tokio::select! {
-        place = running_or_new(arguments, settings) => place,
+        place = place::running_or_new(arguments, settings) => place,
         () = interrupts.asked() => return INTERRUPTED,
     };
     let place = match place {
@@ -108,13 +105,6 @@ pub(super) async fn run(tried: TryArguments, arguments: &StartArguments, setting
     code
 }
 
-async fn running_or_new(arguments: &StartArguments, settings: Settings) -> Result<Place, String> {
-    match place::running(arguments, &settings)? {
-        Some(running) => Ok(running),
-        None => place::start(arguments, settings).await,
-    }
-}
-
 /// Arguments of `create_session`.
 fn session(tried: &TryArguments, prompt: &str) -> Result<Value, String> {
     if prompt.trim().is_empty() {
@@ -124,6 +114,9 @@ fn session(tried: &TryArguments, prompt: &str) -> Result<Value, String> {
         "prompt": prompt,
         "permission_mode": tried.permission_mode.as_str(),
     });
+    if let Some(tier) = tried.tier {
+        session["tier"] = json!(tier.as_str());
+    }
     if let Some(model) = &tried.model {
         session["model"] = json!(model);
     }

@@ -3,6 +3,8 @@
 
 #[path = "exporting.rs"]
 mod exporting;
+#[path = "policies.rs"]
+mod policies;
 #[path = "snapshots.rs"]
 mod snapshots;
 

@@ -49,5 +49,6 @@ pub use snapshots::{
 };
 pub use subscription::{Accepted, Filter, Subscription};
 pub use timestamp::to_rfc3339 as rfc3339;
+pub use tools::check_policy::{PolicyChecker, PolicyQuestion};
 pub use tools::find_claude_binary::{ClaudeFinder, FoundClaude, RunnerReport};
 pub use work::{Catalog, Listings, Ports, Sessions, ToolCall, Turns, Work};

@@ -72,7 +72,9 @@ fn body(body: &EventBody) -> Value {
             tool,
             reason,
             policies,
-        } => json!({"tool_use_id": tool_use_id, "tool": tool, "reason": reason, "policies": policies}),
+        } => {
+            json!({"tool_use_id": tool_use_id, "tool": tool, "reason": reason, "policies": policies})
+        }
         EventBody::Retry {
             attempt,
             attempts,

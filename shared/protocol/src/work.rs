@@ -26,6 +26,7 @@ use crate::asked::Asked;
 use crate::description::Description;
 use crate::snapshots::Snapshots;
 use crate::subscription::{Accepted, Filter, Subscription};
+use crate::tools::check_policy::PolicyChecker;
 use crate::tools::find_claude_binary::{ClaudeFinder, Kept};
 use crate::{prompts, resources, task, tools};
 
@@ -401,7 +402,7 @@ impl<P, F> Sessions<P, F> {
     }
 }
 
-impl<P: Ports, F: ClaudeFinder + Snapshots> Work for Sessions<P, F> {
+impl<P: Ports, F: ClaudeFinder + PolicyChecker + Snapshots> Work for Sessions<P, F> {
     fn waits(&self, tool: &str) -> bool {
         [
             "wait_session",

@@ -2,8 +2,8 @@
 
 use domain::{
     Authorized, CheckpointId, CommandBody, CommandId, Deployment, EventBody, Head, NewCheckpoint,
-    OwnerId, PermissionMode, Principal, Sequence, SessionId, SessionKey, SessionSpec, State,
-    Tier, UnixMillis,
+    OwnerId, PermissionMode, Principal, Sequence, SessionId, SessionKey, SessionSpec, State, Tier,
+    UnixMillis,
     authorization::{ReadSessions, Scope, WriteSessions},
     checkpoint::{CheckpointSize, CheckpointTrigger},
     event::NewEvent,

@@ -197,3 +197,47 @@ fn only_session(stack: &Stack) -> String {
         .expect("an id")
         .to_owned()
 }
+
+#[test]
+fn the_policy_answers_on_the_command_line() {
+    let stack = Stack::start(&Options::default());
+    let check = |arguments: &[&str]| {
+        let mut all = vec![
+            "policy",
+            "check",
+            "--state",
+            stack.state.to_str().expect("UTF-8"),
+        ];
+        all.extend(arguments);
+        let output = stack::run_emulator(&all, &Options::default());
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let (code, said, _) = check(&["ls -la"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.starts_with("allow: it runs (tier review, mode review)"),
+        "{said}"
+    );
+    let (code, said, _) = check(&["touch a", "--tier", "strict"]);
+    assert_eq!(code, Some(4), "{said}");
+    let (code, said, _) = check(&[
+        "--tool",
+        "Read",
+        "--input",
+        "{\"file_path\": \"/etc/shadow\"}",
+        "--json",
+    ]);
+    assert_eq!(code, Some(5), "{said}");
+    let answer: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(
+        answer["policies"][0]["policy_id"],
+        "denials/credential-files"
+    );
+    let (code, said, problem) = check(&["--tool", "Read", "--input", "{"]);
+    assert_eq!((code, said.as_str()), (Some(2), ""), "{problem}");
+    assert!(problem.contains("--input is not JSON"), "{problem}");
+}

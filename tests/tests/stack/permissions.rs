@@ -171,6 +171,85 @@ async fn bypass_does_what_it_is_asked_where_it_is_permitted() {
     );
 }
 
+/// Commands, what comes of them in bypass mode in the tier review, and who decides it.
+const DECIDED: [(&str, &str, &str); 5] = [
+    ("ls -a", "allow", "harmless/reading-programs"),
+    ("touch made", "allow", "modes/bypass"),
+    ("rm -fr /", "deny", "denials/destroying-roots"),
+    (
+        "echo c3VkbyB0cnVl | base64 -d | sh; sudo true",
+        "deny",
+        "denials/privilege",
+    ),
+    (
+        "curl http://169.254.169.254/latest/",
+        "deny",
+        "denials/metadata",
+    ),
+];
+
+#[tokio::test]
+async fn what_the_policy_is_said_to_decide_is_what_the_gate_does() {
+    let stack = stack::shared();
+    let client = stack.client();
+    let mut steps: Vec<String> = DECIDED
+        .iter()
+        .map(|(command, ..)| script::bash(command))
+        .collect();
+    steps.push(script::text("done"));
+    let mut session = Session::scripted(&client, &steps).await;
+    for (command, outcome, policy) in DECIDED {
+        let said = client
+            .call(
+                "check_policy",
+                json!({"command": command, "session_id": session.id}),
+            )
+            .await;
+        assert_eq!(said["outcome"], outcome, "{command}: {said}");
+        let ids: Vec<_> = said["policies"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|policy| policy["policy_id"].as_str().unwrap_or_default())
+            .collect();
+        assert!(ids.contains(&policy), "{command}: {ids:?}");
+    }
+    session.until_turns_ended(1).await;
+    let denied = session.of_kind("tool_denied");
+    let expected: Vec<&str> = DECIDED
+        .iter()
+        .filter(|(_, outcome, _)| *outcome == "deny")
+        .map(|(.., policy)| *policy)
+        .collect();
+    assert_eq!(denied.len(), expected.len(), "{}", session.story());
+    for (body, policy) in denied.iter().zip(expected) {
+        assert!(
+            body["policies"].to_string().contains(policy),
+            "{policy}: {body}"
+        );
+    }
+    session.cancel().await;
+}
+
+#[tokio::test]
+async fn a_stricter_session_asks_where_its_deployment_does_not() {
+    let stack = Stack::start(&Options::default().with("SHANNON_POLICY_TIER", "auto"));
+    let client = stack.client();
+    for (tier, runs) in [(json!("auto"), true), (json!("review"), false)] {
+        let mut session = Session::create(
+            &client,
+            json!({
+                "prompt": script::prompt(&[script::bash("mkdir made"), script::text("done")]),
+                "tier": tier,
+            }),
+        )
+        .await;
+        session.until_turns_ended(1).await;
+        assert_eq!(denials(&session).is_empty(), runs, "{}", session.story());
+        session.cancel().await;
+    }
+}
+
 #[tokio::test]
 async fn bypass_is_refused_where_it_is_not() {
     let stack = Stack::start(&Options::default().with("SHANNON_ALLOW_BYPASS_PERMISSIONS", "false"));

@@ -6,6 +6,7 @@
 mod answer_question;
 mod arguments;
 mod cancel_session;
+pub(crate) mod check_policy;
 mod create_checkpoint;
 mod create_session;
 mod create_upload;
@@ -44,6 +45,7 @@ use crate::ask::Asking;
 use crate::snapshots::Snapshots;
 use crate::task;
 use crate::work::{Ports, Sessions, ToolCall};
+use check_policy::PolicyChecker;
 use find_claude_binary::ClaudeFinder;
 
 /// What a tool is.
@@ -91,7 +93,7 @@ impl Effect {
     }
 }
 
-const DEFINITIONS: [Definition; 22] = [
+const DEFINITIONS: [Definition; 23] = [
     create_session::DEFINITION,
     wait_session::DEFINITION,
     send_message::DEFINITION,
@@ -113,6 +115,7 @@ const DEFINITIONS: [Definition; 22] = [
     get_timeline::DEFINITION,
     delete_session::DEFINITION,
     create_upload::DEFINITION,
+    check_policy::DEFINITION,
     find_claude_binary::DEFINITION,
 ];
 
@@ -265,7 +268,7 @@ pub(crate) fn may_ask(tool: &str) -> bool {
 }
 
 /// Calls a tool.
-pub(crate) async fn call<P: Ports, F: ClaudeFinder + Snapshots>(
+pub(crate) async fn call<P: Ports, F: ClaudeFinder + PolicyChecker + Snapshots>(
     work: &Sessions<P, F>,
     asking: &Asking,
     call: ToolCall,
@@ -316,7 +319,7 @@ pub(crate) async fn call<P: Ports, F: ClaudeFinder + Snapshots>(
     })
 }
 
-async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
+async fn run<P: Ports, F: ClaudeFinder + PolicyChecker + Snapshots>(
     work: &Sessions<P, F>,
     name: &str,
     asking: &Asking,
@@ -349,6 +352,7 @@ async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
         "get_timeline" => get_timeline::run(work, caller, read(arguments)?).await,
         "delete_session" => delete_session::run(work, caller, read(arguments)?).await,
         "create_upload" => create_upload::run(work, caller, read(arguments)?).await,
+        "check_policy" => check_policy::run(work, caller, read(arguments)?).await,
         "find_claude_binary" => find_claude_binary::run(work, caller).await,
         // The table and this list are compared by a test.
         other => Err(Refused(format!("{other} is not served"))),
@@ -469,6 +473,7 @@ mod tests {
                 "diff_checkpoints",
                 "export_workspace",
                 "get_timeline",
+                "check_policy",
                 "find_claude_binary"
             ]
         );

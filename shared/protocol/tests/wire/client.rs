@@ -14,7 +14,8 @@ use domain::{
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use protocol::{
-    Body, Class, ClaudeFinder, Edge, EdgeSettings, FoundClaude, RunnerReport, Sessions,
+    Body, Class, ClaudeFinder, Edge, EdgeSettings, FoundClaude, PolicyChecker, PolicyQuestion,
+    RunnerReport, Sessions,
 };
 use serde_json::{Value, json};
 use testkit::Fake;
@@ -52,6 +53,21 @@ impl ClaudeFinder for FoundHere {
 
     async fn runner(&self) -> Result<Option<RunnerReport>, domain::ports::Unavailable> {
         Ok(Some(self.newest()))
+    }
+}
+
+/// Says the question back, and that a person decides.
+impl PolicyChecker for FoundHere {
+    fn check_policy(&self, question: &PolicyQuestion) -> Result<Value, String> {
+        if question.tool == "Broken" {
+            return Err("the schema of the policies is gone".to_owned());
+        }
+        Ok(json!({
+            "outcome": "ask",
+            "reason": format!("{question:?}"),
+            "policies": [{"policy_id": "tiers/review/a-person-decides", "text": "permit (principal, action, resource);"}],
+            "parts": [],
+        }))
     }
 }
 

@@ -11,6 +11,7 @@ mod fuzz;
 mod legacy;
 mod listen;
 mod modern;
+mod policy;
 mod prompts;
 mod questions;
 mod refusals;
