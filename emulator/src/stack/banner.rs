@@ -89,16 +89,19 @@ fn indented(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _};
+    use std::fs;
 
     use super::super::isolation::problem;
 
     /// What a person reads where the probe of namespaces ends like this.
     async fn said(probe: &str) -> String {
         let directory = tempfile::tempdir().unwrap();
-        let emulator = directory.path().join("emulator");
-        fs::write(&emulator, format!("#!/bin/sh\n{probe}\n")).unwrap();
-        fs::set_permissions(&emulator, fs::Permissions::from_mode(0o755)).unwrap();
+        let [draft, emulator] = ["draft", "emulator"].map(|name| directory.path().join(name));
+        fs::write(&draft, format!("#!/bin/sh\n{probe}\n")).unwrap();
+        // By another process: what this one had open may still be open in a child of another test.
+        let mut install = std::process::Command::new("install");
+        install.args(["-m", "755"]).args([&draft, &emulator]);
+        assert!(install.status().unwrap().success());
         super::isolation(problem(&emulator).await.as_deref())
     }
 

@@ -73,9 +73,14 @@ impl Place {
     }
 
     fn program(&self, part: &str, text: &str) {
-        let path = self.path(part);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        // Another process puts it there: what this one had open for writing may still be open in a
+        // child that another test is just starting, and then it cannot be run.
+        let (draft, path) = (self.path(&format!("{part}.draft")), self.path(part));
+        fs::write(&draft, text).unwrap();
+        let mut install = Command::new("install");
+        install.args(["-m", "755"]).args([&draft, &path]);
+        assert!(install.status().unwrap().success());
+        fs::remove_file(draft).unwrap();
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

@@ -9,7 +9,6 @@ mod full_disk;
 #[expect(dead_code, reason = "each test program uses a part of it")]
 mod support;
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,14 +34,10 @@ impl Script {
     fn with_version(version: &str, body: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("claude");
-        let draft = directory.path().join("draft");
         let text = format!(
             "#!/bin/bash\nif [ \"$1\" = --version ]; then echo '{version}'; exit 0; fi\n{body}\n"
         );
-        std::fs::write(&draft, text).expect("written");
-        std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755))
-            .expect("executable");
-        std::fs::rename(draft, path).expect("renamed");
+        testkit::executable(&path, &text);
         Script { directory }
     }
 

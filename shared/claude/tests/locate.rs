@@ -8,11 +8,7 @@ use claude::locate::{Search, Source, VersionError, find, version_of};
 
 fn script(path: &Path, body: &str) {
     fs::create_dir_all(path.parent().expect("a fixture")).expect("a fixture");
-    // Written under another name first: executing a file that is open for writing fails.
-    let draft = path.with_extension("draft");
-    fs::write(&draft, format!("#!/bin/sh\n{body}\n")).expect("a fixture");
-    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).expect("a fixture");
-    fs::rename(draft, path).expect("a fixture");
+    testkit::executable(path, &format!("#!/bin/sh\n{body}\n"));
 }
 
 fn fake(path: &Path, version: &str) {

@@ -8,6 +8,7 @@
 mod builders;
 mod clock;
 pub mod contracts;
+mod executable;
 mod fake;
 mod random;
 mod scheduler;
@@ -17,6 +18,7 @@ pub use builders::{
     owner, spec,
 };
 pub use clock::FakeClock;
+pub use executable::executable;
 pub use fake::{Fake, FaultTime, StartedTask};
 pub use random::Random;
 pub use scheduler::{Scheduler, join_all, yield_once};

@@ -1,7 +1,6 @@
 //! A CLI that is missing, of the wrong version, ends at once, prints garbage, or never becomes
 //! ready: the session fails with a reason that says so.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use e2e::installed::CLAUDE_VERSION;
@@ -16,11 +15,7 @@ fn install(directory: &Path, version: &str, body: &str) {
     let script = format!(
         "#!/bin/sh\nif [ \"$1\" = --version ]; then echo '{version} (Claude Code)'; exit 0; fi\n{body}\n"
     );
-    // Renamed into place: nobody runs half a program.
-    let fresh = directory.join("fresh");
-    std::fs::write(&fresh, script).expect("a file");
-    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)).expect("a mode");
-    std::fs::rename(&fresh, &program).expect("a name");
+    testkit::executable(&program, &script);
 }
 
 async fn failure(stack: &Stack) -> String {

@@ -1,7 +1,5 @@
 //! A session's whole life: created, worked, shown with cost and diff, ended.
 
-use std::os::unix::fs::PermissionsExt;
-
 use e2e::mcp::Client;
 use e2e::script;
 use e2e::session::Session;
@@ -191,12 +189,8 @@ async fn claude_in_the_places_of_a_person_is_found() {
     let fake = |place: &str, version: &str| {
         let path = home.path().join(place);
         std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
-        std::fs::write(
-            &path,
-            format!("#!/bin/sh\necho '{version} (Claude Code)'\n"),
-        )
-        .expect("written");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("ours");
+        let text = format!("#!/bin/sh\necho '{version} (Claude Code)'\n");
+        testkit::executable(&path, &text);
     };
     fake(".nvm/versions/node/v22.1.0/bin/claude", "1.0.1");
     fake(".local/bin/claude", "1.0.2");

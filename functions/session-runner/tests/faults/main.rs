@@ -13,7 +13,6 @@ mod life;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -130,8 +129,7 @@ fn whatever_call_fails_once_a_runner_that_is_stopped_leaves_what_its_tool_did() 
 fn each_fault_alone(story: Story, must_be_made: &[&str]) -> Left {
     let directory = tempfile::tempdir().expect("a directory");
     let claude = directory.path().join("claude");
-    std::fs::write(&claude, include_str!("cli.sh")).expect("written");
-    std::fs::set_permissions(&claude, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    testkit::executable(&claude, include_str!("cli.sh"));
     let (expected, way) = on_a_thread(&claude, story, None).expect("an undisturbed life");
     let named = std::env::var("SHANNON_TEST_FAULT").ok();
     let must_strike = if named.is_none() { must_be_made } else { &[] };
