@@ -11,21 +11,6 @@ pub(crate) enum Refusal {
     Outside,
 }
 
-impl Refusal {
-    pub(crate) fn reason(self) -> &'static str {
-        match self {
-            Refusal::Unclear => {
-                "Give a plain path: not empty, no '~', no control characters, no white space at \
-                 its ends."
-            }
-            Refusal::Upward => "Give a path without '..'.",
-            Refusal::Outside => {
-                "The path is outside the workspace. Only files of the workspace are available."
-            }
-        }
-    }
-}
-
 /// The components of `text` below `root`. A relative path starts at `start`.
 pub(crate) fn below<'a>(
     root: &str,

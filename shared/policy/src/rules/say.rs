@@ -18,10 +18,10 @@ pub(super) struct Say {
 
 impl Say {
     /// Of all policies, those with a say in questions about `action`.
-    pub(super) fn about(action: &str, all: &PolicySet) -> Result<Self, PolicySetError> {
+    pub(super) fn about(action: &str, all: &PolicySet) -> Result<Self, Box<PolicySetError>> {
         let of = |kind: &str| {
             let have = all.policies().filter(|policy| has(policy, action, kind));
-            PolicySet::from_policies(have.cloned())
+            PolicySet::from_policies(have.cloned()).map_err(Box::new)
         };
         Ok(Self {
             tool: of("Tool")?,
