@@ -6,6 +6,7 @@ pub mod claude_install;
 pub mod command_line;
 pub mod credentials;
 pub mod edge;
+mod file_lock;
 pub mod gateway;
 pub mod invoker;
 pub mod lambda;

@@ -11,9 +11,10 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 /// Every tool, as the tests of clients expect them, in alphabetical order.
-pub const TOOLS: [&str; 22] = [
+pub const TOOLS: [&str; 23] = [
     "answer_question",
     "cancel_session",
+    "check_policy",
     "create_checkpoint",
     "create_session",
     "create_upload",

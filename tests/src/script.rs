@@ -15,6 +15,14 @@ pub fn bash(command: &str) -> String {
     )
 }
 
+/// Steps that run a shell command which no policy can look into: what it reaches, the isolation alone
+/// lets it reach.
+pub fn unseen(command: &str) -> [String; 2] {
+    let file = "/workspace/unseen.sh";
+    let write = serde_json::json!({"file_path": file, "content": command});
+    [tool("Write", &write), bash(&format!("bash {file}"))]
+}
+
 /// A step in which the model asks the person for a color, Red or Blue.
 pub fn question() -> String {
     let input = serde_json::json!({"questions": [{

@@ -18,7 +18,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -45,7 +45,9 @@ use self::{
     faults::Faults,
     s3::{ObjectService, WantedBucket},
 };
-use crate::{credentials::Credentials, invoker::Invoker, process::Logs, template::Stack, token};
+use crate::{
+    credentials::Credentials, file_lock, invoker::Invoker, process::Logs, template::Stack, token,
+};
 
 /// How often expired items are looked for in DynamoDB; AWS promises only "within a few days".
 const SWEEP: Duration = Duration::from_secs(60);
@@ -327,7 +329,7 @@ impl State {
             source,
         };
         std::fs::create_dir_all(&directory).map_err(failed)?;
-        let lock = lock(&directory.join("aws.lock")).map_err(failed)?;
+        let lock = file_lock::lock(&directory.join("aws.lock")).map_err(failed)?;
         let Some(lock) = lock else {
             return Err(AwsError::InUse(directory));
         };
@@ -342,19 +344,5 @@ impl State {
     /// Path of a database; `None` for memory.
     fn file(&self, name: &str) -> Option<PathBuf> {
         self.kept.then(|| self.directory.join(name))
-    }
-}
-
-/// Held until dropped or the process ends, however it ends. `None` when somebody else holds it.
-fn lock(path: &Path) -> io::Result<Option<std::fs::File>> {
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(error)) => Err(error),
     }
 }

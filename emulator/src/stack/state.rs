@@ -10,6 +10,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::file_lock;
+
 const LOCK: &str = "lock";
 const DESCRIPTION: &str = "emulator.json";
 
@@ -102,23 +104,13 @@ impl StateDirectory {
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
             .map_err(|source| fail("make private", source))?;
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join(LOCK))
-            .map_err(|source| fail("open the lock of", source))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StateError::InUse {
-                    process_id: read(&path).map(|description| description.pid),
-                    directory: path,
-                });
-            }
-            Err(TryLockError::Error(source)) => return Err(fail("lock", source)),
-        }
+        let lock = file_lock::lock(&path.join(LOCK)).map_err(|source| fail("lock", source))?;
+        let Some(lock) = lock else {
+            return Err(StateError::InUse {
+                process_id: read(&path).map(|description| description.pid),
+                directory: path,
+            });
+        };
         let directory = Self {
             path,
             _lock: Some(lock),

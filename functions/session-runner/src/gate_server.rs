@@ -85,7 +85,9 @@ impl Rules {
     /// Decides on a call. A subagent makes it if `subagent`.
     #[must_use]
     pub fn check(&self, call: &Call<'_>, subagent: bool) -> Checked {
-        let texts = |list: &'_ [String]| list.iter().map(String::as_str).collect::<Vec<_>>();
+        fn texts(list: &[String]) -> Vec<&str> {
+            list.iter().map(String::as_str).collect()
+        }
         let (tags, readable) = (texts(&self.tags), texts(&self.readable));
         let protected = texts(&self.protected);
         let caller = Caller {

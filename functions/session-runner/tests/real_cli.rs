@@ -38,7 +38,9 @@ fn waiting(mark: &str) -> usize {
 async fn a_session_works_talks_and_ends() {
     let steps = json!([
         {"tool": "Write", "input": {"file_path": "/workspace/hello.txt", "content": "hello\n"}},
-        {"tool": "Bash", "input": {"command": "cat hello.txt; id -u; echo $ANTHROPIC_API_KEY", "description": "look"}},
+        // The policy does not look into a file, and would not let a command show this.
+        {"tool": "Write", "input": {"file_path": "/home/session/show.sh", "content": "echo $ANTHROPIC_API_KEY\n"}},
+        {"tool": "Bash", "input": {"command": "cat hello.txt; id -u; sh ~/show.sh", "description": "look"}},
         {"text": "all done"},
     ]);
     let mut world = world(PermissionMode::Bypass, &script(steps)).await;
@@ -62,7 +64,7 @@ async fn a_session_works_talks_and_ends() {
     }
     let results = results(&events);
     assert!(
-        results[1].1.starts_with("hello\n1000\n[redacted]"),
+        results[2].1.starts_with("hello\n1000\n[redacted]"),
         "{results:?}"
     );
     let changed = events.iter().find_map(|event| match &event.body {

@@ -113,19 +113,20 @@ const HOME_CREDENTIALS: &[&str] = &[
     ".config/rclone/rclone.conf",
 ];
 
+/// Files that hold credentials.
 const CREDENTIALS: &[&str] = &[
     "/etc/shadow",
     "/etc/gshadow",
-    "/etc/ssl/private",
     "/proc/*/environ",
     "/proc/*/mem",
     "/proc/*/task/*/environ",
     "/proc/kcore",
-    "/run/secrets",
-    "/var/run/secrets",
     "/etc/kubernetes/admin.conf",
     "/etc/krb5.keytab",
 ];
+
+/// Directories in which every file does.
+const CREDENTIAL_DIRECTORIES: &[&str] = &["/etc/ssl/private", "/run/secrets", "/var/run/secrets"];
 
 /// In those directories without credentials in them.
 const NO_CREDENTIALS: &[&str] = &[".ssh/known_hosts", ".ssh/config", ".aws/config"];
@@ -304,7 +305,10 @@ fn kind(parts: &[String], workspace: &[String], surroundings: &Surroundings<'_>)
     if gate {
         return LocationKind::Gate;
     }
-    let credentials = CREDENTIALS.iter().any(|file| reaches(parts, file))
+    let credentials = CREDENTIALS.iter().any(|file| is(parts, file))
+        || CREDENTIAL_DIRECTORIES
+            .iter()
+            .any(|directory| reaches(parts, directory))
         || after_home.is_some_and(|rest| {
             HOME_CREDENTIALS.iter().any(|file| reaches(rest, file))
                 && !NO_CREDENTIALS.iter().any(|file| rest.join("/") == *file)
@@ -371,6 +375,11 @@ fn after_home<'a>(parts: &'a [String], home: &[String]) -> Option<&'a [String]> 
         Some("home" | "Users") if parts.len() > 1 => Some(&parts[2..]),
         _ => None,
     }
+}
+
+/// Whether a path, which may be a pattern, may be this file.
+fn is(parts: &[String], file: &str) -> bool {
+    parts.len() == file.matches('/').count() && reaches(parts, file)
 }
 
 /// Whether a path, which may be a pattern, may be this file or below it.

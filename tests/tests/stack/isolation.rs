@@ -90,13 +90,10 @@ async fn the_shell_of_a_session_reaches_nothing_secret() {
     let search = format!(
         "PLANTED=$(printf 'decoy-%s' 7c1f9a) env | grep -E -f patterns | sed 's/^/ENVIRONMENT /'\n{SEARCH}"
     );
+    let [write, run] = script::unseen(&search);
     let mut session = Session::scripted(
         &client,
-        &[
-            script::bash(&prepare),
-            script::bash(&search),
-            script::text("done"),
-        ],
+        &[script::bash(&prepare), write, run, script::text("done")],
     )
     .await;
     session.until_turns_ended(1).await;
@@ -148,7 +145,8 @@ async fn sessions_do_not_see_each_other() {
         "cat /proc/[0-9]*/cmdline | tr '\\0' ' '; find / -name hidden -not -path '/proc/*' 2>/dev/null; echo {}",
         half
     );
-    let mut second = Session::scripted(&client, &[script::bash(&look), script::text("done")]).await;
+    let [write, run] = script::unseen(&look);
+    let mut second = Session::scripted(&client, &[write, run, script::text("done")]).await;
     second.until_turns_ended(1).await;
     let said = second.tool_results().join("\n");
     assert!(said.contains(half), "{said}");

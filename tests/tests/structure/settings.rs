@@ -35,6 +35,11 @@ const TESTED: &[(&str, &str, &str)] = &[
         "bypass_is_refused_where_it_is_not",
     ),
     (
+        "POLICY_TIER",
+        "tests/tests/stack/permissions.rs",
+        "a_stricter_session_asks_where_its_deployment_does_not",
+    ),
+    (
         "APPEND_BATCH_BYTES",
         JOURNAL,
         "entries_are_gathered_by_time_and_by_size",

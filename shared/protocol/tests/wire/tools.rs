@@ -193,6 +193,7 @@ async fn a_result_has_the_form_that_the_list_promises() {
         let mut arguments = session.clone();
         match name {
             "create_session" => arguments = json!({"prompt": "y"}),
+            "check_policy" => arguments["command"] = "ls".into(),
             "send_message" => arguments["message"] = "z".into(),
             "list_sessions" | "find_claude_binary" => arguments = json!({}),
             "create_upload" => arguments = json!({"bytes": 1}),
@@ -224,7 +225,7 @@ async fn a_result_has_the_form_that_the_list_promises() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 22);
+    assert_eq!(seen, 23);
 }
 
 #[tokio::test]

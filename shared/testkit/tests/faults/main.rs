@@ -34,6 +34,7 @@ fn request() -> CreateSession {
         attachments: Vec::new(),
         model: None,
         permission_mode: PermissionMode::Review,
+        tier: None,
         max_turns: None,
         max_budget_usd: None,
         system_prompt_addition: None,

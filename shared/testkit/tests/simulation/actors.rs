@@ -138,6 +138,7 @@ async fn create(fake: &Fake, told: &Shared, me: &domain::OwnerId, name: &str) ->
         attachments: Vec::new(),
         model: None,
         permission_mode: PermissionMode::Review,
+        tier: None,
         max_turns: None,
         max_budget_usd: None,
         system_prompt_addition: None,
