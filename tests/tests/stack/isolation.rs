@@ -16,6 +16,10 @@ const OPERATOR_SECRET: &str = "operator0secret0key0of0the0machine0000000";
 const SEARCH: &str = r#"
 cd /
 echo "SEARCH BEGINS"
+# Bytes: as text, what is no text takes many times as long.
+export LC_ALL=C
+# A device is mounted on a file, which find takes it for, and has no end.
+[ -d /dev/shm ] && shared=/dev/shm
 env | grep -E -f /workspace/patterns | sed 's/^/ENVIRONMENT /'
 for process in /proc/[0-9]*; do
   for file in environ cmdline mountinfo maps status stat comm auxv; do
@@ -24,7 +28,7 @@ for process in /proc/[0-9]*; do
   ls -l "$process/cwd" "$process/root" "$process/exe" "$process/fd" 2>/dev/null | grep -E -f /workspace/patterns | sed 's/^/LINK /'
 done
 find /usr -type f -size -4096k -readable -print0 2>/dev/null | xargs -0 grep -l -a -E -f /workspace/exact 2>/dev/null | sed 's/^/FILE /'
-find / \( -path /proc -o -path /usr -o -path /workspace/patterns -o -path /workspace/exact \) -prune -o -type f -readable \( -writable -o -size -4096k \) -print0 2>/dev/null \
+find / $shared \( -path /proc -o -path /dev -o -path /usr -o -path /workspace/patterns -o -path /workspace/exact \) -prune -o -type f -readable \( -writable -o -size -4096k \) -print0 2>/dev/null \
   | xargs -0 grep -l -a -E -f /workspace/patterns 2>/dev/null | sed 's/^/FILE /'
 find / -path /proc -prune -o -print 2>/dev/null | grep -E -f /workspace/patterns | sed 's/^/PATH /'
 echo "PROCESSES $(ls -d /proc/[0-9]* | wc -l)"
