@@ -14,14 +14,7 @@ mod faults;
 mod s3;
 mod signature;
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request, serve::ListenerExt};
 use tokio::{net::TcpListener, task::JoinSet};
