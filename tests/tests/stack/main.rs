@@ -1,8 +1,10 @@
 //! End to end over HTTP: the emulator with the built functions, the real CLI, the offline model.
 //!
 //! Most tests share one stack and keep apart by session; those that kill things or change settings
-//! start their own.
+//! start their own. Tests start in the order of their names: what waits longest, for the CLI to give an
+//! API up, comes first.
 
+mod api_failures;
 mod bad_input;
 mod calls;
 mod catalog;
@@ -20,7 +22,6 @@ mod legacy_era;
 mod listening;
 mod listing;
 mod messages;
-mod model_failures;
 mod model_requests;
 mod on_port;
 mod permissions;
