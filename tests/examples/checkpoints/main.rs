@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --release -p e2e --example checkpoints [DIRECTORY [large]]
 //! ```
-//! With `large` the trees are a million files, and one file of 4 GiB, beside tar and zstd only.
+//! With `large` the trees are one file of 4 GiB, and a million files, beside tar and zstd only.
 //!
 //! Ours and restic store in the bucket of a local stack that runs beside them, over the S3 protocol;
 //! git, tar and zstd, which cannot, in files. Needs Python 3 (it measures the processes), and prints
@@ -89,7 +89,7 @@ fn main() -> io::Result<()> {
     };
     let large = arguments.get(1).is_some_and(|word| word == "large");
     let names = if large {
-        &["1,000,000 files", "4 GiB file"][..]
+        &["4 GiB file", "1,000,000 files"][..]
     } else {
         &["10,000 files", "500 MB mixed", "1 GiB binary"]
     };
