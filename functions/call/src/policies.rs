@@ -51,7 +51,8 @@ fn answer(question: &PolicyQuestion) -> Result<Value, String> {
             workspace: WORKSPACE,
             working_directory: &working_directory,
             readable: &["/claude/projects", "/tmp"],
-            git_is_trusted: true,
+            // As where the runner does not know the configuration: what others wrote may name programs.
+            git_is_trusted: !matches!(question.origin, "directory" | "upload"),
         },
         home: "/home/session",
         protected: &["/run/shannon"],

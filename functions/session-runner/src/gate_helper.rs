@@ -113,6 +113,10 @@ mod tests {
         let said: serde_json::Value = serde_json::from_str(&output).unwrap();
         assert_eq!(said["hookSpecificOutput"]["permissionDecision"], "deny");
         assert_eq!(said["hookSpecificOutput"]["permissionDecisionReason"], "no");
+        assert_eq!(
+            helped(b"{\"decision\":\"judge\"}", CALL),
+            (0, "{}".to_owned())
+        );
         let (code, output) = helped(b"{\"decision\":\"allow\"}", CALL);
         assert_eq!(code, 0);
         let said: serde_json::Value = serde_json::from_str(&output).unwrap();
@@ -127,7 +131,7 @@ mod tests {
             b"allow",
             b"{\"decision\":\"allow\"",
             b"{\"decision\":\"ask\"}",
-            b"{\"decision\":\"judge\"}",
+            b"{\"decision\":\"judge\",\"reason\":\"no\"}",
             b"\xff\xfe",
         ] {
             assert_eq!(helped(reply, CALL), (BLOCK, String::new()), "{reply:?}");

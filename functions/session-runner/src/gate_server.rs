@@ -75,6 +75,13 @@ pub fn policies(tier: Tier) -> Result<Policies, Unusable> {
     Policies::new(tier, &[])
 }
 
+/// What the CLI calls the tool that runs shell commands.
+const SHELL: &str = "Bash";
+
+/// Told to the model about a command of which only the policies think that it just reads.
+const NOT_AGREED: &str = "This needs a person's approval: Claude Code itself does not know this \
+    command to be one that only reads.";
+
 /// Told to the model about a call on which a person has to decide.
 const NO_PERSON: &str = "Approvals are not available in this session, so it does not run. Do not \
     retry it. Go on without it and tell what you would have done; the person can start a session \
@@ -112,21 +119,54 @@ impl Rules {
         check(call, &caller, &self.policies, &surroundings, &files)
     }
 
-    /// Decides on a call: what the model is told and what the log names, if it does not run.
-    #[must_use]
-    pub fn refusal(&self, call: &Call<'_>, tool_use_id: &str, subagent: bool) -> Option<Refusal> {
+    /// Decides on a call: how it is let go, or what the model is told and the log names.
+    ///
+    /// A shell command that runs only because it reads is read twice: the policies and the CLI, which
+    /// knows what is read-only by its own parser, must agree on that.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn decide(
+        &self,
+        call: &Call<'_>,
+        tool_use_id: &str,
+        subagent: bool,
+    ) -> Result<Answer, Refusal> {
         let checked = self.check(call, subagent);
+        let judged = call.tool == SHELL && checked.only_reads();
         let reason = match checked.outcome {
-            Outcome::Allow => return None,
+            // Only in this mode the CLI judges at all.
+            Outcome::Allow if judged && call.cli_mode == Some("default") => {
+                return Ok(Answer::Judge);
+            }
+            Outcome::Allow if judged => format!("{NOT_AGREED} {NO_PERSON}"),
+            Outcome::Allow => return Ok(Answer::Allow),
             Outcome::Ask => format!("{} {NO_PERSON}", checked.reason),
             Outcome::Deny => checked.reason,
         };
-        Some(Refusal {
+        Err(Refusal {
             tool_use_id: tool_use_id.to_owned(),
             tool: call.tool.to_owned(),
             reason,
             policies: checked.policies,
         })
+    }
+
+    /// Decides when the CLI would ask a person, although the gate was asked before: a command of which
+    /// it did not agree that it only reads does not run.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn decide_prompt(&self, call: &Call<'_>, tool_use_id: &str) -> Result<(), Refusal> {
+        match self.decide(call, tool_use_id, false)? {
+            Answer::Allow => Ok(()),
+            _ => Err(Refusal {
+                tool_use_id: tool_use_id.to_owned(),
+                tool: call.tool.to_owned(),
+                reason: format!("{NOT_AGREED} {NO_PERSON}"),
+                policies: Vec::new(),
+            }),
+        }
     }
 }
 
@@ -154,13 +194,14 @@ pub struct WaitingCall {
     pub agent: Option<String>,
     /// Its input, when it asks a person.
     pub question: Option<Value>,
+    allowed: Answer,
     reply: oneshot::Sender<Answer>,
 }
 
 impl WaitingCall {
-    /// Lets it go.
+    /// Lets it go as the rules decided.
     pub fn let_go(self) {
-        self.answer(Answer::Allow);
+        let _ = self.reply.send(self.allowed);
     }
 
     /// Answers it.
@@ -217,23 +258,27 @@ async fn answer(
         input: &call.tool_input,
         cli_mode: call.permission_mode.as_deref(),
     };
-    let refusal = if asks {
-        None
+    let decided = if asks {
+        Ok(Answer::Allow)
     } else {
-        rules.refusal(&asked_about, &tool_use_id, call.agent_id.is_some())
+        rules.decide(&asked_about, &tool_use_id, call.agent_id.is_some())
     };
-    if let Some(refusal) = refusal {
-        let reason = refusal.reason.clone();
-        // A supervisor that is gone ends the session anyway; the answer stays no.
-        let _ = asked.send(Asked::Refused(refusal));
-        return reply(stream, &Answer::Deny { reason }).await;
-    }
+    let allowed = match decided {
+        Ok(allowed) => allowed,
+        Err(refusal) => {
+            let reason = refusal.reason.clone();
+            // A supervisor that is gone ends the session anyway; the answer stays no.
+            let _ = asked.send(Asked::Refused(refusal));
+            return reply(stream, &Answer::Deny { reason }).await;
+        }
+    };
     let (sender, answer) = oneshot::channel();
     let waiting = WaitingCall {
         tool_use_id,
         tool: call.tool_name,
         agent: call.agent_id,
         question: asks.then_some(call.tool_input),
+        allowed,
         reply: sender,
     };
     asked
@@ -308,7 +353,7 @@ mod tests {
         let (reply, refused) = ask(rules.clone(), &call("Read", r#"{"file_path":"a"}"#)).await;
         assert_eq!((reply, refused), (Answer::Allow.to_reply(), vec![]));
         let (reply, refused) = ask(rules.clone(), &call("Bash", r#"{"command":"ls"}"#)).await;
-        assert_eq!((reply, refused), (Answer::Allow.to_reply(), vec![]));
+        assert_eq!((reply, refused), (Answer::Judge.to_reply(), vec![]));
         let (reply, refused) = ask(
             rules,
             &call("Read", r#"{"file_path":"/workspace/etc/passwd"}"#),

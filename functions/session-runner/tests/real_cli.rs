@@ -147,6 +147,8 @@ async fn review_reads_and_changes_nothing() {
         {"tool": "Write", "input": {"file_path": "/workspace/made", "content": "x"}},
         {"tool": "Bash", "input": {"command": "cat /etc/passwd", "description": "peek"}},
         {"tool": "Read", "input": {"file_path": "/etc/passwd"}},
+        // The policy takes the wrapper's option for the program; Claude Code does not agree.
+        {"tool": "Bash", "input": {"command": "env sh -c 'touch made' -S ls", "description": "hide"}},
         {"text": "done"},
     ]);
     let mut world = world(PermissionMode::Review, &script(steps)).await;
@@ -158,10 +160,11 @@ async fn review_reads_and_changes_nothing() {
         .collect();
     assert_eq!(
         outcomes,
-        [false, true, true, true, true],
+        [false, true, true, true, true, true],
         "{:#?}",
         results(&events)
     );
+    assert!(results(&events)[5].1.contains("Claude Code itself"));
     assert!(
         results(&events)[1]
             .1
@@ -171,7 +174,7 @@ async fn review_reads_and_changes_nothing() {
         .iter()
         .filter(|body| matches!(body, EventBody::ToolDenied { .. }))
         .count();
-    assert_eq!(denied, 4);
+    assert_eq!(denied, 5);
     assert!(!world.base.path().join("workspace/made").exists());
     world.stop();
     assert_eq!(world.outcome().await, Outcome::Suspended);

@@ -73,6 +73,9 @@ pub enum Answer {
         /// Why, and what can be done instead.
         reason: String,
     },
+    /// The CLI's own judgement for `default` mode applies too: what it knows to be read-only runs,
+    /// everything else comes back as a `can_use_tool` request.
+    Judge,
     /// The call runs with this input instead of its own. For a question to a person: the same
     /// input with the answers in it.
     AllowWith {
@@ -101,6 +104,7 @@ impl Answer {
         match (reply.decision.as_str(), reply.reason, reply.input) {
             ("allow", None, None) => Ok(Answer::Allow),
             ("allow", None, Some(input @ Value::Object(_))) => Ok(Answer::AllowWith { input }),
+            ("judge", None, None) => Ok(Answer::Judge),
             ("deny", Some(reason), None) => Ok(Answer::Deny { reason }),
             ("defer", None, None) => Ok(Answer::Defer),
             _ => Err(serde::de::Error::custom("not one of the answers")),
@@ -113,6 +117,7 @@ impl Answer {
         let mut bytes = match self {
             Answer::Allow => json!({"decision": "allow"}),
             Answer::Deny { reason } => json!({"decision": "deny", "reason": reason}),
+            Answer::Judge => json!({"decision": "judge"}),
             Answer::AllowWith { input } => json!({"decision": "allow", "input": input}),
             Answer::Defer => json!({"decision": "defer"}),
         }
@@ -136,6 +141,7 @@ impl Answer {
         match self {
             Answer::Allow => decision("allow", "allowed by the session's policies"),
             Answer::Deny { reason } => decision("deny", reason),
+            Answer::Judge => "{}".to_owned(),
             Answer::AllowWith { input } => json!({"hookSpecificOutput": {
                 "hookEventName": "PreToolUse",
                 "permissionDecision": "allow",
@@ -196,6 +202,7 @@ mod tests {
     fn only_exact_answers_are_answers() {
         for good in [
             Answer::Allow,
+            Answer::Judge,
             Answer::Deny {
                 reason: "no".into(),
             },

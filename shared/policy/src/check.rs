@@ -77,6 +77,18 @@ pub struct Checked {
     pub parsed: Option<Parsed>,
 }
 
+impl Checked {
+    /// Nothing permits it but that it only reads: no tier, mode or added policy does.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        let harmless = |judged: &Judged| {
+            let mut policies = judged.policies.iter();
+            policies.all(|id| id.starts_with("harmless/"))
+        };
+        self.outcome == Outcome::Allow && self.parts.iter().all(harmless)
+    }
+}
+
 /// A decision on one part of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Judged {

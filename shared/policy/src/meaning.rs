@@ -246,13 +246,19 @@ fn locate(word: &Word, directory: &Directory, surroundings: &Surroundings<'_>) -
     ];
     if let Some(text) = word.text()
         && (STREAMS.contains(&text.as_str())
-            || text.starts_with("/dev/fd/")
+            || is_descriptor(&text)
             || text == "-"
             || text.is_empty())
     {
         return Vec::new();
     }
     location::locate(word, directory, surroundings)
+}
+
+/// `/dev/fd/3`, and nothing that goes on from there.
+fn is_descriptor(path: &str) -> bool {
+    let number = path.strip_prefix("/dev/fd/").unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn variables(started: &Started, name: &str, known: &mut Known) {

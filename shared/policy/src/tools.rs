@@ -49,10 +49,7 @@ pub(crate) fn parts(
             _ => {}
         }
     }
-    if let Some(mode) = call.cli_mode
-        && mode != "default"
-        && mode != "plan"
-    {
+    if !matches!(call.cli_mode, Some("default" | "plan")) {
         unclear.push(Doubt::new(
             "mode",
             "an agent with a permission mode of its own makes the call",

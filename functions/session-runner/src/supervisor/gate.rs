@@ -52,7 +52,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         }
     }
 
-    /// The CLI asks besides the gate where it wants a person in any case: the same policies answer.
+    /// The CLI asks besides the gate where it wants a person: the same policies answer.
     pub(crate) fn answer(&mut self, asked: &CanUseTool, started: &Started) {
         let call = Call {
             tool: &asked.tool_name,
@@ -60,7 +60,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             cli_mode: Some("default"),
         };
         let tool_use_id = asked.tool_use_id.as_deref().unwrap_or_default();
-        let Some(refusal) = started.rules.refusal(&call, tool_use_id, false) else {
+        let Err(refusal) = started.rules.decide_prompt(&call, tool_use_id) else {
             started
                 .cli
                 .tell(control::permit(&asked.request_id, &asked.input));

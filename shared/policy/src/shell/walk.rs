@@ -501,10 +501,7 @@ impl Walker {
             IoRedirect::File(descriptor, kind, target) => {
                 let is_input = descriptor.is_none_or(|number| number == 0);
                 let access = match kind {
-                    IoFileRedirectKind::Read => Access::Read,
-                    IoFileRedirectKind::DuplicateInput => {
-                        return;
-                    }
+                    IoFileRedirectKind::Read | IoFileRedirectKind::DuplicateInput => Access::Read,
                     _ => Access::Write,
                 };
                 match target {

@@ -15,7 +15,8 @@ pub(super) const DEFINITION: Definition = Definition {
     description: "Says what would happen if a session made a tool call, a shell command for example: allow (it runs), \
         ask (a person decides) or deny (it does not run), with the reason, the policies that decide, and how a command \
         was understood. Runs nothing. With session_id the session's tier, mode and tags count; without one, those of a \
-        new session. Links in the workspace are not looked at: a path through one is asked about when it is used.",
+        new session. A command \
+        that runs only because it reads must also be known as read-only to Claude Code itself, which is not asked here. Links in the workspace are not looked at: a path through one is asked about when it is used.",
     effect: Effect::Reads,
     input,
     output,
