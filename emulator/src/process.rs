@@ -100,6 +100,24 @@ impl ProcessHandle {
         }
     }
 
+    /// Whether the process has ended. On Linux also before anybody has waited for it, so that nothing
+    /// more is given to one that was killed just now.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        if self.ended.load(Ordering::Acquire) {
+            return true;
+        }
+        #[cfg(target_os = "linux")]
+        {
+            // `wait` tells once the last thread is gone; this, from the first on.
+            let status = std::fs::read_to_string(format!("/proc/{}/stat", self.id));
+            let state = status.as_ref().map(|text| text.rsplit(") ").next());
+            !matches!(state, Ok(Some(state)) if !state.starts_with(['Z', 'X']))
+        }
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+
     /// Ends the process and all of its process group at once (SIGKILL).
     pub fn kill(&self) {
         if !self.ended.load(Ordering::Acquire) {

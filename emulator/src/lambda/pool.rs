@@ -157,7 +157,15 @@ impl Pool {
         plan
     }
 
+    /// The instance that became idle last. One whose process is gone takes nothing any more, although
+    /// its end was not reported yet.
     fn take_idle(&mut self) -> Option<(String, oneshot::Sender<Invocation>)> {
+        let gone = |one: &Instance| one.process.as_ref().is_some_and(ProcessHandle::has_ended);
+        for one in self.instances.values_mut() {
+            if matches!(one.phase, Phase::Idle { .. }) && gone(one) {
+                one.end();
+            }
+        }
         let idle = self
             .instances
             .iter()

@@ -37,6 +37,36 @@ async fn failure(lambda: &Lambda, payload: Value) -> (FunctionError, Value) {
     }
 }
 
+/// As on AWS: an execution environment that died between two requests is given no third.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_idle_instance_that_was_killed_is_given_nothing() {
+    let lambda = Lambda::start(options(vec![function("f", "event")]))
+        .await
+        .unwrap();
+    let mut last = Value::Null;
+    for round in 0..10 {
+        let said = answer(&lambda, json!({"round": round})).await;
+        assert_ne!(said["process"], last, "it was killed");
+        last = said["process"].clone();
+        let process = i32::try_from(last.as_i64().unwrap()).unwrap();
+        // It is idle again once it has asked for more.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(process),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .unwrap();
+        let ended = || {
+            let status = std::fs::read_to_string(format!("/proc/{process}/stat"));
+            status.map_or(true, |status| status.contains(") Z "))
+        };
+        while !ended() {
+            std::thread::yield_now();
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_instance_is_started_once_and_has_an_environment_of_its_own() {
     let mut options = options(vec![function("f", "event")]);

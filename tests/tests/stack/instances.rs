@@ -1,6 +1,8 @@
 //! Which process answers does not matter: serving instances are killed between and in the middle of
 //! requests, and the client's next request succeeds with nothing lost.
 
+use std::time::Duration;
+
 use e2e::mcp::Client;
 use e2e::process::{self, Running};
 use e2e::script;
@@ -20,9 +22,12 @@ fn instances(stack: &Stack, function: &str) -> Vec<Running> {
 fn kill_instances(stack: &Stack, function: &str) {
     let found = instances(stack, function);
     assert!(!found.is_empty(), "no instance of {function} serves");
-    for instance in found {
+    for instance in &found {
         process::kill_hard(instance.id);
     }
+    let lives = |one: &Running| instances(stack, function).iter().any(|it| it.id == one.id);
+    let gone = || !found.iter().any(lives);
+    assert!(process::eventually(Duration::from_secs(10), gone));
 }
 
 #[tokio::test]
