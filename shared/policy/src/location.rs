@@ -73,6 +73,8 @@ impl LocationKind {
     }
 }
 
+/// Any character but a dot.
+const NO_DOT: char = '\u{e004}';
 /// Any text in one name.
 const MANY: char = '\u{e000}';
 /// Something with a name that is not known, but not everything.
@@ -178,10 +180,16 @@ pub(crate) fn locate(
                 path: shown(&text),
                 place: LocationKind::Unknown,
             }),
-            Directory::Known(ways) => {
+            Directory::Known(ways) | Directory::Partly(ways) => {
                 for steps in ways {
                     let base = base(steps, surroundings);
                     found.push(place(&normalised(&format!("{base}/{text}")), surroundings));
+                }
+                if matches!(directory, Directory::Partly(_)) {
+                    found.push(Location {
+                        path: shown(&text),
+                        place: LocationKind::Unknown,
+                    });
                 }
             }
         }
@@ -215,6 +223,9 @@ fn written(word: &Word, surroundings: &Surroundings<'_>) -> String {
             Piece::Literal(literal) => text.push_str(literal),
             Piece::Pattern(pattern) if pattern == "*" => text.push(MANY),
             Piece::Pattern(pattern) if pattern == SOMETHING => text.push(SOME),
+            Piece::Pattern(pattern) if is_negated(pattern) && pattern.contains('.') => {
+                text.push(NO_DOT);
+            }
             Piece::Pattern(_) => text.push(ONE),
             Piece::Home => text.push_str(surroundings.home),
             Piece::HomeOf(user) if user == "root" => text.push_str("/root"),
@@ -242,6 +253,42 @@ fn readings(text: &str) -> Vec<String> {
         readings.push(emptied);
     }
     readings
+}
+
+/// `[!...]`
+fn is_negated(pattern: &str) -> bool {
+    pattern.starts_with("[!") || pattern.starts_with("[^")
+}
+
+/// The word with each name that may be `..` written so: patterns that start with a dot find that in
+/// many shells.
+pub(crate) fn upwards(word: &Word) -> Option<Word> {
+    let mut made = Word::default();
+    let mut pieces = word.pieces.iter().peekable();
+    let mut found = false;
+    while let Some(piece) = pieces.next() {
+        let starts_with_dot = match piece {
+            Piece::Literal(text) => text == "." || text.ends_with("/."),
+            _ => false,
+        };
+        let finds_dot = matches!(pieces.peek(), Some(Piece::Pattern(pattern))
+            if !is_negated(pattern));
+        made.push(piece.clone());
+        if starts_with_dot && finds_dot {
+            pieces.next();
+            let ends = match pieces.peek() {
+                None => true,
+                Some(Piece::Literal(text)) => text.starts_with('/'),
+                Some(_) => false,
+            };
+            if !ends {
+                return None;
+            }
+            made.push(Piece::Literal(".".to_owned()));
+            found = true;
+        }
+    }
+    found.then_some(made)
 }
 
 fn base(steps: &[String], surroundings: &Surroundings<'_>) -> String {
@@ -276,7 +323,7 @@ fn shown(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             MANY | SOME => '*',
-            ONE => '?',
+            ONE | NO_DOT => '?',
             UNKNOWN => '…',
             c => c,
         })
@@ -322,12 +369,12 @@ fn kind(parts: &[String], workspace: &[String], surroundings: &Surroundings<'_>)
         [name] => name.chars().all(|c| wild.contains(&c)),
         _ => false,
     };
-    let is_everything = |rest: &[String]| is_all(rest, &[MANY, ONE, SOME, '.']);
+    let is_everything = |rest: &[String]| is_all(rest, &[MANY, ONE, NO_DOT, SOME, '.']);
     if parts.len() >= workspace.len() && parts[..workspace.len()] == *workspace {
         let rest = &parts[workspace.len()..];
-        return if rest.iter().any(|name| name.eq_ignore_ascii_case(".git")) {
+        return if rest.iter().any(|name| agrees_name(name, ".git")) {
             LocationKind::Git
-        } else if is_all(rest, &[MANY, ONE, '.']) {
+        } else if is_all(rest, &[MANY, ONE, NO_DOT, '.']) {
             LocationKind::WorkspaceRoot
         } else {
             LocationKind::Workspace
@@ -403,11 +450,11 @@ fn agrees(parts: &[String], names: &[String]) -> bool {
 /// Whether a name, which may be a pattern, may be `name`. Names that differ only in case are the
 /// same on some systems.
 fn agrees_name(pattern: &str, name: &str) -> bool {
-    if !pattern.contains([MANY, ONE, SOME]) {
+    if !pattern.contains([MANY, ONE, NO_DOT, SOME]) {
         return pattern.eq_ignore_ascii_case(name);
     }
     // A pattern does not find what starts with a dot, unless it does too.
-    if name.starts_with('.') && pattern.starts_with([MANY, ONE, SOME]) {
+    if name.starts_with('.') && pattern.starts_with([MANY, ONE, NO_DOT, SOME]) {
         return false;
     }
     let pattern: Vec<char> = pattern.chars().flat_map(char::to_lowercase).collect();
@@ -423,7 +470,11 @@ fn agrees_name(pattern: &str, name: &str) -> bool {
             }
             match c {
                 MANY | SOME => next[index..].iter_mut().for_each(|reached| *reached = true),
-                _ if index < name.len() && (c == ONE || c == name[index]) => next[index + 1] = true,
+                _ if index < name.len()
+                    && (c == ONE || c == name[index] || c == NO_DOT && name[index] != '.') =>
+                {
+                    next[index + 1] = true
+                }
                 _ => {}
             }
         }

@@ -4,12 +4,20 @@
 //! that is in no table starts as itself, with its paths as files that it uses; what policies make of
 //! that is their business.
 
+mod agents;
+mod archives;
+mod awk;
 mod code;
+mod developing;
 mod files;
 mod git;
 mod network;
 mod operands;
+mod processes;
 mod programs;
+mod search;
+mod sed;
+mod system;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -19,6 +27,8 @@ use serde::Serialize;
 use crate::Surroundings;
 use crate::host::Host;
 use crate::location::{self, Location};
+use crate::shell::variables::changes_programs;
+use crate::shell::wrappers::PRINTF;
 use crate::shell::{Access, Directory, Doubt, Parsed, Started, Word};
 
 /// One thing that a call does. Policies decide on each by itself; the strictest decision counts.
@@ -108,35 +118,6 @@ impl Known {
     }
 }
 
-/// Variables that change which programs run or what they load.
-const MEANINGFUL_VARIABLES: &[&str] = &[
-    "BASH_ENV",
-    "BROWSER",
-    "CARGO_HOME",
-    "EDITOR",
-    "ENV",
-    "GIT_DIR",
-    "GIT_EDITOR",
-    "GIT_EXTERNAL_DIFF",
-    "GIT_PAGER",
-    "GIT_PROXY_COMMAND",
-    "GIT_SSH",
-    "GIT_SSH_COMMAND",
-    "IFS",
-    "JAVA_TOOL_OPTIONS",
-    "NODE_OPTIONS",
-    "PAGER",
-    "PATH",
-    "PERL5OPT",
-    "PROMPT_COMMAND",
-    "PS4",
-    "PYTHONSTARTUP",
-    "RUBYOPT",
-    "RUSTC_WRAPPER",
-    "SHELL",
-    "VISUAL",
-];
-
 /// The parts of a shell command, without repetitions.
 pub(crate) fn of_command(parsed: &Parsed, surroundings: &Surroundings<'_>) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
@@ -154,7 +135,13 @@ pub(crate) fn of_command(parsed: &Parsed, surroundings: &Surroundings<'_>) -> Ve
         let doubts = parsed
             .unclear
             .iter()
-            .map(|why| Doubt::new("structure", why.clone()));
+            .map(|why| Doubt::new("structure", why.clone()))
+            .chain(parsed.unread.then(|| {
+                Doubt::new(
+                    "unread",
+                    "some of it was not looked at, so nothing of it runs by itself",
+                )
+            }));
         parts.push(Part::Program(Program {
             line: "…".to_owned(),
             unclear: doubts.collect(),
@@ -197,6 +184,13 @@ fn of_program(started: &Started, surroundings: &Surroundings<'_>, parts: &mut Ve
                 .extend(path_in(argument).map(|path| (Access::Use, path)));
         }
     }
+    let upwards: Vec<(Access, Word)> = known
+        .files
+        .iter()
+        .filter(|(access, _)| matches!(access, Access::Permit | Access::PermitTree))
+        .filter_map(|(access, word)| Some((*access, location::upwards(word)?)))
+        .collect();
+    known.files.extend(upwards);
     let mut files: Vec<(Access, Location)> = Vec::new();
     for (access, word) in &known.files {
         if let Some(host) = network::device(word) {
@@ -262,26 +256,35 @@ fn is_descriptor(path: &str) -> bool {
 }
 
 fn variables(started: &Started, name: &str, known: &mut Known) {
-    let exported = started.arguments.iter().filter(|_| {
-        matches!(
-            name,
-            "export" | "declare" | "typeset" | "readonly" | "local"
-        )
-    });
-    let exported = exported.filter_map(|word| word.literal_start().split_once('='));
-    let assigned = started.assignments.iter().map(|(name, _)| name.as_str());
-    for variable in assigned.chain(exported.map(|(name, _)| name)) {
-        let loads = [
-            "LD_",
-            "DYLD_",
-            "GIT_CONFIG",
-            "BASH_FUNC_",
-            "CLAUDE_",
-            "ANTHROPIC_",
-        ]
-        .iter()
-        .any(|start| variable.starts_with(start));
-        if loads || MEANINGFUL_VARIABLES.contains(&variable) {
+    let mut set: Vec<(String, Option<String>)> = Vec::new();
+    for (variable, value) in &started.assignments {
+        // It says where this one line is split.
+        if !(variable == "IFS" && name == "read") {
+            set.push((variable.clone(), value.text()));
+        }
+    }
+    match name {
+        "declare" | "export" | "local" | "readonly" | "typeset" => {
+            for word in &started.arguments {
+                if let Some((variable, _)) = word.literal_start().split_once('=') {
+                    let value = word.after(variable.len() + 1).text();
+                    set.push((variable.trim_end_matches('+').to_owned(), value));
+                }
+            }
+        }
+        "getopts" | "mapfile" | "read" | "readarray" => {
+            let names = started.arguments.iter().filter_map(Word::text);
+            set.extend(names.map(|variable| (variable, None)));
+        }
+        "printf" => {
+            let given = PRINTF.read(&started.arguments);
+            let name = given.value(&["v"]).and_then(Word::text);
+            set.extend(name.map(|variable| (variable, None)));
+        }
+        _ => {}
+    }
+    for (variable, value) in set {
+        if changes_programs(&variable, value.as_deref()) {
             known.doubt(
                 "environment",
                 &format!("the variable {variable} changes what programs do"),
@@ -362,6 +365,10 @@ fn path_in(argument: &Word) -> Option<Word> {
                     .all(|c| c.is_ascii_alphanumeric() || c == '_') =>
         {
             argument.after(end + 1)
+        }
+        // `-I../include`
+        _ if start.starts_with('-') && start.len() > 2 && !start.starts_with("--") => {
+            argument.after(2)
         }
         _ if start.starts_with('-') => return None,
         _ => argument.clone(),

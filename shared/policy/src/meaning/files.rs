@@ -3,318 +3,608 @@
 use super::operands::{Arguments, Rule};
 use crate::shell::Access;
 
-/// Programs that read files and do nothing else.
+const EACH_READ: Rule = Rule::Each(Access::Read);
+const EACH_WRITTEN: Rule = Rule::Each(Access::Write);
+
+const SUMS: Arguments = Arguments::new(
+    "bctzwl:a:U0",
+    "binary check tag text zero ignore-missing quiet status strict warn length: algorithm:",
+    EACH_READ,
+);
+
+const EXA: Arguments = Arguments::new(
+    "1lGxRTFaAdL:rs:I:DfBgbhHimStuUn@Xo",
+    "oneline long grid across recurse tree all almost-all level: reverse sort: ignore-glob: git
+     git-ignore icons? color? colour? header binary bytes inode links modified accessed created changed
+     time: time-style: group group-directories-first only-dirs only-files classify? no-permissions
+     no-filesize no-user no-time no-icons no-git extended octal-permissions list-dirs width:",
+    EACH_READ,
+);
+
+/// Programs that read files and do nothing else, with the options by which they still do.
 pub(super) const READERS: &[(&str, Arguments)] = &[
-    ("b2sum", Arguments::rule(Rule::Each(Access::Read))),
-    (
-        "base32",
-        Arguments::with(&["-w", "--wrap"], Rule::Each(Access::Read)),
-    ),
-    (
-        "base64",
-        Arguments::with(&["-w", "--wrap"], Rule::Each(Access::Read)),
-    ),
+    ("b2sum", SUMS),
+    ("base32", BASE64),
+    ("base64", BASE64),
     (
         "bat",
-        Arguments::with(
-            &["-l", "--language", "-r", "--line-range", "--style"],
-            Rule::Each(Access::Read),
+        Arguments::new(
+            "l:r:H:pnASfLm:P",
+            "language: line-range: highlight-line: plain number show-all style: color: theme:
+             decorations: wrap: tabs: file-name: paging: pager! list-languages list-themes no-config
+             unbuffered terminal-width: italic-text: map-syntax: diff",
+            EACH_READ,
         ),
     ),
-    ("cat", Arguments::rule(Rule::Each(Access::Read))),
-    ("cd", Arguments::rule(Rule::Each(Access::Read))),
-    ("cksum", Arguments::rule(Rule::Each(Access::Read))),
-    ("cloc", Arguments::rule(Rule::Each(Access::Read))),
+    (
+        "cat",
+        Arguments::new(
+            "AbeEnstTuv",
+            "show-all number-nonblank show-ends number squeeze-blank show-tabs show-nonprinting",
+            EACH_READ,
+        ),
+    ),
+    ("cd", Arguments::new("LPe@", "", EACH_READ)),
+    (
+        "cksum",
+        Arguments::new(
+            "a:l:bctzw",
+            "algorithm: base64 raw tag untagged zero check length: debug",
+            EACH_READ,
+        ),
+    ),
+    (
+        "cloc",
+        Arguments::new(
+            "",
+            "by-file by-file-by-lang csv json xml yaml md quiet hide-rate include-lang: exclude-lang:
+             exclude-dir: exclude-ext: include-ext: fullpath match-f: not-match-f: match-d:
+             not-match-d: skip-uniqueness extract-with! config! report-file> out>",
+            EACH_READ,
+        ),
+    ),
     (
         "cmp",
-        Arguments::with(&["-n", "-i"], Rule::Each(Access::Read)),
+        Arguments::new(
+            "bi:ln:s",
+            "print-bytes ignore-initial: verbose bytes: quiet silent",
+            EACH_READ,
+        ),
     ),
-    ("col", Arguments::rule(Rule::None)),
+    ("col", Arguments::new("bfhpxl:", "", Rule::None)),
     (
         "column",
-        Arguments::with(&["-s", "-o", "-c", "-N"], Rule::Each(Access::Read)),
+        Arguments::new(
+            "tns:o:c:N:xJR:H:W:T:E:de",
+            "table separator: output-separator: output-width: table-columns: fillrows json
+             table-right: table-hide: table-name:",
+            EACH_READ,
+        ),
     ),
-    ("comm", Arguments::rule(Rule::Each(Access::Read))),
+    (
+        "comm",
+        Arguments::new(
+            "123iz",
+            "check-order nocheck-order output-delimiter: total zero-terminated",
+            EACH_READ,
+        ),
+    ),
     (
         "cut",
-        Arguments::with(&["-d", "-f", "-c", "-b"], Rule::Each(Access::Read)),
+        Arguments::new(
+            "b:c:d:f:nsz",
+            "bytes: characters: delimiter: fields: complement only-delimited output-delimiter:
+             zero-terminated",
+            EACH_READ,
+        ),
     ),
-    ("df", Arguments::rule(Rule::Each(Access::Read))),
+    (
+        "df",
+        Arguments::new(
+            "ahHiklPt:Tx:B:v",
+            "all block-size: human-readable si inodes local no-sync output? portability print-type
+             total type: exclude-type:",
+            EACH_READ,
+        ),
+    ),
     (
         "diff",
-        Arguments::with(
-            &["-U", "-C", "-x", "--exclude", "-I"],
-            Rule::Each(Access::Read),
+        Arguments::new(
+            "abBcC:dD:eEF:HiI:nNpPqrsS:tTu?U:wW:x:X<yZ#",
+            "normal brief report-identical-files context? unified? ed rcs side-by-side width:
+             left-column suppress-common-lines show-c-function show-function-line: label: expand-tabs
+             initial-tab tabsize: recursive no-dereference new-file unidirectional-new-file
+             ignore-file-name-case exclude: exclude-from< starting-file: from-file< to-file<
+             ignore-case ignore-tab-expansion ignore-trailing-space ignore-space-change
+             ignore-all-space ignore-blank-lines ignore-matching-lines: text strip-trailing-cr
+             minimal speed-large-files color? palette:",
+            EACH_READ,
         ),
     ),
     (
         "du",
-        Arguments::with(
-            &["-d", "--max-depth", "--exclude", "-t"],
-            Rule::Each(Access::Read),
+        Arguments::new(
+            "0aAbcd:DhHklLmPsSt:xX<B:",
+            "all apparent-size block-size: bytes total dereference max-depth: human-readable inodes
+             dereference-args null si separate-dirs summarize threshold: time? time-style:
+             exclude-from< exclude: one-file-system files0-from<",
+            EACH_READ,
         ),
     ),
     ("egrep", GREP),
-    (
-        "exa",
-        Arguments::with(&["-L", "-I", "-s"], Rule::Each(Access::Read)),
-    ),
-    ("expand", Arguments::with(&["-t"], Rule::Each(Access::Read))),
-    (
-        "eza",
-        Arguments::with(&["-L", "-I", "-s"], Rule::Each(Access::Read)),
-    ),
+    ("exa", EXA),
+    ("expand", Arguments::new("it:#", "initial tabs:", EACH_READ)),
+    ("eza", EXA),
     ("fgrep", GREP),
-    ("file", Arguments::rule(Rule::Each(Access::Read))),
-    ("fmt", Arguments::with(&["-w"], Rule::Each(Access::Read))),
-    ("fold", Arguments::with(&["-w"], Rule::Each(Access::Read))),
+    (
+        "file",
+        Arguments::new(
+            "bcdEhiIkLlm<nNprsSvzZ0e:f<F:P:C!",
+            "brief mime mime-type mime-encoding dereference no-dereference uncompress files-from<
+             separator: exclude: raw special-files keep-going list print0 extension parameter:
+             magic-file< compile!",
+            EACH_READ,
+        ),
+    ),
+    (
+        "fmt",
+        Arguments::new(
+            "cg:p:stuw:#",
+            "width: goal: prefix: split-only tagged-paragraph uniform-spacing crown-margin",
+            EACH_READ,
+        ),
+    ),
+    (
+        "fold",
+        Arguments::new("bsw:#", "bytes spaces width:", EACH_READ),
+    ),
     ("grep", GREP),
     (
         "head",
-        Arguments::with(
-            &["-n", "-c", "--lines", "--bytes"],
-            Rule::Each(Access::Read),
+        Arguments::new(
+            "c:n:qvz#",
+            "bytes: lines: quiet silent verbose zero-terminated",
+            EACH_READ,
         ),
     ),
     (
         "hexdump",
-        Arguments::with(&["-n", "-s", "-e"], Rule::Each(Access::Read)),
+        Arguments::new(
+            "bcCde:f<n:os:vx",
+            "canonical length: skip: no-squeezing",
+            EACH_READ,
+        ),
     ),
     (
         "join",
-        Arguments::with(&["-t", "-j", "-1", "-2", "-o"], Rule::Each(Access::Read)),
+        Arguments::new(
+            "a:e:i1:2:j:o:t:v:z",
+            "ignore-case header check-order nocheck-order zero-terminated",
+            EACH_READ,
+        ),
     ),
     (
         "jq",
-        Arguments::with(&["--indent"], Rule::AfterFirst(Access::Read)),
+        Arguments::new(
+            "aCcef<jL<Mnr0RsS",
+            "compact-output color-output monochrome-output exit-status null-input raw-output
+             raw-output0 join-output ascii-output raw-input slurp sort-keys tab indent: args jsonargs
+             seq stream stream-errors from-file< unbuffered",
+            Rule::AfterFirst(Access::Read, &["f", "from-file"]),
+        ),
     ),
-    ("less", Arguments::rule(Rule::Each(Access::Read))),
+    ("less", LESS),
     (
         "ls",
-        Arguments::with(&["-I", "-w"], Rule::Each(Access::Read)),
+        Arguments::new(
+            "1aAbBcCdDfFgGhHiI:klLmnNopqQrRsStT:uUvw:xXZ",
+            "all almost-all author escape block-size: ignore-backups color? directory dired classify?
+             file-type format: full-time group-directories-first no-group human-readable si
+             dereference-command-line dereference-command-line-symlink-to-dir hide: hyperlink?
+             indicator-style: inode ignore: kibibytes dereference numeric-uid-gid literal
+             hide-control-chars show-control-chars quote-name quoting-style: reverse recursive size
+             sort: time: time-style: tabsize: width: context zero",
+            EACH_READ,
+        ),
     ),
-    ("md5sum", Arguments::rule(Rule::Each(Access::Read))),
-    ("more", Arguments::rule(Rule::Each(Access::Read))),
+    ("md5sum", SUMS),
+    ("more", LESS),
     (
         "nl",
-        Arguments::with(&["-b", "-w", "-s"], Rule::Each(Access::Read)),
+        Arguments::new(
+            "b:d:f:h:i:l:n:ps:v:w:",
+            "body-numbering: number-format: number-separator: number-width: starting-line-number:
+             line-increment: no-renumber",
+            EACH_READ,
+        ),
     ),
-    ("nm", Arguments::rule(Rule::Each(Access::Read))),
-    ("objdump", Arguments::rule(Rule::Each(Access::Read))),
+    (
+        "nm",
+        Arguments::new(
+            "aABCDegnoprSsuvPt:f:",
+            "defined-only extern-only undefined-only demangle? dynamic debug-syms size-sort
+             numeric-sort no-sort print-size print-file-name portability radix: format: reverse-sort
+             plugin!",
+            EACH_READ,
+        ),
+    ),
+    (
+        "objdump",
+        Arguments::new(
+            "adDhxStTrRspfCwzj:M:m:b:",
+            "all-headers disassemble disassemble-all section-headers headers syms dynamic-syms reloc
+             dynamic-reloc full-contents source demangle? section: archive-headers file-headers
+             private-headers no-show-raw-insn line-numbers start-address: stop-address:
+             disassembler-options: architecture: target: plugin!",
+            EACH_READ,
+        ),
+    ),
     (
         "od",
-        Arguments::with(&["-t", "-N", "-j", "-A", "-w"], Rule::Each(Access::Read)),
+        Arguments::new(
+            "A:j:N:S:t:vw?abcdfilosx",
+            "address-radix: skip-bytes: read-bytes: strings? format: output-duplicates width? endian:
+             traditional",
+            EACH_READ,
+        ),
     ),
-    ("paste", Arguments::with(&["-d"], Rule::Each(Access::Read))),
-    ("pushd", Arguments::rule(Rule::Each(Access::Read))),
-    ("readelf", Arguments::rule(Rule::Each(Access::Read))),
-    ("readlink", Arguments::rule(Rule::Each(Access::Read))),
-    ("realpath", Arguments::rule(Rule::None)),
-    ("rev", Arguments::rule(Rule::Each(Access::Read))),
+    (
+        "paste",
+        Arguments::new("d:sz", "delimiters: serial zero-terminated", EACH_READ),
+    ),
+    ("pushd", Arguments::new("n", "", EACH_READ)),
+    (
+        "readelf",
+        Arguments::new(
+            "aehlStsnrudVADcWx:p:R:g",
+            "all file-header program-headers segments section-headers sections symbols syms dyn-syms
+             notes relocs dynamic version-info wide headers string-dump: hex-dump:",
+            EACH_READ,
+        ),
+    ),
+    (
+        "readlink",
+        Arguments::new(
+            "femnqsvz",
+            "canonicalize canonicalize-existing canonicalize-missing no-newline quiet silent verbose
+             zero",
+            EACH_READ,
+        ),
+    ),
+    (
+        "realpath",
+        Arguments::new(
+            "eLmPqsz",
+            "relative-to: relative-base: strip no-symlinks logical physical quiet
+             canonicalize-existing canonicalize-missing zero",
+            Rule::None,
+        ),
+    ),
+    ("rev", Arguments::new("0", "zero", EACH_READ)),
     (
         "rg",
-        Arguments {
-            valued: &[
-                "-A", "-B", "-C", "-g", "--glob", "-m", "-t", "--type", "-T", "-e", "--regexp",
-                "-M", "-j",
-            ],
-            read: &["-f"],
-            written: &[],
-            rule: Rule::AfterFirst(Access::Read),
-        },
+        Arguments::new(
+            "A:B:C:E:M:T:d:e:f<g:ij:m:r:t:acFHhIlLnNoPpqsSUuvwx0.",
+            "after-context: before-context: context: glob: iglob: type: type-not: type-list regexp:
+             file< ignore-case case-sensitive smart-case fixed-strings word-regexp line-regexp
+             invert-match count count-matches files files-with-matches files-without-match max-count:
+             max-depth: max-filesize: max-columns: max-columns-preview multiline multiline-dotall
+             no-ignore no-ignore-vcs no-ignore-parent hidden no-hidden follow line-number
+             no-line-number column heading no-heading with-filename no-filename only-matching passthru
+             pretty color: colors: replace: sort: sortr: stats trim text binary json null null-data
+             vimgrep quiet no-messages threads: pcre2 no-config one-file-system unrestricted encoding:
+             engine: path-separator: no-mmap mmap crlf type-add: type-clear: glob-case-insensitive
+             ignore-file< context-separator: field-match-separator: line-buffered block-buffered
+             pre! pre-glob: hostname-bin! search-zip!",
+            Rule::AfterFirst(Access::Read, &["e", "f", "regexp", "file", "files", "type-list"]),
+        ),
     ),
-    ("sha1sum", Arguments::rule(Rule::Each(Access::Read))),
-    ("sha256sum", Arguments::rule(Rule::Each(Access::Read))),
-    ("sha512sum", Arguments::rule(Rule::Each(Access::Read))),
-    ("shasum", Arguments::with(&["-a"], Rule::Each(Access::Read))),
-    ("size", Arguments::rule(Rule::Each(Access::Read))),
+    ("sha1sum", SUMS),
+    ("sha256sum", SUMS),
+    ("sha512sum", SUMS),
+    ("shasum", SUMS),
+    ("size", Arguments::new("ABdoxt", "format: radix: totals plugin!", EACH_READ)),
     (
         "sort",
-        Arguments {
-            valued: &["-k", "-t", "-S", "--key", "--parallel"],
-            read: &[],
-            written: &["-o", "--output", "-T"],
-            rule: Rule::Each(Access::Read),
-        },
+        Arguments::new(
+            "bcCdfghiMnRrsuVzmk:t:S:T>o>",
+            "key: field-separator: buffer-size: parallel: batch-size: output> temporary-directory>
+             compress-program! files0-from< numeric-sort reverse unique stable version-sort
+             human-numeric-sort general-numeric-sort month-sort random-sort random-source< ignore-case
+             ignore-leading-blanks ignore-nonprinting dictionary-order check? merge zero-terminated
+             sort: debug",
+            EACH_READ,
+        ),
     ),
     (
         "stat",
-        Arguments::with(
-            &["-c", "-f", "--format", "--printf"],
-            Rule::Each(Access::Read),
+        Arguments::new(
+            "c:fLtFnqrsx",
+            "format: printf: dereference file-system terse cached:",
+            EACH_READ,
         ),
     ),
     (
         "strings",
-        Arguments::with(&["-n", "-t"], Rule::Each(Access::Read)),
-    ),
-    ("sum", Arguments::rule(Rule::Each(Access::Read))),
-    ("tac", Arguments::with(&["-s"], Rule::Each(Access::Read))),
-    (
-        "tail",
-        Arguments::with(
-            &["-n", "-c", "-s", "--pid", "--lines"],
-            Rule::Each(Access::Read),
+        Arguments::new(
+            "an:t:oe:fw#",
+            "all bytes: radix: encoding: print-file-name include-all-whitespace output-separator:
+             data",
+            EACH_READ,
         ),
     ),
-    ("tokei", Arguments::rule(Rule::Each(Access::Read))),
+    ("sum", Arguments::new("rs", "sysv", EACH_READ)),
+    (
+        "tac",
+        Arguments::new("brs:", "before regex separator:", EACH_READ),
+    ),
+    (
+        "tail",
+        Arguments::new(
+            "c:fFn:qrs:vz#",
+            "bytes: lines: follow? pid: quiet silent retry sleep-interval: verbose zero-terminated",
+            EACH_READ,
+        ),
+    ),
+    (
+        "tokei",
+        Arguments::new(
+            "e:fo:s:t:c:C",
+            "exclude: files hidden languages no-ignore output: sort: type: types: compact",
+            EACH_READ,
+        ),
+    ),
     (
         "tree",
-        Arguments {
-            valued: &["-L", "-I", "-P"],
-            read: &[],
-            written: &["-o"],
-            rule: Rule::Each(Access::Read),
-        },
+        Arguments::new(
+            "adflxL:P:I:o>pughDsFrtcUQNqvnCSAXJi",
+            "dirsfirst filelimit: gitignore noreport matchdirs prune charset: du si timefmt: sort:
+             inodes device ignore-case filesfirst",
+            EACH_READ,
+        ),
     ),
     (
         "uniq",
-        Arguments::with(&["-f", "-s", "-w"], Rule::SecondWritten),
+        Arguments::new(
+            "cdDf:is:uw:z",
+            "count repeated all-repeated? skip-fields: ignore-case skip-chars: unique check-chars:
+             group? zero-terminated",
+            Rule::SecondWritten,
+        ),
     ),
-    ("wc", Arguments::rule(Rule::Each(Access::Read))),
+    (
+        "wc",
+        Arguments::new(
+            "clmLw",
+            "bytes chars lines words max-line-length total: files0-from<",
+            EACH_READ,
+        ),
+    ),
+    ("who", Arguments::new("abdHlmpqrstTuw", "all count heading", EACH_READ)),
     (
         "xxd",
-        Arguments::with(&["-l", "-s", "-c", "-g"], Rule::SecondWritten),
+        Arguments::new("aAbc:Eeg:il:no:prs:udR:", "", Rule::SecondWritten),
     ),
-    ("zcat", Arguments::rule(Rule::Each(Access::Read))),
+    ("zcat", Arguments::new("flLv", "", EACH_READ)),
 ];
 
-pub(super) const GREP: Arguments = Arguments {
-    valued: &[
-        "-A",
-        "-B",
-        "-C",
-        "-m",
-        "-e",
-        "--regexp",
-        "--include",
-        "--exclude",
-        "--exclude-dir",
-        "--max-count",
-        "-d",
-        "-D",
-    ],
-    read: &["-f", "--file"],
-    written: &[],
-    rule: Rule::AfterFirst(Access::Read),
-};
+const BASE64: Arguments = Arguments::new(
+    "dDiw:b:o>",
+    "decode ignore-garbage wrap: break: output>",
+    EACH_READ,
+);
+
+const GREP: Arguments = Arguments::new(
+    "aA:bB:cC:d:D:e:EFf<GhHiIlLm:noOPqrRsSTuUvwxyzZ#",
+    "regexp: file< ignore-case no-ignore-case invert-match word-regexp line-regexp count color?
+     colour? files-without-match files-with-matches max-count: only-matching quiet silent no-messages
+     byte-offset with-filename no-filename label: line-number initial-tab null null-data
+     after-context: before-context: context: text binary-files: devices: directories: exclude:
+     exclude-from< exclude-dir: include: recursive dereference-recursive extended-regexp fixed-strings
+     basic-regexp perl-regexp line-buffered binary",
+    Rule::AfterFirst(Access::Read, &["e", "f", "regexp", "file"]),
+);
+
+const LESS: Arguments = Arguments::new(
+    "EFfGgiIJLmMnNqQrRsSuUwWXe#o>O>k!",
+    "quit-at-eof quit-if-one-screen ignore-case line-numbers raw-control-chars RAW-CONTROL-CHARS
+     squeeze-blank-lines chop-long-lines no-init log-file> lesskey-file! lesskey-src!",
+    EACH_READ,
+);
+
+const COPY: &str =
+    "archive backup? attributes-only copy-contents dereference force interactive link
+    no-clobber no-dereference no-target-directory one-file-system parents preserve? no-preserve:
+    recursive reflink? relative remove-destination sparse: strip-trailing-slashes suffix:
+    symbolic-link target-directory> update? verbose";
+
+const REFERENCE: &[&str] = &["reference"];
+
+const PERMIT: &str = "reference< recursive changes quiet silent verbose preserve-root
+    no-preserve-root dereference no-dereference from:";
+
+const COMPRESS: Arguments = Arguments::new(
+    "cdfhklLnNqrS:tT:vVz0123456789e",
+    "stdout to-stdout decompress uncompress force keep list name no-name quiet recursive suffix: test
+     verbose fast best threads: compress",
+    EACH_WRITTEN,
+);
 
 /// Programs that change files.
 pub(super) const WRITERS: &[(&str, Arguments)] = &[
-    ("bzip2", Arguments::rule(Rule::Each(Access::Write))),
-    ("chattr", Arguments::rule(Rule::AfterFirst(Access::Permit))),
+    ("bzip2", COMPRESS),
+    // Its modes look like options, and `+i` like a file.
+    (
+        "chattr",
+        Arguments::new("RVfv:p:", "", Rule::Each(Access::Permit)),
+    ),
     (
         "chgrp",
-        Arguments::with(&["--reference"], Rule::AfterFirst(Access::Permit)),
+        Arguments::new(
+            "RcfvhHLP",
+            PERMIT,
+            Rule::AfterFirst(Access::Permit, REFERENCE),
+        ),
     ),
     (
         "chmod",
-        Arguments::with(&["--reference"], Rule::AfterFirst(Access::Permit)),
+        // A mode may look like an option: `-w`.
+        Arguments::new(
+            "RcfvhHLP",
+            PERMIT,
+            Rule::AfterFirst(
+                Access::Permit,
+                &["reference", "r", "w", "x", "X", "s", "t", "u", "g", "o"],
+            ),
+        ),
     ),
     (
         "chown",
-        Arguments::with(&["--reference", "--from"], Rule::AfterFirst(Access::Permit)),
+        Arguments::new(
+            "RcfvhHLP",
+            PERMIT,
+            Rule::AfterFirst(Access::Permit, REFERENCE),
+        ),
     ),
     (
         "cp",
-        Arguments {
-            valued: &["-S", "--suffix"],
-            read: &[],
-            written: &["-t", "--target-directory"],
-            rule: Rule::LastWritten(Access::Read),
-        },
+        Arguments::new(
+            "abdfHilLnPpRrsS:t>TuvxZ",
+            COPY,
+            Rule::LastWritten(Access::Read),
+        ),
     ),
-    ("gunzip", Arguments::rule(Rule::Each(Access::Write))),
-    ("gzip", Arguments::rule(Rule::Each(Access::Write))),
+    ("gunzip", COMPRESS),
+    ("gzip", COMPRESS),
     (
         "install",
-        Arguments {
-            valued: &["-m", "-o", "-g", "--mode"],
-            read: &[],
-            written: &["-t"],
-            rule: Rule::LastWritten(Access::Read),
-        },
+        Arguments::new(
+            "bcCdDg:m:o:psS:t>TvZ",
+            "backup? compare directory group: mode: owner: preserve-timestamps strip strip-program!
+             suffix: target-directory> no-target-directory verbose",
+            Rule::LastWritten(Access::Read),
+        ),
     ),
-    ("link", Arguments::rule(Rule::LastWritten(Access::Read))),
+    (
+        "link",
+        Arguments::new("", "", Rule::LastWritten(Access::Read)),
+    ),
     (
         "ln",
-        Arguments {
-            valued: &["-S"],
-            read: &[],
-            written: &["-t", "--target-directory"],
-            rule: Rule::LastWritten(Access::Read),
-        },
+        Arguments::new(
+            "bdfFiLnPrsS:t>Tv",
+            "backup? directory force interactive logical no-dereference physical relative symbolic
+             suffix: target-directory> no-target-directory verbose",
+            Rule::LastWritten(Access::Read),
+        ),
     ),
     (
         "mkdir",
-        Arguments::with(&["-m", "--mode"], Rule::Each(Access::Write)),
+        Arguments::new("m:pvZ", "mode: parents verbose context?", EACH_WRITTEN),
     ),
     (
         "mkfifo",
-        Arguments::with(&["-m"], Rule::Each(Access::Write)),
+        Arguments::new("m:Z", "mode: context?", EACH_WRITTEN),
     ),
-    ("mknod", Arguments::with(&["-m"], Rule::Each(Access::Write))),
+    (
+        "mknod",
+        Arguments::new("m:Z", "mode: context?", EACH_WRITTEN),
+    ),
     (
         "mktemp",
-        Arguments {
-            valued: &["--suffix"],
-            read: &[],
-            written: &["-p", "--tmpdir"],
-            rule: Rule::Each(Access::Write),
-        },
+        Arguments::new(
+            "dqtup>",
+            "directory dry-run quiet suffix: tmpdir?",
+            EACH_WRITTEN,
+        ),
     ),
     (
         "mv",
-        Arguments {
-            valued: &["-S"],
-            read: &[],
-            written: &["-t", "--target-directory"],
-            rule: Rule::LastWritten(Access::Delete),
-        },
+        Arguments::new(
+            "bfinS:t>TuvZ",
+            "backup? force interactive no-clobber no-copy strip-trailing-slashes suffix:
+             target-directory> no-target-directory update? verbose exchange",
+            Rule::LastWritten(Access::Delete),
+        ),
     ),
     (
         "patch",
-        Arguments {
-            valued: &["-p", "-F"],
-            read: &["-i"],
-            written: &["-o", "-d"],
-            rule: Rule::Each(Access::Write),
-        },
+        Arguments::new(
+            "bB:cd>D:eEF:fg:i<lnNo>p:r>RstTuV:vY:z:Z",
+            "strip: fuzz: input< output> directory> reject-file> backup batch dry-run force forward
+             reverse silent quiet suffix: prefix: verbose unified context ed",
+            EACH_WRITTEN,
+        ),
     ),
-    ("rm", Arguments::rule(Rule::Each(Access::Delete))),
-    ("rmdir", Arguments::rule(Rule::Each(Access::Delete))),
+    (
+        "rm",
+        Arguments::new(
+            "dfiIrRvxP",
+            "dir force interactive? recursive preserve-root? no-preserve-root one-file-system verbose",
+            Rule::Each(Access::Delete),
+        ),
+    ),
+    (
+        "rmdir",
+        Arguments::new(
+            "pv",
+            "ignore-fail-on-non-empty parents verbose",
+            Rule::Each(Access::Delete),
+        ),
+    ),
     (
         "shred",
-        Arguments::with(&["-n", "-s"], Rule::Each(Access::Delete)),
+        Arguments::new(
+            "fn:s:uvxz",
+            "force iterations: random-source< size: remove? verbose exact zero",
+            Rule::Each(Access::Delete),
+        ),
     ),
     (
         "split",
-        Arguments::with(&["-l", "-b", "-n", "-a"], Rule::SecondWritten),
+        Arguments::new(
+            "a:b:C:del:n:t:ux",
+            "suffix-length: additional-suffix: bytes: line-bytes: numeric-suffixes? hex-suffixes?
+             elide-empty-files filter! lines: number: separator: unbuffered verbose",
+            Rule::SecondWritten,
+        ),
     ),
-    ("srm", Arguments::rule(Rule::Each(Access::Delete))),
-    ("tee", Arguments::rule(Rule::Each(Access::Write))),
+    (
+        "srm",
+        Arguments::new("dfirvsmzlR", "", Rule::Each(Access::Delete)),
+    ),
+    (
+        "tee",
+        Arguments::new(
+            "aip",
+            "append ignore-interrupts output-error?",
+            EACH_WRITTEN,
+        ),
+    ),
     (
         "touch",
-        Arguments {
-            valued: &["-d", "-t"],
-            read: &["-r"],
-            written: &[],
-            rule: Rule::Each(Access::Write),
-        },
+        Arguments::new(
+            "acd:fhmr<t:A:",
+            "date: no-create no-dereference reference< time:",
+            EACH_WRITTEN,
+        ),
     ),
     (
         "truncate",
-        Arguments {
-            valued: &["-s"],
-            read: &["-r"],
-            written: &[],
-            rule: Rule::Each(Access::Write),
-        },
+        Arguments::new(
+            "cor<s:",
+            "no-create io-blocks reference< size:",
+            EACH_WRITTEN,
+        ),
     ),
-    ("unlink", Arguments::rule(Rule::Each(Access::Delete))),
-    ("xz", Arguments::rule(Rule::Each(Access::Write))),
+    ("unlink", Arguments::new("", "", Rule::Each(Access::Delete))),
+    ("xz", COMPRESS),
     (
         "zip",
-        Arguments::with(&["-x", "-i"], Rule::Each(Access::Write)),
+        Arguments::new(
+            "x:i:n:t:b>O>",
+            "exclude: include: out> temp-path>",
+            EACH_WRITTEN,
+        ),
     ),
 ];
