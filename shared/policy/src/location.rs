@@ -3,8 +3,12 @@
 //! Paths are compared as text: a link in the workspace may lead elsewhere. What must not be left
 //! even through a link is the business of the isolation of the session (design §5).
 
+mod patterns;
+
 use serde::Serialize;
 
+pub(crate) use self::patterns::upwards;
+use self::patterns::{MANY, NO_DOT, ONE, SOME, UNKNOWN, agrees_name, is_negated};
 use crate::Surroundings;
 use crate::shell::wrappers::SOMETHING;
 use crate::shell::{Directory, Piece, Word};
@@ -72,17 +76,6 @@ impl LocationKind {
         }
     }
 }
-
-/// Any character but a dot.
-const NO_DOT: char = '\u{e004}';
-/// Any text in one name.
-const MANY: char = '\u{e000}';
-/// Something with a name that is not known, but not everything.
-const SOME: char = '\u{e003}';
-/// Any character.
-const ONE: char = '\u{e001}';
-/// Any text, slashes included.
-const UNKNOWN: char = '\u{e002}';
 
 /// Below a home directory: files and directories that hold credentials.
 const HOME_CREDENTIALS: &[&str] = &[
@@ -255,42 +248,6 @@ fn readings(text: &str) -> Vec<String> {
     readings
 }
 
-/// `[!...]`
-fn is_negated(pattern: &str) -> bool {
-    pattern.starts_with("[!") || pattern.starts_with("[^")
-}
-
-/// The word with each name that may be `..` written so: patterns that start with a dot find that in
-/// many shells.
-pub(crate) fn upwards(word: &Word) -> Option<Word> {
-    let mut made = Word::default();
-    let mut pieces = word.pieces.iter().peekable();
-    let mut found = false;
-    while let Some(piece) = pieces.next() {
-        let starts_with_dot = match piece {
-            Piece::Literal(text) => text == "." || text.ends_with("/."),
-            _ => false,
-        };
-        let finds_dot = matches!(pieces.peek(), Some(Piece::Pattern(pattern))
-            if !is_negated(pattern));
-        made.push(piece.clone());
-        if starts_with_dot && finds_dot {
-            pieces.next();
-            let ends = match pieces.peek() {
-                None => true,
-                Some(Piece::Literal(text)) => text.starts_with('/'),
-                Some(_) => false,
-            };
-            if !ends {
-                return None;
-            }
-            made.push(Piece::Literal(".".to_owned()));
-            found = true;
-        }
-    }
-    found.then_some(made)
-}
-
 fn base(steps: &[String], surroundings: &Surroundings<'_>) -> String {
     let mut base = surroundings.place.working_directory.to_owned();
     for step in steps {
@@ -445,40 +402,4 @@ fn agrees(parts: &[String], names: &[String]) -> bool {
             .iter()
             .zip(names)
             .all(|(part, name)| agrees_name(part, name))
-}
-
-/// Whether a name, which may be a pattern, may be `name`. Names that differ only in case are the
-/// same on some systems.
-fn agrees_name(pattern: &str, name: &str) -> bool {
-    if !pattern.contains([MANY, ONE, NO_DOT, SOME]) {
-        return pattern.eq_ignore_ascii_case(name);
-    }
-    // A pattern does not find what starts with a dot, unless it does too.
-    if name.starts_with('.') && pattern.starts_with([MANY, ONE, NO_DOT, SOME]) {
-        return false;
-    }
-    let pattern: Vec<char> = pattern.chars().flat_map(char::to_lowercase).collect();
-    let name: Vec<char> = name.chars().flat_map(char::to_lowercase).collect();
-    // reachable[i]: the pattern read so far may have matched the first i characters.
-    let mut reachable = vec![false; name.len() + 1];
-    reachable[0] = true;
-    for c in pattern {
-        let mut next = vec![false; name.len() + 1];
-        for index in 0..=name.len() {
-            if !reachable[index] {
-                continue;
-            }
-            match c {
-                MANY | SOME => next[index..].iter_mut().for_each(|reached| *reached = true),
-                _ if index < name.len()
-                    && (c == ONE || c == name[index] || c == NO_DOT && name[index] != '.') =>
-                {
-                    next[index + 1] = true
-                }
-                _ => {}
-            }
-        }
-        reachable = next;
-    }
-    reachable[name.len()]
 }

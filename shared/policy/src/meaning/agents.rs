@@ -14,8 +14,11 @@ pub(super) fn known(name: &str, arguments: &[Word], known: &mut Known) {
             [only] => ["--version", "-v", "--help", "-h", "doctor"]
                 .iter()
                 .any(|told| is(Some(only), told)),
-            [first, second, ..] => {
+            [first, second, rest @ ..] => {
                 is(Some(first), "mcp")
+                    && !rest
+                        .iter()
+                        .any(|word| word.literal_start().starts_with('-'))
                     && ["list", "get", "--help"]
                         .iter()
                         .any(|told| is(Some(second), told))

@@ -163,7 +163,7 @@ pub(super) fn copy(arguments: &[Word], known: &mut Known) {
         || taken
             .given
             .values(&["e", "rsh", "o"])
-            .any(|value| value.text().is_none_or(|text| text.contains(['/', '='])))
+            .any(|value| value.text().is_none_or(|text| !is_plain_shell(&text)))
     {
         known.doubt("options", "an option of it runs a program");
     }
@@ -177,6 +177,15 @@ pub(super) fn copy(arguments: &[Word], known: &mut Known) {
             known.files.push((access, word));
         }
     }
+}
+
+/// `ssh`, perhaps to another port.
+fn is_plain_shell(text: &str) -> bool {
+    let rest = text.strip_prefix("ssh").unwrap_or("?").trim_start();
+    rest.is_empty()
+        || rest
+            .strip_prefix("-p")
+            .is_some_and(|port| port.trim_start().bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn hosts(word: &Word, known: &mut Known) {

@@ -1,7 +1,8 @@
 //! What each program does with its arguments, beyond what the tables say.
 
-use super::files::{READERS, WRITERS};
+use super::readers::READERS;
 use super::tables::{CONNECTING, EFFECTS, FETCHING, PURE, PURE_TOO, TELLING};
+use super::writers::WRITERS;
 use super::{
     Known, agents, archives, awk, code, developing, git, network, processes, search, sed, system,
 };
@@ -157,12 +158,10 @@ fn special(name: &str, arguments: &[Word], surroundings: &Surroundings<'_>, know
         {
             runs_a_program(name, known);
         }
-        "sqlite3" if holds(arguments, ".shell") || holds(arguments, ".system") => {
+        "sqlite3" if holds_any(arguments, SQLITE) && !is(arguments.last(), ".show") => {
             runs_a_program(name, known);
         }
-        "psql" | "mysql" if holds(arguments, "\\!") || holds(arguments, "system ") => {
-            runs_a_program(name, known);
-        }
+        "psql" | "mysql" if holds_any(arguments, SQL_CLIENTS) => runs_a_program(name, known),
         "less" | "more" | "man" => {
             known.effects.retain(|effect| *effect == "reads");
             // `+!program` and the like.
@@ -187,6 +186,34 @@ pub(super) fn runs_a_program(name: &str, known: &mut Known) {
 
 fn holds(arguments: &[Word], text: &str) -> bool {
     arguments.iter().any(|word| word.shown().contains(text))
+}
+
+/// Orders to `sqlite3` that run a program, load one or write files; they may be shortened.
+const SQLITE: &[&str] = &[
+    ".arch",
+    ".edit",
+    ".excel",
+    ".im",
+    ".lo",
+    ".once",
+    ".ou",
+    ".rea",
+    ".sh",
+    ".sy",
+    ".www",
+    "edit(",
+    "load_extension",
+    "writefile",
+];
+
+/// The same to clients of other databases.
+const SQL_CLIENTS: &[&str] = &["\\!", "\\g |", "\\o", "program ", "system "];
+
+fn holds_any(arguments: &[Word], texts: &[&str]) -> bool {
+    arguments.iter().any(|word| {
+        let shown = word.shown().to_ascii_lowercase();
+        texts.iter().any(|text| shown.contains(text))
+    })
 }
 
 /// Whether an argument is this long option, written out, shortened or with a value.

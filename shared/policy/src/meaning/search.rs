@@ -44,8 +44,6 @@ const FINDS: &[(&str, bool)] = &[
     ("-mount", false),
     ("-mtime", true),
     ("-name", true),
-    ("-newer", true),
-    ("-newermt", true),
     ("-nogroup", false),
     ("-noleaf", false),
     ("-not", false),
@@ -107,6 +105,8 @@ pub(super) fn find(arguments: &[Word], known: &mut Known) {
             if *has_value {
                 words.next();
             }
+        } else if text.starts_with("-newer") {
+            words.next();
         } else if RUNS.contains(&text.as_str()) {
             // What it runs is a program of its own.
             words.find(|word| is(Some(word), ";") || is(Some(word), "+"));

@@ -76,6 +76,8 @@ pub(super) struct Walker {
     within: Vec<Within>,
     through: Vec<String>,
     directory: Directory,
+    /// Directories that it was in.
+    been: Directory,
     input: Input,
     variables: BTreeMap<String, Value>,
     /// Collected by this visit.
@@ -248,6 +250,15 @@ impl Walker {
             return self.leave_out("it starts too many programs");
         }
         self.parsed.programs.push(started);
+    }
+
+    /// Goes to these paths, `None` for one that is not known, or back to where it was.
+    pub(super) fn change_directory(&mut self, paths: &[Option<String>], goes_back: bool) {
+        self.directory.follow(paths);
+        if goes_back {
+            self.directory.or(&self.been);
+        }
+        self.been.or(&self.directory);
     }
 
     /// Where relative paths start now.

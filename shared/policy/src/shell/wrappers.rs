@@ -36,6 +36,25 @@ pub(super) fn is_evaluated(word: &Word) -> bool {
     text.contains('[') && (text.contains("$(") || text.contains('`'))
 }
 
+/// Whether the program that this word names starts others, of which any of its words may be one.
+pub(super) fn starts_others(word: &Word) -> bool {
+    let Some(text) = program_text(word) else {
+        return true;
+    };
+    let name = text
+        .rsplit('/')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let name = name.as_str();
+    prefixes::is_prefix(name) || shells::is_one(name) || supplied::is_one(name)
+}
+
+/// Whether this word names a program that prints its arguments.
+pub(super) fn prints(word: &Word) -> bool {
+    is(Some(word), "echo") || is(Some(word), "printf")
+}
+
 /// Records the program that these words start, and those that it starts.
 pub(super) fn start(walker: &mut Walker, words: Vec<Word>, mut started: Started) {
     let Some((first, rest)) = words.split_first() else {

@@ -8,6 +8,7 @@ use super::simple::text_of;
 use super::values::Value;
 use super::{LEVELS, Walker};
 use crate::shell::grammar::Words;
+use crate::shell::variables::changes_programs;
 use crate::shell::{Directory, Input, Started, Within, wrappers};
 
 /// Most visits of a loop that changes the directory.
@@ -76,6 +77,13 @@ impl Walker {
                 }
                 if clause.values.is_none() {
                     choices.extend(self.parameters());
+                }
+                if changes_programs(&name, None) {
+                    let values = choices.iter().map(|value| (name.clone(), value.clone()));
+                    self.push(Started {
+                        assignments: values.collect(),
+                        ..Started::default()
+                    });
                 }
                 self.note(&name, &choices, false);
                 let certain = self.values.get(&name).is_some_and(|assigned| {

@@ -14,9 +14,18 @@ use crate::shell::lexer::Lexed;
 use crate::shell::word::{Piece, Word};
 use crate::shell::{Access, Input, Redirection, Started, Within, wrappers};
 
+/// Most ways to read one command whose program depends on them.
+const COMBINED: usize = 32;
+
 impl Walker {
-    /// The words that a word becomes; visits the substitutions in it.
+    /// The words that a word becomes, all that it may be in one list; visits the substitutions in it.
     pub(super) fn words(&mut self, lexed: &Lexed) -> Vec<Word> {
+        let ways = self.word_ways(lexed).into_iter();
+        ways.flatten().flatten().collect()
+    }
+
+    /// The same with what it may be told apart.
+    fn word_ways(&mut self, lexed: &Lexed) -> Vec<Vec<Vec<Word>>> {
         if let Some(problem) = lexed.suspicious {
             self.unclear(problem);
         }
@@ -25,10 +34,14 @@ impl Walker {
                 self.substitution(command);
             }
         }
-        let (words, are_several) = self.with_values(&lexed.words);
-        self.alternatives |= are_several;
-        self.any_alternatives |= are_several;
-        words
+        let mut ways = Vec::new();
+        for word in &lexed.words {
+            let of_word = self.ways(word);
+            self.alternatives |= of_word.len() > 1;
+            self.any_alternatives |= of_word.len() > 1;
+            ways.push(of_word);
+        }
+        ways
     }
 
     /// What an assignment may give a variable. There nothing is split.
@@ -56,12 +69,16 @@ impl Walker {
         self.input = input;
         let are_several = std::mem::replace(&mut self.any_alternatives, outer);
         let programs = self.parsed.programs.get(before..).unwrap_or_default();
-        // A function or an alias may print anything.
-        let is_program = programs
-            .iter()
-            .all(|started| !self.is_defined(&started.name));
-        if is_program && let Some(word) = wrappers::output(programs) {
-            let output = Output { word, are_several };
+        // A function or an alias may print anything, and files may be made elsewhere.
+        let is_moved = self.values.contains_key("TMPDIR");
+        let is_program = programs.iter().all(|started| {
+            !(self.is_defined(&started.name) || is_moved && started.name == "mktemp")
+        });
+        if is_program && let Some(words) = wrappers::output(programs) {
+            let output = Output {
+                are_several: are_several || words.len() != 1,
+                words,
+            };
             self.outputs.insert(command.to_owned(), output);
         }
     }
@@ -74,7 +91,7 @@ impl Walker {
 
     fn simple_inside(&mut self, simple: &ast::SimpleCommand, words: &Rc<Words>) {
         let mut started = Started::default();
-        let mut all: Vec<Word> = Vec::new();
+        let mut all: Vec<Vec<Vec<Word>>> = Vec::new();
         let mut is_arithmetic = false;
         let prefix = simple.prefix.iter().flat_map(|prefix| &prefix.0);
         let suffix = simple.suffix.iter().flat_map(|suffix| &suffix.0);
@@ -84,7 +101,7 @@ impl Walker {
         if let Some(word) = &simple.word_or_name {
             let lexed = words.get(&word.value);
             is_arithmetic = lexed.arithmetic;
-            all.extend(self.words(&lexed));
+            all.extend(self.word_ways(&lexed));
         }
         for item in suffix {
             self.item(item, false, &mut started, &mut all, words);
@@ -95,7 +112,8 @@ impl Walker {
         if is_arithmetic {
             return;
         }
-        if all.is_empty() {
+        let flat: Vec<Word> = all.iter().flatten().flatten().cloned().collect();
+        if flat.is_empty() {
             let straight = self.is_straight();
             let mut names: Vec<&String> =
                 started.assignments.iter().map(|(name, _)| name).collect();
@@ -110,7 +128,33 @@ impl Walker {
             }
             return;
         }
-        wrappers::start(self, all, started);
+        // Which program it is must be told apart, and in a wrapper that can be any word.
+        let first_is_certain = all.first().is_some_and(|ways| ways.len() == 1);
+        // So must what is printed for another program to read.
+        let is_read = |place: &Within| matches!(place, Within::Pipeline | Within::Substitution);
+        let told_apart = flat.first().is_some_and(|word| {
+            wrappers::starts_others(word)
+                || self.within.iter().any(is_read) && wrappers::prints(word)
+        });
+        if first_is_certain && !told_apart {
+            return wrappers::start(self, flat, started);
+        }
+        let combined: usize = all.iter().map(Vec::len).fold(1, usize::saturating_mul);
+        if combined > COMBINED {
+            let problem = "which programs it starts can be too many";
+            self.leave_out(problem);
+            return wrappers::start(self, flat, started);
+        }
+        let mut lines: Vec<Vec<Word>> = vec![Vec::new()];
+        for ways in &all {
+            lines = lines
+                .iter()
+                .flat_map(|line| ways.iter().map(|way| [line.as_slice(), way].concat()))
+                .collect();
+        }
+        for line in lines {
+            wrappers::start(self, line, started.clone());
+        }
     }
 
     fn item(
@@ -118,18 +162,18 @@ impl Walker {
         item: &Item,
         is_prefix: bool,
         started: &mut Started,
-        all: &mut Vec<Word>,
+        all: &mut Vec<Vec<Vec<Word>>>,
         words: &Rc<Words>,
     ) {
         match item {
-            Item::Word(word) => all.extend(self.words(&words.get(&word.value))),
+            Item::Word(word) => all.extend(self.word_ways(&words.get(&word.value))),
             Item::IoRedirect(redirection) => self.redirection(redirection, started, words),
             Item::ProcessSubstitution(_, subshell) => {
                 self.apart(Within::Substitution, |walker| {
                     walker.input = Input::Inherited;
                     walker.list(&subshell.list, words);
                 });
-                all.push(Word::literal("/dev/fd/63"));
+                all.push(vec![vec![Word::literal("/dev/fd/63")]]);
             }
             Item::AssignmentWord(assignment, _) => {
                 let name = match &assignment.name {
@@ -141,20 +185,26 @@ impl Walker {
                         self.assigned(&name, &words.get(&value.value))
                     }
                     AssignmentValue::Array(elements) => {
+                        let mut all = Vec::new();
                         for (_, element) in elements {
-                            self.words(&words.get(&element.value));
+                            all.extend(self.words(&words.get(&element.value)));
                         }
+                        self.note(&name, &[wrappers::joined(&all)], true);
                         vec![Word::unknown(&name)]
                     }
                 };
+                let mut ways = Vec::new();
                 for value in values {
                     if is_prefix {
                         started.assignments.push((name.clone(), value));
                     } else {
                         let mut word = Word::literal(format!("{name}="));
                         value.pieces.into_iter().for_each(|piece| word.push(piece));
-                        all.push(word);
+                        ways.push(vec![word]);
                     }
+                }
+                if !is_prefix {
+                    all.push(ways);
                 }
             }
         }

@@ -21,8 +21,8 @@ pub(super) struct Assigned {
 /// What a substitution prints.
 #[derive(Debug, Clone)]
 pub(super) struct Output {
-    pub(super) word: Word,
-    /// Words in it may stand for one another.
+    pub(super) words: Vec<Word>,
+    /// It may be each of them, or one of the words in them.
     pub(super) are_several: bool,
 }
 
@@ -71,6 +71,9 @@ impl Walker {
     /// The variables of a program that is a shell: they are set in what it runs.
     pub(in crate::shell) fn pass(&mut self, assignments: &[(String, Word)]) {
         for (name, value) in assignments {
+            if let Some(text) = value.text().filter(|text| text.contains("$(")) {
+                self.substitutions_of(&text);
+            }
             self.note(name, std::slice::from_ref(value), true);
         }
     }
@@ -85,24 +88,16 @@ impl Walker {
         assigned.out_of_order |= out_of_order;
     }
 
-    /// Variables replaced by what they are set to; whether there is more than one way to do so.
-    pub(super) fn with_values(&self, words: &[Word]) -> (Vec<Word>, bool) {
-        let mut done = Vec::new();
-        let mut are_several = false;
-        for word in words {
-            let set = word
-                .pieces
-                .iter()
-                .filter(|piece| self.is_set(piece))
-                .count();
-            if set == 0 || set > SET {
-                if !word.pieces.is_empty() {
-                    done.push(word.clone());
-                }
-                continue;
-            }
-            // Each alternative: words that are finished, and the one that is being made.
-            let mut made = vec![(Vec::new(), Word::default())];
+    /// Variables replaced by what they are set to: all that a word may be, each none, one or several
+    /// words.
+    pub(super) fn ways(&self, word: &Word) -> Vec<Vec<Word>> {
+        let set = word.pieces.iter().filter(|piece| self.is_set(piece));
+        let set = set.count();
+        // Each way: words that are finished, and the one that is being made.
+        let mut made = vec![(Vec::new(), Word::default())];
+        if set == 0 || set > SET {
+            made = vec![(Vec::new(), word.clone())];
+        } else {
             for piece in &word.pieces {
                 let choices = self.choices(piece);
                 made = made
@@ -114,18 +109,22 @@ impl Walker {
                     break;
                 }
             }
-            are_several |= made.len() > 1;
-            for (mut finished, last) in made {
-                finished.push(last);
-                done.extend(finished.into_iter().filter(|word| !word.pieces.is_empty()));
+        }
+        let mut ways: Vec<Vec<Word>> = Vec::new();
+        for (mut finished, last) in made {
+            finished.push(last);
+            finished.retain(|word| !word.pieces.is_empty());
+            let way = self.with_hidden(finished);
+            if !ways.contains(&way) {
+                ways.push(way);
             }
         }
-        (self.with_hidden(done), are_several)
+        ways
     }
 
     /// What a word may be.
     pub(in crate::shell) fn values_of(&self, word: &Word) -> Vec<Word> {
-        self.with_values(std::slice::from_ref(word)).0
+        self.ways(word).into_iter().flatten().collect()
     }
 
     fn is_set(&self, piece: &Piece) -> bool {
@@ -162,12 +161,14 @@ impl Walker {
                 return all;
             }
             Piece::Output { command, quoted } => {
-                let Some(Output { word, are_several }) = self.outputs.get(command) else {
+                let Some(Output { words, are_several }) = self.outputs.get(command) else {
                     return vec![as_is];
                 };
-                let mut all = vec![split(word, *quoted, "")];
+                let known = words.iter().take(CHOICES / 2);
+                let mut all: Vec<_> = known.map(|word| split(word, *quoted, "")).collect();
                 if *are_several {
-                    all.extend(words_of(word).into_iter().map(|word| vec![word]));
+                    let parts = words.iter().flat_map(words_of).take(CHOICES / 2);
+                    all.extend(parts.map(|word| vec![word]));
                     all.push(as_is);
                 }
                 return all;
@@ -180,6 +181,14 @@ impl Walker {
             // It is the value of any variable.
             let all = self.values.keys().flat_map(|name| self.noted(name, quoted));
             let mut all: Vec<_> = all.take(CHOICES - 1).collect();
+            all.push(as_is);
+            return all;
+        }
+        if operator.starts_with('[') {
+            // One element of an array, or all.
+            let mut all = self.noted(base, false);
+            let words: Vec<Word> = all.iter().flatten().cloned().collect();
+            all.extend(words.into_iter().take(CHOICES / 2).map(|word| vec![word]));
             all.push(as_is);
             return all;
         }

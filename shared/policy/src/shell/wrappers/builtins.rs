@@ -113,16 +113,7 @@ pub(super) fn is_special(walker: &mut Walker, name: &str, started: &Started) -> 
         }
         "enable" if ENABLE.read(arguments).has(&["f"]) => not_known(walker, started),
         "bind" if arguments.iter().any(|word| is_flag(word, 'x')) => not_known(walker, started),
-        "." | "source" => {
-            let from_command = arguments
-                .first()
-                .is_some_and(|word| word.is_unknown() || word.literal_start().starts_with("/dev/"));
-            if from_command {
-                not_known(walker, started);
-            } else {
-                walker.push(started.clone());
-            }
-        }
+        "." | "source" => source(walker, name, started),
         "cd" | "pushd" | "popd" => {
             change_directory(walker, name, arguments);
             walker.push(started.clone());
@@ -136,6 +127,21 @@ pub(super) fn is_special(walker: &mut Walker, name: &str, started: &Started) -> 
         }
     }
     true
+}
+
+/// A file that this shell runs, unless it is what a command prints.
+fn source(walker: &mut Walker, name: &str, started: &Started) {
+    let from_command = started
+        .arguments
+        .first()
+        .is_some_and(|word| word.is_unknown() || word.literal_start().starts_with("/dev/"));
+    if !from_command {
+        return walker.push(started.clone());
+    }
+    not_known(walker, started);
+    if let Input::Text(text) | Input::Partly(text) = &started.input {
+        walker.same_shell(text, name);
+    }
 }
 
 /// A text that this shell runs, all of it known or not.
@@ -271,6 +277,12 @@ fn change_directory(walker: &mut Walker, name: &str, arguments: &[Word]) {
         // More than one is what one may be.
         several => several.iter().map(path).collect(),
     };
+    let is_dash = operands.iter().any(|word| is(Some(word), "-"));
+    let goes_back = is_dash || name == "popd" || name == "pushd" && paths.contains(&None);
+    if is_dash {
+        let before = walker.values_of(&Word::unknown("OLDPWD"));
+        paths.extend(before.iter().map(path));
+    }
     // Elsewhere than here is looked at first.
     for base in walker.values_of(&Word::unknown("CDPATH")) {
         if base.literal_start().is_empty() && base == Word::unknown("CDPATH") {
@@ -290,7 +302,7 @@ fn change_directory(walker: &mut Walker, name: &str, arguments: &[Word]) {
             paths.push(None);
         }
     }
-    walker.directory().follow(&paths);
+    walker.change_directory(&paths, goes_back);
 }
 
 /// The path that an operand of `cd` is.

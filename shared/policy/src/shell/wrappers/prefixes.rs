@@ -181,6 +181,16 @@ const DOAS: Options = Options::leading("LnsC:a:u:", "");
 
 const COMMAND: Options = Options::leading("pvV", "");
 
+/// Whether a program of this name starts the rest of its words.
+pub(super) fn is_prefix(name: &str) -> bool {
+    const OTHERS: &[&str] = &[
+        "busybox", "command", "doas", "env", "jobs", "sudo", "toybox",
+    ];
+    OTHERS.contains(&name)
+        || PREFIXES.iter().any(|(prefix, ..)| *prefix == name)
+        || RUNNERS.iter().any(|(runner, _)| *runner == name)
+}
+
 /// Visits what a program of this name starts, if it is one of these.
 pub(super) fn starts_another(walker: &mut Walker, name: &str, started: &Started) -> bool {
     let arguments = &started.arguments;

@@ -77,13 +77,18 @@ fn printed_by(only: &Started) -> Option<Input> {
 
 const MKTEMP: Options = Options::new("dqtup:", "directory quiet dry-run suffix: tmpdir?");
 
-/// What a substitution with these programs is replaced by, where that is known.
-pub(in crate::shell) fn output(programs: &[Started]) -> Option<Word> {
-    let [only] = programs else { return None };
-    if only.name == "mktemp" && only.path.is_none() && only.unclear.is_empty() {
+/// What a substitution with these programs is replaced by, where that is known: by one of several when
+/// there is more than one of them.
+pub(in crate::shell) fn output(programs: &[Started]) -> Option<Vec<Word>> {
+    programs.iter().map(output_of).collect()
+}
+
+fn output_of(only: &Started) -> Option<Word> {
+    let is_plain = only.path.is_none() && only.assignments.is_empty() && only.unclear.is_empty();
+    if only.name == "mktemp" && is_plain {
         return temporary(&only.arguments);
     }
-    match printed(programs) {
+    match printed_by(only)? {
         Input::Text(text) => Some(Word::literal(text.trim_end_matches('\n'))),
         _ => None,
     }

@@ -45,6 +45,23 @@ const PACKAGES: Options = Options::new(
 );
 const SG: Options = Options::new("c:", "");
 
+/// Whether a program of this name runs a text.
+pub(super) fn is_one(name: &str) -> bool {
+    const OTHERS: &[&str] = &[
+        "flock",
+        "nix-shell",
+        "npm",
+        "npx",
+        "pnpm",
+        "pnpx",
+        "script",
+        "sg",
+        "su",
+        "watch",
+    ];
+    SHELLS.contains(&name) || OTHERS.contains(&name)
+}
+
 /// Visits the text that a program of this name runs, if it is one of these.
 pub(super) fn runs_text(walker: &mut Walker, name: &str, started: &Started) -> bool {
     if SHELLS.contains(&name) {

@@ -26,6 +26,11 @@ const PARALLEL: Options = Options::leading(
 /// Most inputs of `parallel` that are looked at one by one.
 const INPUTS: usize = 16;
 
+/// Whether a program of this name starts others with what it finds.
+pub(super) fn is_one(name: &str) -> bool {
+    ["fd", "fdfind", "find", "parallel", "xargs"].contains(&name)
+}
+
 /// Visits what a program of this name starts, if it is one of these.
 pub(super) fn supplies(walker: &mut Walker, name: &str, started: &Started) -> bool {
     match name {
