@@ -50,7 +50,7 @@ fn variables_are_followed_as_far_as_they_are_certain() {
     );
     assert_eq!(shown("x='a b'; c $x \"$x\""), "x=a b; c(a, b, a b)");
     assert_eq!(shown("x=a; sh -c 'b $x'"), "x=a; sh > b(a, …)");
-    assert_eq!(shown("read x; b $x"), "read(x); b(…, …)");
+    assert_eq!(shown("read x; b $x"), "read(x); b(…)");
     assert_eq!(shown("x=a; x+=b; c $x"), "x=a; x=ab; c(ab)");
     assert_eq!(shown("x='a b'; y=$x; c \"$y\""), "x=a b; y=a b; c(a b)");
     assert_eq!(
