@@ -12,7 +12,9 @@ pub(super) fn addresses(arguments: &[Word], known: &mut Known) {
             continue;
         };
         let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
-        let start = text[..end].rfind(|c| !is_scheme(c)).map_or(0, |at| at + 1);
+        let before = text[..end].char_indices().rev();
+        let mut before = before.skip_while(|(_, c)| is_scheme(*c));
+        let start = before.next().map_or(0, |(at, c)| at + c.len_utf8());
         // A text that mentions an address is not an address.
         if start == end || text.contains(char::is_whitespace) {
             continue;

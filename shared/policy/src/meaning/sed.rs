@@ -28,7 +28,10 @@ pub(super) fn known(arguments: &[Word], known: &mut Known) {
     let from_file = given.has(&["f", "file"]);
     let mut scripts: Vec<&Word> = given.values(&["e", "expression"]).collect();
     if scripts.is_empty() && !from_file {
-        scripts.extend(given.operands.first());
+        // Behind `-i ''`, where that is how it is written, the script follows.
+        let is_suffix = |word: &&Word| in_place && word.text().as_deref() == Some("");
+        let suffix = given.operands.first().filter(is_suffix);
+        scripts.extend(given.operands.get(usize::from(suffix.is_some())));
     }
     for (access, word) in taken.files {
         // `-i ''` is how some systems write it.

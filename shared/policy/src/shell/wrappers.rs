@@ -153,7 +153,9 @@ fn begin(walker: &mut Walker, name: &str, given: &Given, before: usize, mut star
             });
         }
     }
-    let is_strange = !given.strange.is_empty() || given.unsure;
+    // What is not known before the program may be an option too, or several words.
+    let mut leading = given.operands.iter().take(before);
+    let is_strange = !given.strange.is_empty() || given.unsure || leading.any(Word::is_unknown);
     if is_strange {
         started.unclear.push(Doubt::new(
             "options",

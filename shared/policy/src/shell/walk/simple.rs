@@ -147,6 +147,12 @@ impl Walker {
         }
         let mut lines: Vec<Vec<Word>> = vec![Vec::new()];
         for ways in &all {
+            if let [only] = ways.as_slice() {
+                lines
+                    .iter_mut()
+                    .for_each(|line| line.extend_from_slice(only));
+                continue;
+            }
             lines = lines
                 .iter()
                 .flat_map(|line| ways.iter().map(|way| [line.as_slice(), way].concat()))
