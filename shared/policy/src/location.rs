@@ -3,8 +3,12 @@
 //! Paths are compared as text: a link in the workspace may lead elsewhere. What must not be left
 //! even through a link is the business of the isolation of the session (design §5).
 
+mod patterns;
+
 use serde::Serialize;
 
+pub(crate) use self::patterns::upwards;
+use self::patterns::{MANY, NO_DOT, ONE, SOME, UNKNOWN, agrees_name, is_negated};
 use crate::Surroundings;
 use crate::shell::wrappers::SOMETHING;
 use crate::shell::{Directory, Piece, Word};
@@ -72,15 +76,6 @@ impl LocationKind {
         }
     }
 }
-
-/// Any text in one name.
-const MANY: char = '\u{e000}';
-/// Something with a name that is not known, but not everything.
-const SOME: char = '\u{e003}';
-/// Any character.
-const ONE: char = '\u{e001}';
-/// Any text, slashes included.
-const UNKNOWN: char = '\u{e002}';
 
 /// Below a home directory: files and directories that hold credentials.
 const HOME_CREDENTIALS: &[&str] = &[
@@ -178,10 +173,16 @@ pub(crate) fn locate(
                 path: shown(&text),
                 place: LocationKind::Unknown,
             }),
-            Directory::Known(ways) => {
+            Directory::Known(ways) | Directory::Partly(ways) => {
                 for steps in ways {
                     let base = base(steps, surroundings);
                     found.push(place(&normalised(&format!("{base}/{text}")), surroundings));
+                }
+                if matches!(directory, Directory::Partly(_)) {
+                    found.push(Location {
+                        path: shown(&text),
+                        place: LocationKind::Unknown,
+                    });
                 }
             }
         }
@@ -215,6 +216,9 @@ fn written(word: &Word, surroundings: &Surroundings<'_>) -> String {
             Piece::Literal(literal) => text.push_str(literal),
             Piece::Pattern(pattern) if pattern == "*" => text.push(MANY),
             Piece::Pattern(pattern) if pattern == SOMETHING => text.push(SOME),
+            Piece::Pattern(pattern) if is_negated(pattern) && pattern.contains('.') => {
+                text.push(NO_DOT);
+            }
             Piece::Pattern(_) => text.push(ONE),
             Piece::Home => text.push_str(surroundings.home),
             Piece::HomeOf(user) if user == "root" => text.push_str("/root"),
@@ -276,7 +280,7 @@ fn shown(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             MANY | SOME => '*',
-            ONE => '?',
+            ONE | NO_DOT => '?',
             UNKNOWN => '…',
             c => c,
         })
@@ -322,12 +326,12 @@ fn kind(parts: &[String], workspace: &[String], surroundings: &Surroundings<'_>)
         [name] => name.chars().all(|c| wild.contains(&c)),
         _ => false,
     };
-    let is_everything = |rest: &[String]| is_all(rest, &[MANY, ONE, SOME, '.']);
+    let is_everything = |rest: &[String]| is_all(rest, &[MANY, ONE, NO_DOT, SOME, '.']);
     if parts.len() >= workspace.len() && parts[..workspace.len()] == *workspace {
         let rest = &parts[workspace.len()..];
-        return if rest.iter().any(|name| name.eq_ignore_ascii_case(".git")) {
+        return if rest.iter().any(|name| agrees_name(name, ".git")) {
             LocationKind::Git
-        } else if is_all(rest, &[MANY, ONE, '.']) {
+        } else if is_all(rest, &[MANY, ONE, NO_DOT, '.']) {
             LocationKind::WorkspaceRoot
         } else {
             LocationKind::Workspace
@@ -398,36 +402,4 @@ fn agrees(parts: &[String], names: &[String]) -> bool {
             .iter()
             .zip(names)
             .all(|(part, name)| agrees_name(part, name))
-}
-
-/// Whether a name, which may be a pattern, may be `name`. Names that differ only in case are the
-/// same on some systems.
-fn agrees_name(pattern: &str, name: &str) -> bool {
-    if !pattern.contains([MANY, ONE, SOME]) {
-        return pattern.eq_ignore_ascii_case(name);
-    }
-    // A pattern does not find what starts with a dot, unless it does too.
-    if name.starts_with('.') && pattern.starts_with([MANY, ONE, SOME]) {
-        return false;
-    }
-    let pattern: Vec<char> = pattern.chars().flat_map(char::to_lowercase).collect();
-    let name: Vec<char> = name.chars().flat_map(char::to_lowercase).collect();
-    // reachable[i]: the pattern read so far may have matched the first i characters.
-    let mut reachable = vec![false; name.len() + 1];
-    reachable[0] = true;
-    for c in pattern {
-        let mut next = vec![false; name.len() + 1];
-        for index in 0..=name.len() {
-            if !reachable[index] {
-                continue;
-            }
-            match c {
-                MANY | SOME => next[index..].iter_mut().for_each(|reached| *reached = true),
-                _ if index < name.len() && (c == ONE || c == name[index]) => next[index + 1] = true,
-                _ => {}
-            }
-        }
-        reachable = next;
-    }
-    reachable[name.len()]
 }

@@ -4,21 +4,34 @@
 //! that is in no table starts as itself, with its paths as files that it uses; what policies make of
 //! that is their business.
 
+mod agents;
+mod archives;
+mod arguments;
+mod awk;
 mod code;
-mod files;
+mod developing;
 mod git;
 mod network;
 mod operands;
+mod processes;
 mod programs;
+mod readers;
+mod search;
+mod sed;
+mod system;
 mod tables;
+mod writers;
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use self::arguments::{addresses, options_of, path_in};
 use crate::Surroundings;
 use crate::host::Host;
 use crate::location::{self, Location};
+use crate::shell::variables::changes_programs;
+use crate::shell::wrappers::PRINTF;
 use crate::shell::{Access, Directory, Doubt, Parsed, Started, Word};
 
 /// One thing that a call does. Policies decide on each by itself; the strictest decision counts.
@@ -108,35 +121,6 @@ impl Known {
     }
 }
 
-/// Variables that change which programs run or what they load.
-const MEANINGFUL_VARIABLES: &[&str] = &[
-    "BASH_ENV",
-    "BROWSER",
-    "CARGO_HOME",
-    "EDITOR",
-    "ENV",
-    "GIT_DIR",
-    "GIT_EDITOR",
-    "GIT_EXTERNAL_DIFF",
-    "GIT_PAGER",
-    "GIT_PROXY_COMMAND",
-    "GIT_SSH",
-    "GIT_SSH_COMMAND",
-    "IFS",
-    "JAVA_TOOL_OPTIONS",
-    "NODE_OPTIONS",
-    "PAGER",
-    "PATH",
-    "PERL5OPT",
-    "PROMPT_COMMAND",
-    "PS4",
-    "PYTHONSTARTUP",
-    "RUBYOPT",
-    "RUSTC_WRAPPER",
-    "SHELL",
-    "VISUAL",
-];
-
 /// The parts of a shell command, without repetitions.
 pub(crate) fn of_command(parsed: &Parsed, surroundings: &Surroundings<'_>) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
@@ -154,7 +138,13 @@ pub(crate) fn of_command(parsed: &Parsed, surroundings: &Surroundings<'_>) -> Ve
         let doubts = parsed
             .unclear
             .iter()
-            .map(|why| Doubt::new("structure", why.clone()));
+            .map(|why| Doubt::new("structure", why.clone()))
+            .chain(parsed.unread.then(|| {
+                Doubt::new(
+                    "unread",
+                    "some of it was not looked at, so nothing of it runs by itself",
+                )
+            }));
         parts.push(Part::Program(Program {
             line: "…".to_owned(),
             unclear: doubts.collect(),
@@ -197,6 +187,13 @@ fn of_program(started: &Started, surroundings: &Surroundings<'_>, parts: &mut Ve
                 .extend(path_in(argument).map(|path| (Access::Use, path)));
         }
     }
+    let upwards: Vec<(Access, Word)> = known
+        .files
+        .iter()
+        .filter(|(access, _)| matches!(access, Access::Permit | Access::PermitTree))
+        .filter_map(|(access, word)| Some((*access, location::upwards(word)?)))
+        .collect();
+    known.files.extend(upwards);
     let mut files: Vec<(Access, Location)> = Vec::new();
     for (access, word) in &known.files {
         if let Some(host) = network::device(word) {
@@ -262,60 +259,40 @@ fn is_descriptor(path: &str) -> bool {
 }
 
 fn variables(started: &Started, name: &str, known: &mut Known) {
-    let exported = started.arguments.iter().filter(|_| {
-        matches!(
-            name,
-            "export" | "declare" | "typeset" | "readonly" | "local"
-        )
-    });
-    let exported = exported.filter_map(|word| word.literal_start().split_once('='));
-    let assigned = started.assignments.iter().map(|(name, _)| name.as_str());
-    for variable in assigned.chain(exported.map(|(name, _)| name)) {
-        let loads = [
-            "LD_",
-            "DYLD_",
-            "GIT_CONFIG",
-            "BASH_FUNC_",
-            "CLAUDE_",
-            "ANTHROPIC_",
-        ]
-        .iter()
-        .any(|start| variable.starts_with(start));
-        if loads || MEANINGFUL_VARIABLES.contains(&variable) {
+    let mut set: Vec<(String, Option<String>)> = Vec::new();
+    for (variable, value) in &started.assignments {
+        // It says where this one line is split.
+        if !(variable == "IFS" && name == "read") {
+            set.push((variable.clone(), value.text()));
+        }
+    }
+    match name {
+        "declare" | "export" | "local" | "readonly" | "typeset" => {
+            for word in &started.arguments {
+                if let Some((variable, _)) = word.literal_start().split_once('=') {
+                    let value = word.after(variable.len() + 1).text();
+                    set.push((variable.trim_end_matches('+').to_owned(), value));
+                }
+            }
+        }
+        "getopts" | "mapfile" | "read" | "readarray" => {
+            let names = started.arguments.iter().filter_map(Word::text);
+            set.extend(names.map(|variable| (variable, None)));
+        }
+        "printf" => {
+            let given = PRINTF.read(&started.arguments);
+            let name = given.value(&["v"]).and_then(Word::text);
+            set.extend(name.map(|variable| (variable, None)));
+        }
+        _ => {}
+    }
+    for (variable, value) in set {
+        if changes_programs(&variable, value.as_deref()) {
             known.doubt(
                 "environment",
                 &format!("the variable {variable} changes what programs do"),
             );
         }
-    }
-}
-
-/// Addresses among the arguments, of whatever program.
-fn addresses(arguments: &[Word], known: &mut Known) {
-    for argument in arguments {
-        let text = argument.shown();
-        let Some(end) = text.find("://") else {
-            continue;
-        };
-        let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
-        let start = text[..end].rfind(|c| !is_scheme(c)).map_or(0, |at| at + 1);
-        // A text that mentions an address is not an address.
-        if start == end || text.contains(char::is_whitespace) {
-            continue;
-        }
-        let address = text.get(start..).unwrap_or_default();
-        if text[start..end].eq_ignore_ascii_case("file") {
-            let path = text.get(end + 3..).unwrap_or_default();
-            let path = path.find('/').map_or(path, |at| &path[at..]);
-            known.files.push((Access::Read, Word::literal(path)));
-            continue;
-        }
-        let host = if address.contains('…') {
-            network::partly_known(address)
-        } else {
-            Host::of(address)
-        };
-        known.hosts.push(host);
     }
 }
 
@@ -349,50 +326,4 @@ fn path_word(path: &str) -> Word {
         return word;
     }
     literal
-}
-
-/// The part of an argument that looks like a path: all of it, or the value of an option.
-fn path_in(argument: &Word) -> Option<Word> {
-    let start = argument.literal_start();
-    let word = match start.find('=') {
-        Some(end)
-            if start.starts_with('-')
-                || start[..end]
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || c == '_') =>
-        {
-            argument.after(end + 1)
-        }
-        _ if start.starts_with('-') => return None,
-        _ => argument.clone(),
-    };
-    let text = word.shown();
-    let is_path = text.starts_with('/')
-        || text.starts_with("./")
-        || text == "~"
-        || text.starts_with("~/")
-        || text == ".."
-        || text.contains("../")
-        || text.starts_with("…/");
-    (is_path && !text.contains("://") && !text.contains('\n')).then_some(word)
-}
-
-/// The options in an argument: `-rf` is `-r` and `-f`, `--jobs=4` is `--jobs`.
-fn options_of(argument: &Word) -> Vec<String> {
-    let start = argument.literal_start();
-    if start.len() < 2 || !start.starts_with('-') || start == "--" {
-        return Vec::new();
-    }
-    if start.starts_with("--") {
-        return vec![start.split('=').next().unwrap_or_default().to_owned()];
-    }
-    let mut options: Vec<String> = start
-        .chars()
-        .skip(1)
-        .filter(char::is_ascii_alphanumeric)
-        .take(16)
-        .map(|c| format!("-{c}"))
-        .collect();
-    options.push(start.to_owned());
-    options
 }

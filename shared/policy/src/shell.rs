@@ -17,7 +17,9 @@
 mod expand;
 mod grammar;
 mod lexer;
+pub(crate) mod options;
 mod suspicious;
+pub(crate) mod variables;
 mod walk;
 mod word;
 pub(crate) mod wrappers;
@@ -43,6 +45,8 @@ pub struct Parsed {
     pub unclear: Vec<String>,
     /// A function starts itself again and again in the background.
     pub floods: bool,
+    /// Some of it was not looked at at all: it is too long, or nested too deep.
+    pub unread: bool,
 }
 
 /// A program that may be started, a builtin of the shell included.
@@ -136,7 +140,9 @@ pub enum Input {
     Inherited,
     /// It is known word by word.
     Text(String),
-    /// It is what another program prints, or a file, or has unknown parts.
+    /// It is a text, in which `$_unknown_` stands for what is not known.
+    Partly(String),
+    /// It is what another program prints, or a file.
     Unknown(String),
 }
 
@@ -175,6 +181,8 @@ pub enum Directory {
     /// One of these: start where the command starts and follow the paths one after the other. More
     /// than one when a `cd` may have failed.
     Known(Vec<Vec<String>>),
+    /// The same, or another that is not known.
+    Partly(Vec<Vec<String>>),
     /// Not known.
     Unknown,
 }

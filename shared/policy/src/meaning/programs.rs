@@ -1,11 +1,14 @@
 //! What each program does with its arguments, beyond what the tables say.
 
-use super::files::{GREP, READERS, WRITERS};
-use super::operands::{Arguments, Rule};
+use super::readers::READERS;
 use super::tables::{CONNECTING, EFFECTS, FETCHING, PURE, PURE_TOO, TELLING};
-use super::{Known, code, git, network};
+use super::writers::WRITERS;
+use super::{
+    Known, agents, archives, awk, code, developing, git, network, processes, search, sed, system,
+};
 use crate::Surroundings;
-use crate::shell::wrappers::{found, is, is_flag, roots};
+use crate::shell::options::Options;
+use crate::shell::wrappers::{is, is_flag};
 use crate::shell::{Access, Piece, Started, Word};
 
 pub(super) fn known(name: &str, started: &Started, surroundings: &Surroundings<'_>) -> Known {
@@ -18,11 +21,9 @@ pub(super) fn known(name: &str, started: &Started, surroundings: &Surroundings<'
             known.has(effect);
         }
     }
-    let tells = ["--version", "-V", "-v", "--help", "version"];
     if let [only] = arguments
-        && TELLING.contains(&name)
-        && tells.iter().any(|option| is(Some(only), option))
-        && !(only.text().as_deref() == Some("-v") && name == "pytest")
+        && let Some((_, told)) = TELLING.iter().find(|(teller, _)| *teller == name)
+        && told.iter().any(|option| is(Some(only), option))
     {
         known.effects.clear();
         known.only_reads();
@@ -31,20 +32,25 @@ pub(super) fn known(name: &str, started: &Started, surroundings: &Surroundings<'
     if PURE.contains(&name) || PURE_TOO.contains(&name) {
         known.only_reads();
     }
-    if let Some((_, spec)) = READERS.iter().find(|(reader, _)| *reader == name) {
+    if name != "jq"
+        && let Some((_, spec)) = READERS.iter().find(|(reader, _)| *reader == name)
+    {
         let taken = spec.take(arguments);
-        if taken
+        let reads = taken
             .files
             .iter()
-            .all(|(access, _)| *access == Access::Read)
-        {
+            .all(|(access, _)| *access == Access::Read);
+        if reads && !spec.may_do_more(&taken.given) {
             known.has("reads");
         }
+        strange_files(&taken.given.strange, &mut known);
         known.files.extend(taken.files);
         known.complete = true;
     }
     if let Some((_, spec)) = WRITERS.iter().find(|(writer, _)| *writer == name) {
-        known.files.extend(spec.take(arguments).files);
+        let taken = spec.take(arguments);
+        strange_files(&taken.given.strange, &mut known);
+        known.files.extend(taken.files);
         known.complete = true;
     }
     if CONNECTING.contains(&name) {
@@ -53,61 +59,56 @@ pub(super) fn known(name: &str, started: &Started, surroundings: &Surroundings<'
     if FETCHING.contains(&name) {
         network::fetch(name, arguments, &mut known);
     }
-    code::interpreter(name, started, &mut known);
+    code::interpreter(name, started, surroundings, &mut known);
     special(name, arguments, surroundings, &mut known);
+    if known.effects.len() > 1 {
+        known.effects.remove("reads");
+    }
     known
 }
 
-fn special(name: &str, arguments: &[Word], surroundings: &Surroundings<'_>, known: &mut Known) {
-    let has = |options: &[&str]| {
-        arguments.iter().any(|word| {
-            options.iter().any(|option| {
-                let short = option.len() == 2 && option.starts_with('-');
-                is(Some(word), option)
-                    || word
-                        .literal_start()
-                        .strip_prefix(option)
-                        .is_some_and(|rest| rest.starts_with('='))
-                    || short && is_flag(word, option.chars().last().unwrap_or(' '))
-            })
+/// Paths in options that are not known.
+fn strange_files(strange: &[Word], known: &mut Known) {
+    let paths = strange.iter().filter_map(super::path_in);
+    known.files.extend(paths.map(|path| (Access::Use, path)));
+}
+
+/// Whether one of these options is among the arguments, alone, with a value or in a cluster.
+pub(super) fn has(arguments: &[Word], options: &[&str]) -> bool {
+    arguments.iter().any(|word| {
+        options.iter().any(|option| {
+            let short = option.len() == 2 && option.starts_with('-');
+            is(Some(word), option)
+                || word
+                    .literal_start()
+                    .strip_prefix(option)
+                    .is_some_and(|rest| rest.starts_with('='))
+                || short && is_flag(word, option.chars().last().unwrap_or(' '))
         })
-    };
-    let first = arguments
+    })
+}
+
+/// The first argument that is no option; empty without one.
+pub(super) fn first_word(arguments: &[Word]) -> String {
+    arguments
         .iter()
         .filter_map(Word::text)
         .find(|text| !text.starts_with('-'))
-        .unwrap_or_default();
+        .unwrap_or_default()
+}
+
+fn special(name: &str, arguments: &[Word], surroundings: &Surroundings<'_>, known: &mut Known) {
     match name {
         "git" => git::known(arguments, surroundings, known),
-        "rm" if has(&["-r", "-R", "--recursive"]) => {
-            deepen(known, Access::Delete, Access::DeleteTree)
+        "rm" if has(arguments, &["-r", "-R"]) || abbreviates(arguments, "--recursive") => {
+            deepen(known, Access::Delete, Access::DeleteTree);
         }
         "mv" => deepen(known, Access::Delete, Access::DeleteTree),
-        "chmod" | "chown" | "chgrp" => {
-            if has(&["-R", "--recursive"]) {
-                deepen(known, Access::Permit, Access::PermitTree);
-            }
-            let is_set_id = |text: &str| {
-                let number = text.len() == 4
-                    && !text.starts_with('0')
-                    && text.bytes().all(|b| b.is_ascii_digit());
-                number && text.as_bytes()[0] > b'1'
-                    || text.contains("+s")
-                    || text.contains("=s")
-                    || text.contains("+xs")
-            };
-            if name == "chmod"
-                && arguments
-                    .iter()
-                    .filter_map(Word::text)
-                    .any(|text| is_set_id(&text))
-            {
-                known.has("privilege");
-            }
-        }
-        "find" | "fd" | "fdfind" => find(name, arguments, known),
-        "sed" => code::sed(arguments, known),
-        "awk" | "gawk" | "mawk" | "nawk" => code::awk(arguments, known),
+        "chmod" | "chown" | "chgrp" | "chattr" => permit(name, arguments, known),
+        "find" => search::find(arguments, known),
+        "fd" | "fdfind" => search::fd(arguments, known),
+        "sed" | "gsed" => sed::known(arguments, known),
+        "awk" | "gawk" | "mawk" | "nawk" => awk::known(arguments, surroundings, known),
         "dd" => {
             known.complete = true;
             for word in arguments {
@@ -118,231 +119,68 @@ fn special(name: &str, arguments: &[Word], surroundings: &Surroundings<'_>, know
                 }
             }
         }
-        "tar" | "bsdtar" | "unzip" | "7z" | "cpio" => archive(name, arguments, known),
+        "tar" | "bsdtar" | "unzip" | "7z" | "cpio" => archives::known(name, arguments, known),
         "rsync" | "scp" => network::copy(arguments, known),
-        "env" | "printenv" | "set" | "export" | "declare" if arguments.is_empty() => {
-            known.effects.remove("reads");
+        "env" | "printenv" | "set" | "export" | "declare" | "typeset" | "readonly" | "local"
+        | "echo" | "printf" | "ps" => variables(name, arguments, known),
+        "kill" => processes::kill(arguments, known),
+        "pkill" | "killall" => processes::by_name(name, arguments, known),
+        "claude" | "gemini" | "codex" | "goose" => agents::known(name, arguments, known),
+        "jq" => {
             known.complete = true;
-            known.has("environment");
+            jq(arguments, known);
         }
-        "printenv" => {
-            known.only_reads();
+        "sort" if has_value(name, arguments, &["compress-program"]) => runs_a_program(name, known),
+        "split" if has_value(name, arguments, &["filter"]) => runs_a_program(name, known),
+        "install" if has_value(name, arguments, &["strip-program"]) => runs_a_program(name, known),
+        "bat" if has_value(name, arguments, &["pager"]) => runs_a_program(name, known),
+        "rg" if has_value(name, arguments, &["pre", "hostname-bin"]) => runs_a_program(name, known),
+        "cloc" if has_value(name, arguments, &["extract-with", "config"]) => {
+            runs_a_program(name, known);
+        }
+        "nm" | "objdump" | "size" if has_value(name, arguments, &["plugin"]) => {
+            runs_a_program(name, known);
+        }
+        "zip" if has(arguments, &["-TT", "--unzip-command"]) => runs_a_program(name, known),
+        "wget" if has(arguments, &["--use-askpass"]) => runs_a_program(name, known),
+        "make" | "gmake"
+            if has(arguments, &["--eval", "-E"])
+                || abbreviates(arguments, "--eval")
+                || holds(arguments, "$(") =>
+        {
+            runs_a_program(name, known);
+        }
+        "man"
+            if has(arguments, &["-P", "-H", "-C"])
+                || ["--pager", "--html", "--config-file"]
+                    .iter()
+                    .any(|option| abbreviates(arguments, option)) =>
+        {
+            runs_a_program(name, known);
+        }
+        "sqlite3" if holds_any(arguments, SQLITE) && !is(arguments.last(), ".show") => {
+            runs_a_program(name, known);
+        }
+        "psql" | "mysql" if holds_any(arguments, SQL_CLIENTS) => runs_a_program(name, known),
+        "less" | "more" | "man" => {
+            known.effects.retain(|effect| *effect == "reads");
+            // `+!program` and the like.
             if arguments
                 .iter()
-                .filter_map(Word::text)
-                .any(|text| is_secret(&text))
+                .any(|word| word.literal_start().starts_with('+'))
             {
-                known.has("credentials");
+                runs_a_program(name, known);
             }
         }
-        "echo" | "printf" => {
-            let reveals = arguments
-                .iter()
-                .flat_map(|word| &word.pieces)
-                .any(|piece| matches!(piece, Piece::Variable { name, .. } if is_secret(name)));
-            if reveals {
-                known.has("credentials");
+        _ => {
+            if !system::known(name, arguments, known) {
+                developing::known(name, arguments, known);
             }
         }
-        "kill" => {
-            known.complete = true;
-            let spec = Arguments::with(&["-s", "-n"], Rule::None);
-            let hits_first = spec
-                .take(arguments)
-                .operands
-                .iter()
-                .any(|word| is(Some(word), "1"));
-            let hits_all = arguments.len() > 1 && is(arguments.last(), "-1");
-            let hits_parent = arguments
-                .iter()
-                .flat_map(|word| &word.pieces)
-                .any(|piece| matches!(piece, Piece::Variable { name, .. } if name == "PPID"));
-            if hits_first || hits_all || hits_parent {
-                known.has("gate");
-            } else if arguments.iter().any(Word::is_unknown) {
-                known.has("kills");
-            }
-        }
-        "pkill" | "killall" => {
-            let names = ["claude", "session-runner", "shannon", "runner"];
-            let hits = |text: String| {
-                let text = text.to_ascii_lowercase();
-                !text.starts_with('-')
-                    && (text.len() < 3
-                        || names
-                            .iter()
-                            .any(|name| name.contains(text.as_str()) || text.contains(name)))
-            };
-            if arguments.iter().filter_map(Word::text).any(hits) || has(&["-u", "--uid", "-U"]) {
-                known.has("gate");
-            }
-        }
-        "claude" | "gemini" | "codex"
-            if matches!(first.as_str(), "mcp" | "doctor") || has(&["--version", "--help"]) =>
-        {
-            known.effects.remove("agent");
-        }
-        "docker" | "podman" | "nerdctl" | "docker-compose" => containers(
-            &first,
-            arguments,
-            has(&["--privileged", "--cap-add", "--device"]),
-            known,
-        ),
-        "npm" | "pnpm" | "yarn" | "bun" => {
-            if matches!(
-                first.as_str(),
-                "publish"
-                    | "unpublish"
-                    | "deprecate"
-                    | "dist-tag"
-                    | "owner"
-                    | "token"
-                    | "login"
-                    | "adduser"
-            ) {
-                known.has("publishes");
-            }
-            if has(&["-g", "--global"]) || first == "global" {
-                known.has("installs");
-            }
-            if matches!(
-                first.as_str(),
-                "ls" | "list" | "outdated" | "why" | "explain"
-            ) {
-                known.only_reads();
-            }
-        }
-        "cargo" => {
-            if matches!(first.as_str(), "publish" | "yank" | "owner" | "login") {
-                known.has("publishes");
-            }
-            if matches!(
-                first.as_str(),
-                "tree" | "metadata" | "locate-project" | "search" | "pkgid"
-            ) {
-                known.only_reads();
-            }
-        }
-        "pip" | "pip3" if matches!(first.as_str(), "list" | "show" | "freeze" | "check") => {
-            known.only_reads();
-        }
-        "go" if matches!(first.as_str(), "list" | "env" | "version" | "doc")
-            && !has(&["-w", "-u", "-toolexec", "-exec"]) =>
-        {
-            known.only_reads();
-        }
-        "gem" if matches!(first.as_str(), "push" | "yank" | "owner" | "signin") => {
-            known.has("publishes")
-        }
-        "gh" | "glab" | "hub" => {
-            let verb = arguments
-                .iter()
-                .filter_map(Word::text)
-                .filter(|text| !text.starts_with('-'))
-                .nth(1)
-                .unwrap_or_default();
-            known.has("network");
-            if first == "auth" || first == "secret" || first == "ssh-key" {
-                known.has("credentials");
-            } else if !matches!(
-                verb.as_str(),
-                "view" | "list" | "status" | "diff" | "checks" | "watch"
-            ) {
-                known.has("publishes");
-            }
-        }
-        "aws" | "gcloud" | "az" => {
-            let reveals = [
-                "get-session-token",
-                "get-secret-value",
-                "print-access-token",
-                "get-access-token",
-                "assume-role",
-                "export-credentials",
-                "print-identity-token",
-                "get-login-password",
-            ];
-            if arguments
-                .iter()
-                .filter_map(Word::text)
-                .any(|text| reveals.contains(&text.as_str()))
-            {
-                known.has("credentials");
-            }
-        }
-        "dpkg" | "rpm" | "apt" | "apt-cache" | "brew"
-            if has(&["-l", "-L", "-s", "--list"])
-                || matches!(
-                    first.as_str(),
-                    "list" | "show" | "policy" | "search" | "info"
-                ) =>
-        {
-            known.effects.clear();
-            known.only_reads();
-        }
-        "ssh-keygen" if has(&["-y"]) => known.has("credentials"),
-        "gpg" if has(&["--export-secret-keys", "--export-secret-subkeys"]) => {
-            known.has("credentials");
-        }
-        "sort" if has(&["--compress-program"]) => runs_a_program(name, known),
-        "split" if has(&["--filter"]) => runs_a_program(name, known),
-        "bat" if has(&["--pager", "--paging"]) => runs_a_program(name, known),
-        "zip" if has(&["-TT", "--unzip-command"]) => runs_a_program(name, known),
-        "wget" if has(&["--use-askpass"]) => runs_a_program(name, known),
-        "make" | "gmake" if has(&["--eval", "-E"]) || holds(arguments, "$(") => {
-            runs_a_program(name, known);
-        }
-        "sqlite3" if holds(arguments, ".shell") || holds(arguments, ".system") => {
-            runs_a_program(name, known);
-        }
-        "psql" | "mysql" if holds(arguments, "\\!") || holds(arguments, "system ") => {
-            runs_a_program(name, known);
-        }
-        "jq" if holds(arguments, "env") || holds(arguments, "$ENV") => {
-            known.effects.remove("reads");
-            known.has("environment");
-        }
-        "crontab" if has(&["-l"]) => {
-            known.effects.clear();
-            known.only_reads();
-        }
-        "systemctl" | "service"
-            if matches!(first.as_str(), "status" | "list-units" | "is-active") =>
-        {
-            known.effects.clear();
-        }
-        "ip" | "ifconfig" if !has(&["add", "del", "set", "up", "down", "netns", "exec"]) => {
-            known.effects.clear();
-            known.only_reads();
-        }
-        "mount" if arguments.is_empty() => {
-            known.effects.clear();
-            known.only_reads();
-        }
-        "date" if has(&["-s", "--set"]) => known.has("system"),
-        "date" => {
-            let spec = Arguments {
-                valued: &["-d", "--date"],
-                read: &["-f", "--file", "-r", "--reference"],
-                written: &[],
-                rule: Rule::None,
-            };
-            known.files.extend(spec.take(arguments).files);
-        }
-        "hostname" if !first.is_empty() => known.has("system"),
-        "rg" if has(&["--pre", "--hostname-bin"]) => runs_a_program(name, known),
-        "less" | "more" | "man" => known.effects.retain(|effect| *effect == "reads"),
-        "grep" | "egrep" | "fgrep" if has(&["-e", "-f", "--regexp", "--file"]) => {
-            pattern_by_option(arguments, known)
-        }
-        _ => {}
-    }
-    if known.effects.len() > 1 {
-        known.effects.remove("reads");
     }
 }
 
-fn runs_a_program(name: &str, known: &mut Known) {
+pub(super) fn runs_a_program(name: &str, known: &mut Known) {
     known.doubt("options", &format!("an option of {name} runs a program"));
 }
 
@@ -350,15 +188,50 @@ fn holds(arguments: &[Word], text: &str) -> bool {
     arguments.iter().any(|word| word.shown().contains(text))
 }
 
-/// With `-e` and `-f` the first operand is a file too.
-fn pattern_by_option(arguments: &[Word], known: &mut Known) {
-    let operands = GREP.take(arguments).operands;
-    known.files.extend(
-        operands
-            .into_iter()
-            .take(1)
-            .map(|word| (Access::Read, word)),
-    );
+/// Orders to `sqlite3` that run a program, load one or write files; they may be shortened.
+const SQLITE: &[&str] = &[
+    ".arch",
+    ".edit",
+    ".excel",
+    ".im",
+    ".lo",
+    ".once",
+    ".ou",
+    ".rea",
+    ".sh",
+    ".sy",
+    ".www",
+    "edit(",
+    "load_extension",
+    "writefile",
+];
+
+/// The same to clients of other databases.
+const SQL_CLIENTS: &[&str] = &["\\!", "\\g |", "\\o", "program ", "system "];
+
+fn holds_any(arguments: &[Word], texts: &[&str]) -> bool {
+    arguments.iter().any(|word| {
+        let shown = word.shown().to_ascii_lowercase();
+        texts.iter().any(|text| shown.contains(text))
+    })
+}
+
+/// Whether an argument is this long option, written out, shortened or with a value.
+pub(super) fn abbreviates(arguments: &[Word], option: &str) -> bool {
+    arguments.iter().any(|word| {
+        let start = word.literal_start();
+        let given = start.split('=').next().unwrap_or_default();
+        given.len() > 3 && option.starts_with(given)
+    })
+}
+
+/// Whether the program of this name, one of the tables, is given one of these options.
+fn has_value(name: &str, arguments: &[Word], options: &[&str]) -> bool {
+    READERS
+        .iter()
+        .chain(WRITERS)
+        .find(|(program, _)| *program == name)
+        .is_some_and(|(_, spec)| spec.options.read(arguments).has(options))
 }
 
 fn deepen(known: &mut Known, from: Access, to: Access) {
@@ -369,148 +242,83 @@ fn deepen(known: &mut Known, from: Access, to: Access) {
     }
 }
 
-fn find(name: &str, arguments: &[Word], known: &mut Known) {
-    known.complete = true;
-    let roots = if name == "find" {
-        roots(arguments)
+fn permit(name: &str, arguments: &[Word], known: &mut Known) {
+    if has(arguments, &["-R"]) || abbreviates(arguments, "--recursive") {
+        deepen(known, Access::Permit, Access::PermitTree);
+    }
+    let mode = first_word(arguments);
+    let number =
+        mode.len() == 4 && !mode.starts_with('0') && mode.bytes().all(|byte| byte.is_ascii_digit());
+    let is_set_id = if number {
+        mode.as_bytes()[0] > b'1'
     } else {
-        let operands = Arguments::with(&["-e", "-t", "-d", "-E", "-x", "-X"], Rule::None)
-            .take(arguments)
-            .operands;
-        operands.into_iter().skip(1).collect()
+        // Of `u+xs,g-w`, what follows `+` or `=`.
+        mode.split(',').any(|part| {
+            part.find(['+', '='])
+                .is_some_and(|at| part[at..].contains('s') && !part.contains('/'))
+        })
     };
-    let deletes = arguments.iter().any(|word| is(Some(word), "-delete"));
-    let writes = ["-fprint", "-fprintf", "-fls", "-fprint0"];
-    let runs = [
-        "-exec",
-        "-execdir",
-        "-ok",
-        "-okdir",
-        "-x",
-        "-X",
-        "--exec",
-        "--exec-batch",
-    ];
-    let mut reads = true;
-    for (index, word) in arguments.iter().enumerate() {
-        if writes.iter().any(|option| is(Some(word), option)) {
-            reads = false;
-            known.files.extend(
-                arguments
-                    .get(index + 1)
-                    .map(|file| (Access::Write, file.clone())),
-            );
-        }
-        // What it runs is a program of its own.
-        reads &= name == "find" || !runs.iter().any(|option| is(Some(word), option));
-    }
-    if deletes {
-        let found = found(arguments).into_iter();
-        known
-            .files
-            .extend(found.map(|file| (Access::DeleteTree, file)));
-    } else {
-        known
-            .files
-            .extend(roots.into_iter().map(|root| (Access::Read, root)));
-    }
-    if reads && !deletes {
-        known.has("reads");
-    }
-}
-
-fn archive(name: &str, arguments: &[Word], known: &mut Known) {
-    known.complete = true;
-    let spec = Arguments {
-        valued: &[
-            "--exclude",
-            "-X",
-            "--transform",
-            "--strip-components",
-            "-P",
-            "-x",
-        ],
-        read: &[],
-        written: &["-C", "--directory", "-d", "-o"],
-        rule: Rule::Each(Access::Read),
-    };
-    let first = arguments
-        .first()
-        .map(|word| word.literal_start().to_owned())
-        .unwrap_or_default();
-    let lists = match name {
-        "tar" | "bsdtar" => first.contains('t') && !first.contains(['x', 'c']) || first == "--list",
-        "unzip" => first == "-l",
-        _ => first == "l",
-    };
-    let mut taken = spec.take(arguments);
-    let runs = [
-        "--to-command",
-        "--use-compress-program",
-        "-I",
-        "--checkpoint-action",
-        "--rsh-command",
-        "--info-script",
-        "-F",
-    ];
-    if arguments.iter().any(|word| {
-        runs.iter()
-            .any(|option| word.literal_start().starts_with(option))
-    }) {
-        known.doubt("text", "an option of the archiver runs a program");
-    }
-    if name == "tar" && !first.starts_with('-') && !taken.operands.is_empty() {
-        // `tar xf file`: the first operand is options.
-        taken.operands.remove(0);
-        taken
-            .files
-            .retain(|(_, word)| word.literal_start() != first);
-    }
-    let creates =
-        matches!(name, "tar" | "bsdtar") && first.contains('c') && !first.starts_with("--");
-    if creates && let Some(file) = taken.operands.first() {
-        known.files.push((Access::Write, file.clone()));
-    }
-    if lists {
-        known.has("reads");
-    } else if !creates
-        && !taken
-            .files
-            .iter()
-            .any(|(access, _)| *access == Access::Write)
-    {
-        known.files.push((Access::Write, Word::literal("./…")));
-    }
-    known.files.append(&mut taken.files);
-}
-
-fn containers(first: &str, arguments: &[Word], is_privileged: bool, known: &mut Known) {
-    known.complete = true;
-    known.effects.clear();
-    let mounts_host = arguments.iter().any(|word| {
-        let text = word.shown();
-        text.starts_with("/:")
-            || text.contains("docker.sock")
-            || text.contains("source=/,")
-            || text.starts_with("-v/:")
-            || [
-                "--pid=host",
-                "--userns=host",
-                "--net=host",
-                "--network=host",
-                "--ipc=host",
-            ]
-            .contains(&text.as_str())
-    });
-    if is_privileged || mounts_host {
+    if name == "chmod" && is_set_id {
         known.has("privilege");
     }
-    match first {
-        "ps" | "images" | "version" | "info" | "logs" | "top" | "stats" | "port" | "history" => {
-            known.has("reads")
+}
+
+/// Options of `ps` that have a value; operands are letters of options too.
+const PS: Options = Options::new("C:g:G:k:o:O:p:q:s:t:u:U:EeAaxflFjlwcmMLTHNdr", "");
+
+/// Programs that show variables.
+fn variables(name: &str, arguments: &[Word], known: &mut Known) {
+    let shows_all = match name {
+        // With a program it starts that, and is not itself here.
+        "env" => true,
+        "printenv" => arguments
+            .iter()
+            .all(|word| word.literal_start().starts_with('-')),
+        "echo" | "printf" => false,
+        "set" => arguments.is_empty(),
+        // `ps e` and `ps -E` show those of processes.
+        "ps" => {
+            let given = PS.read(arguments);
+            let mut letters = given.operands.iter().map(Word::shown);
+            given.has(&["E"]) || letters.any(|letters| letters.contains(['e', '…']))
         }
-        "push" | "login" => known.has("publishes"),
-        _ => known.has("containers"),
+        _ => {
+            let names = Options::leading("aAfFgiIlnrtux", "").read(arguments);
+            names.operands.is_empty() && !names.has(&["f", "F"])
+        }
+    };
+    if shows_all {
+        known.effects.remove("reads");
+        known.complete = true;
+        known.has("environment");
+        return;
+    }
+    let reveals = match name {
+        "printenv" => {
+            known.only_reads();
+            arguments
+                .iter()
+                .filter_map(Word::text)
+                .any(|text| is_secret(&text))
+        }
+        "ps" => {
+            known.only_reads();
+            false
+        }
+        "echo" | "printf" => arguments
+            .iter()
+            .flat_map(|word| &word.pieces)
+            .any(|piece| matches!(piece, Piece::Variable { name, .. } if is_secret(name))),
+        // A name that stands for another variable.
+        _ => {
+            if matches!(name, "declare" | "typeset" | "local") && has(arguments, &["-n"]) {
+                known.doubt("environment", "a variable stands for another one");
+            }
+            false
+        }
+    };
+    if reveals {
+        known.has("credentials");
     }
 }
 
@@ -533,4 +341,36 @@ fn is_secret(name: &str) -> bool {
             || ["AWS_SECRET", "AWS_SESSION", "ANTHROPIC_", "SHANNON_"]
                 .iter()
                 .any(|start| name.starts_with(start)))
+}
+
+/// Its options with a name and a value: the value may be a file.
+fn jq(arguments: &[Word], known: &mut Known) {
+    let mut rest: Vec<Word> = Vec::new();
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        match word.literal_start() {
+            "--arg" | "--argjson" => {
+                words.next();
+                words.next();
+            }
+            "--slurpfile" | "--rawfile" => {
+                words.next();
+                known
+                    .files
+                    .extend(words.next().map(|file| (Access::Read, file.clone())));
+            }
+            _ => rest.push(word.clone()),
+        }
+    }
+    if let Some((_, spec)) = READERS.iter().find(|(reader, _)| *reader == "jq") {
+        let taken = spec.take(&rest);
+        known.files.extend(taken.files);
+        if taken.given.strange.is_empty() {
+            known.has("reads");
+        }
+    }
+    if holds(arguments, "env") || holds(arguments, "$ENV") {
+        known.effects.remove("reads");
+        known.has("environment");
+    }
 }

@@ -2,16 +2,16 @@
 
 /// Programs and builtins that change nothing and take no files.
 pub(super) const PURE: &[&str] = &[
-    "", "[", "[[", ":", "{", "arch", "basename", "bg", "break", "cal", "command", "continue",
-    "date", "declare", "dirname", "dirs", "echo", "exec", "exit", "export", "expr", "factor",
-    "false", "fg", "free", "getconf", "getopts", "groups", "hash", "help", "hostname", "id",
-    "jobs", "let", "local", "locale", "logname", "nproc", "numfmt", "popd", "printf", "ps", "pwd",
-    "read", "readonly", "return", "seq", "set", "shift", "shopt", "sleep", "test", "times", "tput",
-    "tr", "true", "tty", "type", "typeset", "umask", "uname", "unset", "uptime", "wait",
+    "", "[", "[[", ":", "{", "basename", "bg", "break", "cal", "command", "continue", "declare",
+    "dirname", "dirs", "echo", "exec", "exit", "export", "expr", "factor", "false", "fg", "free",
+    "getconf", "getopts", "groups", "hash", "help", "id", "jobs", "let", "local", "locale",
+    "logname", "nproc", "numfmt", "popd", "printf", "pwd", "read", "readonly", "return", "seq",
+    "set", "shift", "shopt", "sleep", "test", "times", "tput", "tr", "true", "tty", "type",
+    "typeset", "umask", "uname", "unset", "uptime", "wait",
 ];
 
 /// The same, kept apart because they are seldom used.
-pub(super) const PURE_TOO: &[&str] = &["which", "whoami", "who", "yes", "alias", "trap", "ulimit"];
+pub(super) const PURE_TOO: &[&str] = &["which", "whoami", "yes", "alias", "trap", "ulimit"];
 
 /// What the names of some programs say by themselves.
 pub(super) const EFFECTS: &[(&str, &[&str])] = &[
@@ -265,46 +265,42 @@ pub(super) const INTERPRETERS: &[(&str, &[&str])] = &[
     ("tclsh", &[]),
 ];
 
-/// Tools of developers that only say their version or explain themselves when asked to.
-pub(super) const TELLING: &[&str] = &[
-    "bun",
-    "bundle",
-    "bunx",
-    "cargo",
-    "clang",
-    "cmake",
-    "composer",
-    "deno",
-    "docker",
-    "dotnet",
-    "gcc",
-    "gem",
-    "git",
-    "go",
-    "gradle",
-    "helm",
-    "java",
-    "javac",
-    "just",
-    "kubectl",
-    "make",
-    "mvn",
-    "node",
-    "npm",
-    "npx",
-    "php",
-    "pip",
-    "pip3",
-    "pnpm",
-    "poetry",
-    "pytest",
-    "python",
-    "python3",
-    "ruby",
-    "rustc",
-    "rustup",
-    "terraform",
-    "tsc",
-    "uv",
-    "yarn",
+/// Tools of developers that only say their version or explain themselves when this is all they are
+/// told. Not those that look at the workspace before (`yarn`, `mvn`), nor words that are a target, a
+/// script or a file to another of them (`make version`).
+pub(super) const TELLING: &[(&str, &[&str])] = &[
+    ("bun", &["--version", "-v"]),
+    ("bunx", &["--version"]),
+    ("cargo", &["--version", "-V", "--help", "version"]),
+    ("clang", &["--version", "--help"]),
+    ("cmake", &["--version", "--help"]),
+    ("deno", &["--version", "-V", "--help"]),
+    ("docker", &["--version", "-v", "--help"]),
+    ("dotnet", &["--version", "--help"]),
+    ("gcc", &["--version", "-v", "--help"]),
+    ("gem", &["--version", "-v"]),
+    ("git", &["--version", "-v", "--help", "version"]),
+    ("go", &["version"]),
+    ("gradle", &["--version", "-v"]),
+    ("helm", &["version", "--help"]),
+    ("java", &["--version", "-version", "--help"]),
+    ("javac", &["--version", "-version", "--help"]),
+    ("just", &["--version", "-V", "--help"]),
+    ("kubectl", &["--help"]),
+    ("make", &["--version", "-v", "--help"]),
+    ("node", &["--version", "-v", "--help"]),
+    ("npm", &["--version", "-v"]),
+    ("npx", &["--version", "-v"]),
+    ("php", &["--version", "-v", "--help"]),
+    ("pip", &["--version", "-V", "--help"]),
+    ("pip3", &["--version", "-V", "--help"]),
+    ("poetry", &["--version", "-V"]),
+    ("python", &["--version", "-V", "--help"]),
+    ("python3", &["--version", "-V", "--help"]),
+    ("ruby", &["--version", "-v", "--help"]),
+    ("rustc", &["--version", "-V", "--help"]),
+    ("rustup", &["--version", "-V", "--help"]),
+    ("terraform", &["--help"]),
+    ("tsc", &["--version", "-v", "--help"]),
+    ("uv", &["--version", "-V", "--help"]),
 ];

@@ -15,10 +15,7 @@ fn here_documents_and_redirections() {
     );
     let cat = &parsed.programs[1];
     assert_eq!(cat.redirections.len(), 2);
-    assert_eq!(
-        cat.input,
-        Input::Unknown("a text with unknown parts".to_owned())
-    );
+    assert_eq!(cat.input, Input::Partly("$_unknown_\n".to_owned()));
     assert_eq!(parsed.programs[0].within, [Within::Substitution]);
 }
 
@@ -52,8 +49,16 @@ fn variables_are_followed_as_far_as_they_are_certain() {
         "x=a; c; x=b; d(a, b, …)"
     );
     assert_eq!(shown("x='a b'; c $x \"$x\""), "x=a b; c(a, b, a b)");
-    assert_eq!(shown("x=a; sh -c 'b $x'"), "x=a; sh > b(…)");
-    assert_eq!(shown("read x; b $x"), "read(x); b(…, …)");
+    assert_eq!(shown("x=a; sh -c 'b $x'"), "x=a; sh > b(a, …)");
+    assert_eq!(shown("read x; b $x"), "read(x); b(…)");
+    assert_eq!(shown("x=a; x+=b; c $x"), "x=a; x=ab; c(ab)");
+    assert_eq!(shown("x='a b'; y=$x; c \"$y\""), "x=a b; y=a b; c(a b)");
+    assert_eq!(
+        shown("f() { b \"$1\"; }; f a; f c"),
+        "b(a); f(a); b(c); f(c)"
+    );
+    assert_eq!(shown("b \"$(echo a c)\""), "echo(a, c); b(a c)");
+    assert_eq!(shown("b ${x:-a}"), "b(a, …)");
 }
 
 #[test]
@@ -76,6 +81,16 @@ fn directories_are_followed_as_far_as_they_are_certain() {
     assert_eq!(directory("cd /a && cd b && c"), known(&[&["/a", "b"]]));
     assert_eq!(directory("(cd a); b"), known(&[&[]]));
     assert_eq!(directory("cd $x && b"), Some(Directory::Unknown));
+    let partly = Directory::Partly(vec![Vec::new()]);
+    assert_eq!(directory("cd $x; b"), Some(partly));
+    assert_eq!(directory("f() { cd /a; }; f && b"), known(&[&[], &["/a"]]));
+    assert_eq!(
+        directory("x=/a; if c; then x=/b; fi; cd $x && d"),
+        Some(Directory::Partly(vec![
+            vec!["/a".to_owned()],
+            vec!["/b".to_owned()]
+        ]))
+    );
 }
 
 #[test]

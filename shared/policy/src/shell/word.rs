@@ -51,6 +51,16 @@ impl Word {
         }
     }
 
+    /// The value of a variable that is not known.
+    pub(crate) fn unknown(name: &str) -> Self {
+        Self {
+            pieces: vec![Piece::Variable {
+                name: name.to_owned(),
+                quoted: false,
+            }],
+        }
+    }
+
     pub(crate) fn supplied() -> Self {
         Self {
             pieces: vec![Piece::Supplied],
@@ -126,6 +136,32 @@ impl Word {
             }
         }
         text
+    }
+
+    /// As text for a shell to read, `$_unknown_` for what is not known.
+    pub(crate) fn as_text(&self) -> String {
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(literal) | Piece::Pattern(literal) => text.push_str(literal),
+                Piece::Home => text.push_str("$HOME"),
+                Piece::HomeOf(user) => {
+                    text.push('~');
+                    text.push_str(user);
+                }
+                Piece::Here => text.push_str("$PWD"),
+                Piece::Number => text.push_str("$?"),
+                Piece::Variable { .. } | Piece::Output { .. } | Piece::Supplied => {
+                    text.push_str("$_unknown_");
+                }
+            }
+        }
+        text
+    }
+
+    /// Whether a pattern for file names is its first part.
+    pub(crate) fn begins_with_pattern(&self) -> bool {
+        matches!(self.pieces.first(), Some(Piece::Pattern(_)))
     }
 
     /// The text before its first unknown or pattern part.

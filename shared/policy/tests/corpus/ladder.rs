@@ -55,6 +55,35 @@ fn an_owner_cannot_permit_what_is_denied() {
     assert!(denied > 500, "{denied}");
 }
 
+/// Unreadable texts: what can be told of them is put to the denials, and then they run in the mode
+/// `bypass`. Where nobody looked at all of it, a person decides.
+#[test]
+fn bypass_runs_what_was_looked_at() {
+    let caller = Caller {
+        mode: PermissionMode::Bypass,
+        bypass_permitted: true,
+        ..CALLER
+    };
+    let nested = "nice ".repeat(40) + "ls";
+    let long = format!("echo {}", "a".repeat(domain::limits::SHELL_COMMAND_BYTES));
+    let many = "a; ".repeat(300);
+    for (command, expected) in [
+        ("echo $[1]", Outcome::Allow),
+        ("cargo test ${x:-\"a\"}", Outcome::Allow),
+        ("echo $[1]; rm -rf target", Outcome::Allow),
+        ("echo $[1]; rm -rf /", Outcome::Deny),
+        ("echo $[1] | tee /etc/shadow", Outcome::Deny),
+        ("ls \u{202e}; sudo id", Outcome::Deny),
+        (&nested, Outcome::Ask),
+        (&long, Outcome::Ask),
+        (&many, Outcome::Ask),
+    ] {
+        let start: String = command.chars().take(40).collect();
+        let checked = checked(command, &caller, &POLICIES[0]);
+        assert_eq!(checked.outcome, expected, "{start}: {}", checked.reason);
+    }
+}
+
 proptest! {
     #[test]
     fn a_tier_is_raised_and_never_lowered(now in 0_usize..3, wanted in 0_usize..3) {

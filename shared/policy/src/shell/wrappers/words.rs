@@ -1,4 +1,4 @@
-//! The arguments of programs that start another: options, their values, and where the rest begins.
+//! Words of programs that start another.
 
 use crate::shell::word::{Piece, Word};
 
@@ -33,7 +33,7 @@ pub(super) fn replaced(word: &Word, place: &str, given: &[Word]) -> Vec<Word> {
     made
 }
 
-pub(super) fn joined(words: &[Word]) -> Word {
+pub(in crate::shell) fn joined(words: &[Word]) -> Word {
     let mut whole = Word::default();
     for (index, word) in words.iter().enumerate() {
         if index > 0 {
@@ -62,47 +62,4 @@ pub(crate) fn is_name(text: &str) -> bool {
 pub(crate) fn is_flag(word: &Word, flag: char) -> bool {
     let start = word.literal_start();
     start.starts_with('-') && !start.starts_with("--") && start.contains(flag)
-}
-
-/// The words after the options, each with its value.
-pub(crate) fn skip_options<'a>(words: &'a [Word], valued: &[&str]) -> &'a [Word] {
-    let mut index = 0;
-    while let Some(word) = words.get(index) {
-        let start = word.literal_start();
-        if start == "--" {
-            return words.get(index + 1..).unwrap_or_default();
-        }
-        let is_option = start.len() > 1 && start.starts_with(['-', '+']);
-        if !is_option {
-            break;
-        }
-        index += if valued.contains(&start) { 2 } else { 1 };
-    }
-    words.get(index..).unwrap_or_default()
-}
-
-/// The value of the first of these options: the next word, or the rest of its own.
-pub(crate) fn value_of(words: &[Word], options: &[&str]) -> Option<Word> {
-    for (index, word) in words.iter().enumerate() {
-        let start = word.literal_start();
-        if !start.starts_with('-') {
-            continue;
-        }
-        for option in options {
-            if start == *option {
-                return words.get(index + 1).cloned();
-            }
-            let Some(rest) = start.strip_prefix(option) else {
-                continue;
-            };
-            if option.starts_with("--") {
-                if rest.starts_with('=') {
-                    return Some(word.after(option.len() + 1));
-                }
-            } else {
-                return Some(word.after(option.len()));
-            }
-        }
-    }
-    None
 }
