@@ -13,6 +13,7 @@ use domain::event::{ChangeKind, EventBody, FileChange};
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use redact::Redactor;
 use sha2::{Digest, Sha256};
 use similar::TextDiff;
 
@@ -59,13 +60,18 @@ struct Known {
 #[derive(Default)]
 pub struct Baseline {
     files: BTreeMap<String, Known>,
+    redactor: Redactor,
 }
 
 impl Baseline {
     /// Looks at the workspace. What cannot be read is left out: the session may be changing it.
     #[must_use]
-    pub fn take(workspace: &Path) -> Self {
-        Self::default().look(workspace)
+    pub fn take(workspace: &Path, redactor: Redactor) -> Self {
+        let nothing = Self {
+            redactor,
+            ..Self::default()
+        };
+        nothing.look(workspace)
     }
 
     /// Looks again. Gives the new baseline and, if anything changed, the event.
@@ -80,7 +86,10 @@ impl Baseline {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut look = Look {
             before: self,
-            now: Baseline::default(),
+            now: Baseline {
+                redactor: self.redactor.clone(),
+                ..Baseline::default()
+            },
             text_bytes: 0,
         };
         if let Ok(root) = nix::fcntl::open(workspace, flags, Mode::empty()) {
@@ -234,7 +243,8 @@ fn difference(before: &Baseline, now: &Baseline) -> Option<EventBody> {
         }
         let lines = match (old_text, new_text) {
             (Some(old_text), Some(new_text)) => {
-                let (text, added, removed) = file_patch(path, change, old_text, new_text);
+                let (text, added, removed) =
+                    file_patch(path, change, old_text, new_text, &now.redactor);
                 if patch.len() + text.len() > PATCH_BYTES {
                     patch.push_str(&format!(
                         "# {path}: left out, the patch would be too long\n"
@@ -266,10 +276,19 @@ fn text(known: &Known) -> Option<&str> {
     }
 }
 
-fn file_patch(path: &str, change: ChangeKind, old: &str, new: &str) -> (String, u32, u32) {
-    let diff = TextDiff::configure()
+/// The patch between the texts without their secrets: a change within a key shows no line of it. The
+/// numbers count what really changed.
+fn file_patch(
+    path: &str,
+    change: ChangeKind,
+    old: &str,
+    new: &str,
+    redactor: &Redactor,
+) -> (String, u32, u32) {
+    let compare = TextDiff::configure()
         .timeout(std::time::Duration::from_secs(2))
-        .diff_lines(old, new);
+        .to_owned();
+    let diff = compare.diff_lines(old, new);
     let (mut added, mut removed) = (0, 0);
     for change in diff.iter_all_changes() {
         match change.tag() {
@@ -288,7 +307,12 @@ fn file_patch(path: &str, change: ChangeKind, old: &str, new: &str) -> (String, 
     } else {
         format!("b/{path}")
     };
-    let text = diff
+    let (clean_old, clean_new) = (redactor.clean_lines(old), redactor.clean_lines(new));
+    let clean = (clean_old != old || clean_new != new)
+        .then(|| compare.diff_lines(clean_old.as_str(), clean_new.as_str()));
+    let text = clean
+        .as_ref()
+        .unwrap_or(&diff)
         .unified_diff()
         .context_radius(3)
         .header(&before, &after)
@@ -328,7 +352,7 @@ mod tests {
         write(at("src/edited"), "one\ntwo\n").unwrap();
         write(at("gone"), "old\n").unwrap();
         write(at("image"), b"\0\x01").unwrap();
-        let baseline = Baseline::take(workspace.path());
+        let baseline = Baseline::take(workspace.path(), Redactor::default());
         assert!(baseline.compare(workspace.path()).1.is_none());
 
         write(at("src/edited"), "one\n2\nthree\n").unwrap();
@@ -361,11 +385,42 @@ mod tests {
     }
 
     #[test]
+    fn a_change_within_a_key_shows_no_line_of_it() {
+        let workspace = tempfile::tempdir().unwrap();
+        let at = |name: &str| workspace.path().join(name);
+        let line = |last| {
+            format!(
+                "{}{last}\n",
+                "0123456789abcdefABCDEFGHIJKLMNOPQ+/".repeat(2)
+            )
+        };
+        let key = |last| {
+            let (begin, end) = (
+                concat!("-----BEGIN", " PRIVATE KEY-----"),
+                "-----END PRIVATE KEY-----",
+            );
+            let lines = line('x').repeat(9);
+            format!("a\n{begin}\n{lines}{}{lines}{end}\nb\n", line(last))
+        };
+        write(at("key"), key('y')).unwrap();
+        write(at(".env"), "A=1\n").unwrap();
+        let baseline = Baseline::take(workspace.path(), Redactor::default());
+        write(at("key"), key('z')).unwrap();
+        write(at(".env"), "A=1\nDB_PASSWORD=hunter22\n").unwrap();
+        let (files, patch) = changed(baseline.compare(workspace.path()).1);
+        assert_eq!(files[1], change("key", ChangeKind::Modified, Some((1, 1))));
+        assert_eq!(
+            patch,
+            "--- a/.env\n+++ b/.env\n@@ -1 +1,2 @@\n A=1\n+DB_PASSWORD=[redacted: password]\n"
+        );
+    }
+
+    #[test]
     fn a_large_file_is_named_without_a_patch() {
         let workspace = tempfile::tempdir().unwrap();
         let path = workspace.path().join("large");
         write(&path, vec![b'a'; 2 * 1024 * 1024]).unwrap();
-        let baseline = Baseline::take(workspace.path());
+        let baseline = Baseline::take(workspace.path(), Redactor::default());
         write(&path, vec![b'b'; 2 * 1024 * 1024]).unwrap();
         let (files, patch) = changed(baseline.compare(workspace.path()).1);
         assert_eq!(files, [change("large", ChangeKind::Modified, None)]);

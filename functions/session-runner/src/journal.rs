@@ -4,8 +4,10 @@
 //! after the last one began; but when somebody waits for an entry, as soon as none is under way: such
 //! entries come one at a time, and a message waits for its own. An append whose outcome is
 //! unknown is repeated with its request token, which the store recognises. When only the sequence
-//! moved on, the batch is numbered again. When the lease is lost, or cannot be renewed before it
+//! moved on, the batch is numbered again. No entry is taken before its secrets are out. When the lease is lost, or cannot be renewed before it
 //! runs out on our clock, nothing is written any more and everybody waiting is told.
+
+mod cleaning;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use domain::checkpoint::{NewCheckpoint, PendingQuestion};
 use domain::event::{EventBody, NewEvent};
 use domain::ports::{Append, AppendError, Clock, IdSource, Lease, LiveText, SessionLog};
 use domain::{Command, CommandOutcome, Head, Sequence, State, UnixMillis, limits};
+use redact::Redactor;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -87,6 +90,7 @@ type Request = (Box<Entry>, Option<Reply>);
 /// CLI does, asks first whether there is [`Journal::room`].
 #[derive(Clone)]
 pub struct Journal {
+    redactor: Redactor,
     requests: mpsc::UnboundedSender<Request>,
     /// Bytes of entries that are not written yet.
     waiting: watch::Sender<usize>,
@@ -117,13 +121,15 @@ pub struct Pace {
 pub const LIVE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Journal {
-    /// Starts the writer for a session just acquired.
+    /// Starts the writer for a session just acquired. What it writes has no secrets that the
+    /// redactor finds.
     pub fn start<P>(
         ports: Arc<P>,
         lease: Lease,
         head: &Head,
         lease_until: UnixMillis,
         pace: Pace,
+        redactor: Redactor,
     ) -> Self
     where
         P: SessionLog + Clock + IdSource + 'static,
@@ -156,6 +162,7 @@ impl Journal {
             let _ = lost_sender.send(true);
         });
         Journal {
+            redactor,
             requests,
             waiting,
             buffer_bytes: pace.buffer_bytes,
@@ -181,7 +188,8 @@ impl Journal {
         }
     }
 
-    fn give(&self, entry: Entry, reply: Option<Reply>) -> Result<(), Refused> {
+    fn give(&self, mut entry: Entry, reply: Option<Reply>) -> Result<(), Refused> {
+        cleaning::clean(&self.redactor, &mut entry);
         let bytes = entry.bytes();
         self.waiting.send_modify(|waiting| *waiting += bytes);
         self.requests
@@ -205,7 +213,8 @@ impl Journal {
         answer.await.unwrap_or(Err(Refused::LeaseLost))
     }
 
-    /// Shows text that is not an event yet; the newest wins.
+    /// Shows text that is not an event yet; the newest wins. It comes from a stream that holds back
+    /// what may become a secret: here it is too late to know.
     pub fn show(&self, text: Option<String>) {
         self.live.send_replace(text);
     }

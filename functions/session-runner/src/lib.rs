@@ -9,7 +9,6 @@ pub mod gate_helper;
 pub mod gate_server;
 pub mod journal;
 pub mod objects;
-pub mod redact;
 pub mod relay;
 pub mod sandbox;
 pub mod settings;

@@ -64,7 +64,9 @@ async fn a_session_works_talks_and_ends() {
     }
     let results = results(&events);
     assert!(
-        results[2].1.starts_with("hello\n1000\n[redacted]"),
+        results[2]
+            .1
+            .starts_with("hello\n1000\n[redacted: session credential]"),
         "{results:?}"
     );
     let changed = events.iter().find_map(|event| match &event.body {

@@ -4,13 +4,18 @@
 //! Fields of the spans around a line stand in it too, so that `request_id` need not be repeated.
 //! Log errors as `error = &error as &dyn std::error::Error`: their causes are added only when
 //! `SHANNON_DEBUG` is on, since causes may carry what answers and quiet logs must not.
+//!
+//! No line has a secret that [`redact`] finds: messages and fields leave without, and what
+//! [`hide`] was told is not to be seen in any form.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::ops::Range;
+use std::sync::{PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use redact::Redactor;
 use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -62,6 +67,31 @@ fn instance() -> String {
     })
 }
 
+/// What is hidden: the secrets of this process, and what finds them.
+static HIDDEN: RwLock<Option<(Vec<String>, Redactor)>> = RwLock::new(None);
+
+/// Keeps these secrets out of every line from here on, beside what looks like a secret by itself.
+pub fn hide(secrets: impl IntoIterator<Item = String>) {
+    let mut hidden = HIDDEN.write().unwrap_or_else(PoisonError::into_inner);
+    let (all, _) = hidden.get_or_insert_default();
+    all.extend(secrets);
+    all.sort_unstable();
+    all.dedup();
+    let redactor = Redactor::new(all.iter().cloned());
+    if let Some((_, known)) = hidden.as_mut() {
+        *known = redactor;
+    }
+}
+
+/// Text without secrets, under the name of a field.
+pub(crate) fn without_secrets(name: &str, text: &str) -> String {
+    let hidden = HIDDEN.read().unwrap_or_else(PoisonError::into_inner);
+    match &*hidden {
+        Some((_, redactor)) => redactor.clean_value(name, text),
+        None => Redactor::default().clean_value(name, text),
+    }
+}
+
 /// Starts logging for this process. A second call changes nothing.
 ///
 /// # Errors
@@ -81,6 +111,15 @@ pub fn start(function: &str, settings: &Settings) -> Result<(), SettingsError> {
     // Only a test that starts two programs in one process comes here twice.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(())
+}
+
+/// The JSON lines of a function into a writer, for a test that reads what a program logs.
+pub fn json_into<W>(function: &str, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = Lines::new([function, "test", "test"], Format::Json, true, writer);
+    tracing_subscriber::registry().with(lines)
 }
 
 /// Which lines are written. What the setting says about a target goes before what is said here.
@@ -280,8 +319,8 @@ impl Fields {
 
     fn insert_text(&mut self, field: &Field, text: &str) {
         match field.name() {
-            "message" => text.clone_into(&mut self.message),
-            _ => self.insert(field, text),
+            "message" => self.message = without_secrets("", text),
+            name => self.insert(field, without_secrets(name, text).as_str()),
         }
     }
 }
@@ -404,6 +443,40 @@ mod tests {
             let member = format!("\"{name}\":");
             assert_eq!(text.matches(&member).count(), 1, "{text}");
         }
+    }
+
+    #[test]
+    fn no_secret_is_in_a_line() {
+        let known = "known-to-this-process-0123";
+        hide([known.to_owned()]);
+        let github = format!("gh{}", "p_0a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R");
+        let captured = Captured::default();
+        for format in [Format::Json, Format::Text] {
+            let lines = Lines::new(["call", "test", "i-1"], format, true, captured.clone());
+            let subscriber = tracing_subscriber::registry().with(lines);
+            tracing::subscriber::with_default(subscriber, || {
+                let span = tracing::info_span!("request", url = "redis://u:hunter22@h/", kept = 1);
+                let _entered = span.enter();
+                let error = Outer(std::io::Error::other(github.clone()));
+                tracing::info!(
+                    error = &error as &dyn Error,
+                    password = "swordfish",
+                    debugged = ?[github.as_str()],
+                    shown = %known,
+                    "got {github} and {known}"
+                );
+            });
+        }
+        let bytes = captured.0.lock().expect("not poisoned").clone();
+        let text = String::from_utf8(bytes).expect("lines are UTF-8");
+        assert!(
+            text.contains("could not read: [redacted: github token]"),
+            "{text}"
+        );
+        for secret in [known, &github, "swordfish", "hunter22"] {
+            assert!(!text.contains(secret), "{secret}: {text}");
+        }
+        assert_eq!(text.matches("kept").count(), 2);
     }
 
     /// What a client sent stands within its field, on the one line.

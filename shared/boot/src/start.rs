@@ -85,7 +85,8 @@ pub fn run(
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{function}: {}", logging::describe(&error, true));
+            let words = logging::without_secrets("", &logging::describe(&error, true));
+            eprintln!("{function}: {words}");
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,6 @@
 //! A piece of a file of a session, from wherever it is: its runner, its newest checkpoint while it
-//! has none, or a checkpoint that the caller names.
+//! has none, or a checkpoint that the caller names. Each byte of a secret is shown as a star: offsets
+//! stay what they are. The whole is in the checkpoint, and in an export of it.
 
 use domain::authorization::ReadSessions;
 use domain::checkpoint::CheckpointName;
@@ -7,8 +8,12 @@ use domain::command::FileContent;
 use domain::ports::{Checkpoints, Clock, Compute, IdSource, Inbox, SessionDirectory};
 use domain::use_cases::{self, FindCheckpointError, ReadFile, ReadFileError};
 use domain::{Authorized, CheckpointId};
+use redact::Redactor;
 
 use crate::snapshots::{SnapshotError, Snapshots};
+
+/// Bytes around a piece that are looked at for secrets. Own: the longest are keys of 32 KiB.
+const AROUND: u64 = 32 * 1024;
 
 /// Why there is no piece.
 pub(crate) enum NotRead {
@@ -68,7 +73,14 @@ where
         .unwrap_or(domain::limits::READ_FILE_BYTES as u64);
     let (tree, offset) = (head.tree_key(), request.offset);
     let (manifest, path) = (&checkpoint.files, &request.path);
-    let read = snapshots.file_at(&tree, &request.key, manifest, path, offset, length);
-    let content = read.await.map_err(NotRead::Content)?;
+    // A secret may begin before the piece, or end after it.
+    let before = offset.min(AROUND);
+    let around = before.saturating_add(length).saturating_add(AROUND);
+    let from = offset - before;
+    let read = snapshots.file_at(&tree, &request.key, manifest, path, from, around);
+    let mut content = read.await.map_err(NotRead::Content)?;
+    let blank = Redactor::default().blank(&content.bytes);
+    let piece = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(blank.len());
+    content.bytes = blank[piece(before)..piece(before.saturating_add(length))].to_vec();
     Ok((content, Some(checkpoint.id)))
 }

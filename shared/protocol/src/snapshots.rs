@@ -5,6 +5,7 @@ use domain::command::FileContent;
 use domain::ports::Unavailable;
 use domain::workspace::RelativePath;
 use domain::{CheckpointId, SessionKey, TreeKey, UnixMillis};
+use redact::Redactor;
 use thiserror::Error;
 
 /// Why the content of a checkpoint was not read.
@@ -47,6 +48,16 @@ pub struct SnapshotDiff {
     pub truncated: bool,
     /// The list as a person reads it.
     pub stat: String,
+}
+
+impl SnapshotDiff {
+    /// With a star for each byte of a secret in the patch, which keeps its lines and offsets. What is
+    /// exported is whole.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        self.patch = Redactor::default().blank_text(&self.patch);
+        self
+    }
 }
 
 /// One path that differs.

@@ -34,7 +34,14 @@ async fn session_at(ports: &Fake, pace: Pace) -> (SessionKey, Journal) {
     let key = head.key.clone();
     (
         key,
-        Journal::start(Arc::new(ports.clone()), lease, &head, until, pace),
+        Journal::start(
+            Arc::new(ports.clone()),
+            lease,
+            &head,
+            until,
+            pace,
+            Redactor::default(),
+        ),
     )
 }
 

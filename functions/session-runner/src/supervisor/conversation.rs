@@ -12,16 +12,18 @@ use std::collections::{BTreeMap, HashSet};
 
 use claude::message::{BackgroundTasks, CanUseTool, ControlResponse, TranscriptMirror};
 use domain::event::{EventBody, NewEvent};
-use domain::{Command, State, UnixMillis};
+use domain::{Command, State, UnixMillis, limits};
+use redact::{Redactor, Stream};
 
 use crate::gate_server::Refusal;
 use crate::journal::Entry;
-use crate::redact::Redactor;
 
 /// Longest text of one event. Own: readers page through it; the whole stays in the transcript.
 const TEXT_BYTES: usize = 1024 * 1024;
 /// Notices of one kind in a session. Own: a program that prints garbage must not fill the log.
 const NOTICES: usize = 50;
+/// Bytes of a line of no protocol that are looked at. Own: 500 of them are shown.
+const STRAY_BYTES: usize = 16 * 1024;
 
 /// What is to be done about a line.
 #[derive(Debug)]
@@ -71,10 +73,15 @@ pub struct Conversation {
     /// Messages that its restored transcript has: they belong to the turn that is run again.
     known: HashSet<String>,
     refused: HashSet<String>,
+    /// The text of the block that is being written, as far as it has no secret for certain.
     live: String,
+    live_stream: Stream,
     live_block: Option<(Option<String>, u64)>,
     /// How many of each kind were asked for.
     notices: BTreeMap<&'static str, usize>,
+    /// Lines of standard error, and lines that are of no protocol: a secret may have several.
+    warnings: Stream,
+    strays: Stream,
     redactor: Redactor,
 }
 
@@ -92,8 +99,11 @@ impl Conversation {
             known: HashSet::new(),
             refused: HashSet::new(),
             live: String::new(),
+            live_stream: redactor.stream(),
             live_block: None,
             notices: BTreeMap::new(),
+            warnings: redactor.stream(),
+            strays: redactor.stream(),
             redactor,
         }
     }
@@ -109,10 +119,55 @@ impl Conversation {
         }
     }
 
-    /// Text without secrets and of bounded length.
+    /// Text without secrets and of bounded length. JSON stays JSON.
     #[must_use]
     pub fn clean(&self, text: &str) -> String {
-        shorten(&self.redactor.clean(text), TEXT_BYTES)
+        shorten(&self.redactor.clean_json(text), TEXT_BYTES)
+    }
+
+    /// What finds the secrets of this session.
+    #[must_use]
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    /// Lines of the CLI's standard error without secrets, those that began in earlier ones too.
+    pub fn warned(&mut self, lines: &str) -> String {
+        let clean = self.warnings.push(&format!("{lines}\n"));
+        shorten(clean.trim_end_matches('\n'), TEXT_BYTES)
+    }
+
+    /// A line that is of no protocol, likewise; of a long one the beginning.
+    pub fn stray(&mut self, line: &[u8]) -> String {
+        let clean = if line.len() > STRAY_BYTES {
+            let beginning = String::from_utf8_lossy(&line[..STRAY_BYTES]);
+            self.redactor.clean_beginning(&beginning)
+        } else {
+            let line = String::from_utf8_lossy(line);
+            self.strays.push(&format!("{line}\n"))
+        };
+        shorten(clean.trim_end_matches('\n'), 500)
+    }
+
+    /// Text of a block that is being written; the rest of it follows.
+    fn shown(&mut self, text: &str, block: (Option<String>, u64)) -> String {
+        if self.live_block.as_ref() != Some(&block) {
+            self.nothing_live();
+            self.live_block = Some(block);
+        }
+        let decided = self.live_stream.push(text);
+        self.live.push_str(&decided);
+        let excess = self.live.len().saturating_sub(limits::LIVE_TEXT_BYTES);
+        let cut = self.live.ceil_char_boundary(excess);
+        self.live.drain(..cut);
+        self.live.clone()
+    }
+
+    /// No block is being written.
+    fn nothing_live(&mut self) {
+        self.live.clear();
+        self.live_block = None;
+        self.live_stream = self.redactor.stream();
     }
 
     /// Messages that the CLI has and has not answered.

@@ -33,11 +33,11 @@ use std::sync::Arc;
 use domain::checkpoint::PendingQuestion;
 use domain::ports::{AcquireError, Checkpoints, Clock, IdSource, Inbox, SessionLog, TreeObjects};
 use domain::{Command, CommandId, Head, SessionKey, State, Subagent, Transition};
+use redact::Redactor;
 use tokio::sync::{mpsc, watch};
 
 use crate::journal::{Journal, LIVE_INTERVAL, Pace};
 use crate::objects::SessionObjects;
-use crate::redact::Redactor;
 use crate::relay::{self, Relay, RelayOptions};
 use crate::sandbox::launch::Sandbox;
 use crate::sandbox::plan::Isolation;
@@ -203,14 +203,6 @@ pub async fn run<P: Ports, O: SessionObjects>(
     };
     let fence = lease.fence;
     let tree = lease.tree_key();
-    let journal = Journal::start(ports.clone(), lease, &head, lease_until, pace);
-    let (running, is_running) = watch::channel(false);
-    let commands = inbox::follow(
-        ports.clone(),
-        assignment.key.clone(),
-        head.commands_taken,
-        is_running,
-    );
     let options = RelayOptions {
         gateway_url: settings.gateway_url.clone(),
         session_token: assignment.session_token.clone(),
@@ -221,8 +213,25 @@ pub async fn run<P: Ports, O: SessionObjects>(
     let mut secrets = assignment.secrets.clone();
     secrets.push(assignment.session_token.clone());
     secrets.extend(relay.as_ref().ok().map(|relay| relay.secret().to_owned()));
+    boot::logging::hide(secrets.iter().cloned());
+    let redactor = Redactor::new(secrets);
+    let journal = Journal::start(
+        ports.clone(),
+        lease,
+        &head,
+        lease_until,
+        pace,
+        redactor.clone(),
+    );
+    let (running, is_running) = watch::channel(false);
+    let commands = inbox::follow(
+        ports.clone(),
+        assignment.key.clone(),
+        head.commands_taken,
+        is_running,
+    );
     let supervision = Supervision {
-        conversation: Conversation::new(head.turn, Redactor::new(secrets)),
+        conversation: Conversation::new(head.turn, redactor),
         last_ordinal: head.commands_taken,
         spec: head.spec.clone(),
         cuts: cuts::Cuts::new(tree, head.checkpoint.clone(), head.checkpoints),

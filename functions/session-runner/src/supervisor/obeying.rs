@@ -92,7 +92,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 } => {
                     let workspace = started.sandbox.directories().workspace.outside.clone();
                     let (path, offset, length) = (path.clone(), *offset, *length);
-                    let reading = move || read::read_file(&workspace, &path, offset, length);
+                    let redactor = self.conversation.redactor().clone();
+                    let reading =
+                        move || read::read_file(&workspace, &path, offset, length, &redactor);
                     let outcome = match tokio::task::spawn_blocking(reading).await {
                         Ok(Ok(content)) => CommandOutcome::File(content),
                         Ok(Err(words)) => CommandOutcome::Refused(words),

@@ -82,7 +82,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     return Err(self.or_wrong_version(stop).await);
                 }
                 Some(Heard::Warning { text, .. }) => {
-                    started.remember_warnings(&self.conversation.clean(&text))
+                    started.remember_warnings(&self.conversation.warned(&text))
                 }
                 Some(Heard::Output(Piece::TooLong { .. })) => {}
                 Some(Heard::Output(Piece::Line(line))) => match parse(&line) {
@@ -96,7 +96,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                                 Some(stop) => Err(stop),
                                 None => Ok(Claude {
                                     version: self.settings.claude_version.clone(),
-                                    agents: subagents(&answer),
+                                    agents: self.subagents(&answer),
                                 }),
                             };
                         }
@@ -125,11 +125,20 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                             )));
                         }
                     }
-                    Err(_) => started
-                        .remember_words(&self.conversation.clean(&String::from_utf8_lossy(&line))),
+                    Err(_) => started.remember_words(&self.conversation.stray(&line)),
                 },
             }
         }
+    }
+
+    fn subagents(&self, answer: &ControlResponse) -> Vec<Subagent> {
+        let agents = answer.agents().take(SUBAGENTS);
+        let clean = |text, most| shorten(&self.conversation.redactor().clean(text), most);
+        let agent = |(name, description)| Subagent {
+            name: clean(name, 100),
+            description: clean(description, 1000),
+        };
+        agents.map(agent).collect()
     }
 
     async fn died_at_start(&mut self, started: &mut Started) -> Stop {
@@ -152,15 +161,6 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 
 /// Subagents that are noted. Own: the supported CLI has five.
 const SUBAGENTS: usize = 100;
-
-fn subagents(answer: &ControlResponse) -> Vec<Subagent> {
-    let agents = answer.agents().take(SUBAGENTS);
-    let agent = |(name, description)| Subagent {
-        name: shorten(name, 100),
-        description: shorten(description, 1000),
-    };
-    agents.map(agent).collect()
-}
 
 /// Lines of the CLI's last words that are kept.
 const LAST_WORDS: usize = 10;

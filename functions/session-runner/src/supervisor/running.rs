@@ -202,7 +202,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let line = match heard {
             None | Some(Heard::Closed) => return Err(self.cli_ended(started).await),
             Some(Heard::Warning { text, more }) => {
-                let text = self.conversation.clean(&text);
+                let text = self.conversation.warned(&text);
                 started.remember_warnings(&text);
                 let text = match more {
                     0 => text,
@@ -230,8 +230,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let message = match parse(&line) {
             Ok(message) => message,
             Err(_) => {
-                let text = String::from_utf8_lossy(&line[..line.len().min(500)]).into_owned();
-                started.remember_words(&self.conversation.clean(&text));
+                let text = self.conversation.stray(&line);
+                started.remember_words(&text);
                 let words = format!("the CLI printed a line that is not of its protocol: {text}");
                 let notice = self.conversation.notice("unknown_line", &words, now);
                 self.note(notice);

@@ -114,7 +114,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             Err(stop) => return Err(self.or_wrong_version(stop).await),
         };
         let looked = started.sandbox.directories().workspace.outside.clone();
-        let baseline = tokio::task::spawn_blocking(move || Baseline::take(&looked));
+        let redactor = self.conversation.redactor().clone();
+        let baseline = tokio::task::spawn_blocking(move || Baseline::take(&looked, redactor));
         let claude = self.until_ready(&mut started).await;
         let claude = match claude {
             Ok(claude) => claude,

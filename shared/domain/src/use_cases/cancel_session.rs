@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-use super::{NoSuchSession, observe};
+use super::{NoSuchSession, observe, shown};
 
 /// Why a session was not cancelled.
 #[derive(Debug, Error)]
@@ -39,6 +39,7 @@ pub async fn cancel_session<P>(
 where
     P: SessionDirectory + Inbox + Compute + Clock + IdSource,
 {
+    let reason = shown(reason);
     // The id is fixed, so that a second cancel finds the first, whatever reason it gives.
     let fixed = CommandId::parse("cancel").ok();
     let mut id = fixed.unwrap_or_else(|| CommandId::from_random(ports.random()));
@@ -50,7 +51,7 @@ where
         if !head.state.has_runner() {
             // Nobody else would do it. A runner may come between; then that one is asked.
             let cancelled = Transition::WasCancelled;
-            let head = observe::end(ports, head, cancelled, reason.to_owned()).await?;
+            let head = observe::end(ports, head, cancelled, reason.clone()).await?;
             if head.state.is_ended() {
                 // A task that is on its way finds the session ended and leaves by itself.
                 return Ok(head);
@@ -63,7 +64,7 @@ where
                 NewCommand {
                     id: id.clone(),
                     body: CommandBody::Cancel {
-                        reason: reason.to_owned(),
+                        reason: reason.clone(),
                     },
                     now: ports.now(),
                     // Whatever waits, a person can still end the session.

@@ -21,6 +21,7 @@ use crate::{
 use super::{
     observe,
     send_message::{AttachmentError, check_attachments, check_text},
+    shown,
 };
 
 /// What a caller asks for.
@@ -291,11 +292,12 @@ fn check_tags(tags: &[String]) -> Result<Vec<String>, CreateSessionError> {
             "use at most 50 tags of 1 to 128 characters without control characters",
         ));
     }
-    Ok(tags)
+    Ok(tags.iter().map(|tag| shown(tag)).collect())
 }
 
-/// The first line that says something, at most 80 characters.
+/// The first line that says something, at most 80 characters and without secrets.
 pub(super) fn title(prompt: &str) -> String {
+    let prompt = shown(prompt);
     let line = prompt
         .lines()
         .map(str::trim)
@@ -322,5 +324,10 @@ mod tests {
         assert_eq!(title("\n  fix it  \nplease"), "fix it");
         assert_eq!(title(&"é".repeat(200)).chars().count(), 80);
         assert_eq!(title(""), "");
+        let key = format!("ghp{}", "_0a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R");
+        assert_eq!(
+            title(&format!("use {key} to\npush")),
+            "use [redacted: github token] to"
+        );
     }
 }

@@ -24,6 +24,7 @@ mod timeline;
 mod wait_session;
 mod wake;
 
+use redact::Redactor;
 use thiserror::Error;
 
 pub use answer_question::{
@@ -53,6 +54,13 @@ pub use task::{TaskError, TaskState, cancel_task, get_task};
 pub use timeline::{Timeline, TimelineSession, get_timeline};
 pub use wait_session::{Observer, Until, WaitError, WaitSession, Waited, wait_session};
 pub use wake::Woken;
+
+/// What a caller wrote, as it is shown: titles, reasons, tags and words about checkpoints are stored
+/// without secrets. The texts of messages and answers are stored as they were sent, because the CLI
+/// gets them so; what is shown of them are events, from which the runner takes the secrets out.
+fn shown(text: &str) -> String {
+    Redactor::default().clean(text)
+}
 
 /// No such session of this owner: an unknown id and a foreign one look the same.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]

@@ -13,7 +13,9 @@ use crate::{
     },
 };
 
-use super::{FindCheckpointError, NoSuchSession, checkpoints, observe, stopwatch::Stopwatch};
+use super::{
+    FindCheckpointError, NoSuchSession, checkpoints, observe, shown, stopwatch::Stopwatch,
+};
 use crate::checkpoint::CheckpointName;
 
 /// How long a caller waits for a checkpoint, in milliseconds; it is taken all the same.
@@ -236,5 +238,7 @@ fn check(request: &RequestCheckpoint) -> Result<(Option<String>, Vec<String>), S
             "tags: use at most 50 tags of 1 to 128 characters without control characters",
         ));
     }
-    Ok((message, tags))
+    // The limits are for what is sent: a replacement may be longer.
+    let tags = tags.iter().map(|tag| shown(tag)).collect();
+    Ok((message.as_deref().map(shown), tags))
 }

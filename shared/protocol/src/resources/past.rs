@@ -99,7 +99,8 @@ where
     let tree = head.tree_key();
     let diff = snapshots
         .diff(&tree, key, &from.files, &to.files, limits)
-        .await?;
+        .await?
+        .without_secrets();
     let rest = diff.patch.get(start..).ok_or_else(not_there)?;
     let piece = piece(rest);
     let end = start + piece.len();

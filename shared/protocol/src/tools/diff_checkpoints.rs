@@ -119,7 +119,8 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder + Snapshots>(
         .finder
         .diff(&head.tree_key(), &key, &from.files, &to.files, limits)
         .await
-        .map_err(content_refused)?;
+        .map_err(content_refused)?
+        .without_secrets();
     end_at_a_file(&mut diff);
     let changes = listed(&mut diff);
     let structured = json!({

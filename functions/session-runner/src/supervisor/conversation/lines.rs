@@ -2,7 +2,7 @@
 
 use claude::message::{Block, Message, Spoken, TurnResult};
 use domain::event::{EventBody, NewEvent, TokenUsage, TurnEnd};
-use domain::{Command, CommandOutcome, State, UnixMillis, limits};
+use domain::{Command, CommandOutcome, State, UnixMillis};
 
 use super::{Conversation, Effect};
 use crate::journal::Entry;
@@ -59,18 +59,8 @@ impl Conversation {
             Message::Assistant(spoken) => self.assistant(spoken, now),
             Message::User(spoken) => self.tool_results(&spoken, now),
             Message::Delta(delta) if delta.parent_tool_use_id.is_none() && !delta.thinking => {
-                let block = Some((delta.message_id, delta.block_index));
-                if self.live_block != block {
-                    self.live.clear();
-                    self.live_block = block;
-                }
-                self.live.push_str(&delta.text);
-                let excess = self.live.len().saturating_sub(limits::LIVE_TEXT_BYTES);
-                let cut = (excess..self.live.len())
-                    .find(|at| self.live.is_char_boundary(*at))
-                    .unwrap_or(0);
-                self.live.drain(..cut);
-                vec![Effect::Show(Some(self.redactor.clean(&self.live)))]
+                let block = (delta.message_id, delta.block_index);
+                vec![Effect::Show(Some(self.shown(&delta.text, block)))]
             }
             Message::Result(result) => self.result(*result, now),
             Message::CanUseTool(asked) => vec![Effect::Asked(asked)],
@@ -164,7 +154,7 @@ impl Conversation {
             return effects;
         }
         self.turn_open = false;
-        self.live.clear();
+        self.nothing_live();
         effects.extend([
             Effect::Show(None),
             Effect::WentIdle,
@@ -203,8 +193,7 @@ impl Conversation {
             events.push(self.event(now, None, body));
         }
         if agent.is_none() {
-            self.live.clear();
-            self.live_block = None;
+            self.nothing_live();
         }
         vec![Effect::Note(Entry {
             events,

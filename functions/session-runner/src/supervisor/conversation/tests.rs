@@ -173,9 +173,12 @@ fn live_text_is_kept_short_and_ends_with_its_block() {
         other => panic!("{other:?}"),
     };
     let mut read = |line: String| shown(conversation.read(parse(line.as_bytes()).unwrap(), NOW));
-    assert_eq!(read(delta("a relay-", 0)), "a relay-");
-    assert_eq!(read(delta("secret", 0)), "a [redacted]");
-    assert_eq!(read(delta("b", 1)), "b");
+    assert_eq!(read(delta("a relay-", 0)), "a ");
+    assert_eq!(
+        read(delta("secret!", 0)),
+        "a [redacted: session credential]!"
+    );
+    assert_eq!(read(delta("z", 1)), "z");
     let long = "é".repeat(limits::LIVE_TEXT_BYTES);
     assert!(read(delta(&long, 1)).len() <= limits::LIVE_TEXT_BYTES);
     let block = r#"{"type":"assistant","message":{"content":[{"type":"text","text":"whole"}]}}"#;
@@ -206,7 +209,11 @@ fn secrets_stay_out_of_every_text() {
     let mut conversation = ready();
     let lines = [
         r#"{"type":"assistant","message":{"content":[{"type":"text","text":"relay-secret"},{"type":"tool_use","id":"t","name":"Bash","input":{"command":"relay-secret"}}]}}"#,
-        r#"{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"t","content":"relay-secret sk-ant-api03-abcdefgh"}]}}"#,
+        concat!(
+            r#"{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"t","#,
+            r#""content":"relay-secret sk-"#,
+            r#"ant-api03-abcdefgh"}]}}"#
+        ),
         r#"{"type":"result","subtype":"error_during_execution","errors":["relay-secret"]}"#,
         r#"{"type":"system","subtype":"api_retry","attempt":1,"error":"relay-secret"}"#,
     ];
@@ -214,7 +221,7 @@ fn secrets_stay_out_of_every_text() {
         let effects = conversation.read(parse(line.as_bytes()).unwrap(), NOW);
         let text = format!("{effects:?}");
         assert!(
-            text.contains("[redacted]")
+            text.contains("[redacted: session credential]")
                 && !text.contains("relay-secret")
                 && !text.contains("sk-ant"),
             "{text}"
