@@ -155,6 +155,7 @@ async fn follow(
         for event in events {
             print(&show.event(event));
         }
+        print(&show.approval(&answer["approval"], client.token()));
         if let Some(text) = answer["live"]["text"].as_str() {
             print(&show.live(text));
         }
@@ -162,6 +163,10 @@ async fn follow(
             tool: "wait_session",
             field: "state",
         })?;
+        if events.is_empty() && ["waiting", "suspended"].contains(&state) {
+            // nothing happens until a person decides, and such a session is not waited for
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
         let more = answer["more"].as_bool().unwrap_or(false) || !events.is_empty();
         if show.state(state) && !more {
             return Ok(if show.succeeded() {

@@ -11,7 +11,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 /// Every tool, as the tests of clients expect them, in alphabetical order.
-pub const TOOLS: [&str; 23] = [
+pub const TOOLS: [&str; 24] = [
     "answer_question",
     "cancel_session",
     "check_policy",
@@ -26,6 +26,7 @@ pub const TOOLS: [&str; 23] = [
     "get_session",
     "get_timeline",
     "interrupt_session",
+    "list_approvals",
     "list_checkpoints",
     "list_sessions",
     "name_checkpoint",
@@ -68,6 +69,7 @@ pub fn http_client() -> reqwest::Client {
     reqwest::Client::builder()
         .timeout(ANSWER_WITHIN)
         .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
         .build()
         .expect("an HTTP client can be made")
 }

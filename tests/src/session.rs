@@ -9,6 +9,9 @@ use crate::mcp::Client;
 /// Longest time a test waits for something that should take seconds.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// What a person says who denies everything.
+pub const DENIED: &str = "this was not asked for";
+
 /// A session and what was seen of it so far.
 #[derive(Debug)]
 pub struct Session<'client> {
@@ -147,6 +150,48 @@ impl<'client> Session<'client> {
                 .is_some_and(|event| event["kind"] == "session_ended")
         })
         .await;
+    }
+
+    /// Follows until a call waits for a person's approval that is not `last`.
+    ///
+    /// # Panics
+    /// When none does.
+    pub async fn until_asked(&mut self, last: Option<&Value>) -> Value {
+        let start = Instant::now();
+        loop {
+            let answer = self.wait_for("idle", 5).await;
+            let asked = &answer["approval"];
+            if asked.is_object()
+                && last.is_none_or(|last| last["approval_id"] != asked["approval_id"])
+            {
+                return asked.clone();
+            }
+            assert!(
+                start.elapsed() < PATIENCE && !self.is_ended() && self.state != "idle",
+                "nothing waits for approval: {}, {}",
+                self.state,
+                self.story()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Follows until so many turns have ended; a person denies everything meanwhile.
+    pub async fn until_turns_ended_and_all_denied(
+        &mut self,
+        turns: usize,
+        person: &mut crate::approver::Approver,
+    ) {
+        let start = Instant::now();
+        while self.of_kind("turn_ended").len() < turns || self.state == "running" {
+            assert!(start.elapsed() < PATIENCE, "not ended: {}", self.story());
+            let answer = self.wait_for("idle", 5).await;
+            if let Some(url) = answer["approval"]["url"].as_str() {
+                let reason = [("reason", DENIED)];
+                let page = person.decide(url, "deny", &reason).await;
+                assert_eq!(page.status, 303, "{}", page.text);
+            }
+        }
     }
 
     /// Whether it has ended.

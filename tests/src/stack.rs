@@ -251,6 +251,11 @@ impl Stack {
         Client::new(&self.mcp_url(), &self.token)
     }
 
+    /// A person who has the token.
+    pub fn approver(&self) -> crate::approver::Approver {
+        crate::approver::Approver::new(&self.token)
+    }
+
     /// Asks it to stop and waits until it has; says how it ended and what it printed.
     pub fn stop(mut self) -> (std::process::ExitStatus, String) {
         // The directory holds what it printed, so it must outlive the shell.

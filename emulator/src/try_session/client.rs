@@ -81,6 +81,12 @@ impl Client {
         }
     }
 
+    /// The stack's token, which a person logs in with at the pages of approvals.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Calls a tool once.
     ///
     /// # Errors

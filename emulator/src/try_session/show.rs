@@ -43,6 +43,8 @@ pub(super) struct Show {
     messages: bool,
     /// The newest checkpoint.
     checkpoint: String,
+    /// The approval whose address was shown.
+    approval: String,
 }
 
 #[derive(Clone, Copy)]
@@ -72,6 +74,7 @@ impl Show {
             ended: false,
             messages: false,
             checkpoint: String::new(),
+            approval: String::new(),
         }
     }
 
@@ -79,6 +82,20 @@ impl Show {
     pub(super) fn with_messages(mut self) -> Self {
         self.messages = true;
         self
+    }
+
+    /// Where a person decides on a call that waits, once for each.
+    pub(super) fn approval(&mut self, approval: &Value, token: &str) -> String {
+        let id = text_of(approval, "approval_id");
+        if self.style == Style::Json || id.is_empty() || self.approval == id {
+            return String::new();
+        }
+        id.clone_into(&mut self.approval);
+        let line = format!(
+            "  decide at {}\n  (log in with the development token {token})",
+            clean(text_of(approval, "url"))
+        );
+        self.line(Colour::Bold, &line)
     }
 
     pub(super) fn begin(&self) -> String {

@@ -18,7 +18,7 @@ use nix::{
 };
 use serde_json::Value;
 
-const FUNCTIONS: [&str; 10] = [
+const FUNCTIONS: [&str; 11] = [
     "discover",
     "catalog",
     "call",
@@ -26,6 +26,7 @@ const FUNCTIONS: [&str; 10] = [
     "tasks",
     "legacy",
     "listen",
+    "approvals",
     "authorizer",
     "model-gateway",
     "reconciler",

@@ -94,7 +94,7 @@ mod tests {
         );
         assert_eq!(
             answer["context"]["scopes"],
-            "sessions:read sessions:write admin"
+            "sessions:read sessions:write approve admin"
         );
         let owner = answer["context"]["owner"].as_str().expect("text");
         domain::OwnerId::parse(owner).expect("an owner");

@@ -14,6 +14,7 @@ use boot::{Boot, StartError};
 use claude::locate::{self, Search};
 use domain::ports::Unavailable;
 use domain::session_token::SigningKey;
+use protocol::approval::Pages;
 use protocol::{ClaudeFinder, FoundClaude, RunnerReport, Sessions};
 use store::{ComputeSettings, Store, StoreSettings};
 
@@ -64,7 +65,7 @@ pub(crate) async fn connect(boot: &Boot) -> Result<Sessions<Store, Finder>, Star
         boot.deployment.clone(),
         finder,
         keep_found,
-        signing_key,
+        Pages::new(settings.optional("SHANNON_PUBLIC_URL")?, signing_key),
     )
     .with_config(settings.shown(boot.function)))
 }

@@ -5,22 +5,23 @@
 //! without an answer, which blocks the call.
 //!
 //! What the rules refuse is refused here. Every other call waits for the supervisor, which alone
-//! lets calls go: while it takes a checkpoint, none runs.
+//! lets calls go: while it takes a checkpoint, none runs, and where a person decides, it asks them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use claude::gate::{ASK_TOOL, Answer, ToolCall};
-use domain::{PermissionMode, Tier};
+use domain::{CallDigest, PermissionMode};
 use policy::check::{Caller, Checked, Outcome, check};
-use policy::rules::{Policies, Unusable};
+use policy::rules::Policies;
 use policy::{Call, Files, Place, Surroundings};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::granted::Granted;
 use crate::workspace::tree::Tree;
 
 /// Largest question: a call that writes a big file.
@@ -31,8 +32,8 @@ const QUESTION_TIME: Duration = Duration::from_secs(60);
 /// What the session may do: its policies, and what they are asked about it.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Those of its tier.
-    pub policies: Policies,
+    /// The policies, and what a person allowed.
+    pub granted: Granted,
     /// Whose it is.
     pub owner: String,
     /// Its tags.
@@ -67,31 +68,44 @@ impl Files for WorkspaceFiles<'_> {
     }
 }
 
-/// The policies of a tier.
-///
-/// # Errors
-/// Those of this program cannot be used; then nothing may run.
-pub fn policies(tier: Tier) -> Result<Policies, Unusable> {
-    Policies::new(tier, &[])
-}
-
 /// What the CLI calls the tool that runs shell commands.
 const SHELL: &str = "Bash";
 
-/// Told to the model about a command of which only the policies think that it just reads.
-const NOT_AGREED: &str = "This needs a person's approval: Claude Code itself does not know this \
-    command to be one that only reads.";
+/// Why a person is asked about a command of which only the policies think that it just reads.
+const NOT_AGREED: &str = "Claude Code itself does not know this command to be one that only reads.";
 
-/// Told to the model about a call on which a person has to decide.
-const NO_PERSON: &str = "Approvals are not available in this session, so it does not run. Do not \
-    retry it. Go on without it and tell what you would have done; the person can start a session \
-    with permission_mode \"accept_edits\" (file edits in the workspace) or \"bypass\" (everything, \
-    where permitted).";
+/// Told to the model where only the CLI itself found out that a person has to decide.
+const PROPOSE_FOR_APPROVAL: &str = "A person has to decide on this. Make exactly this call again: then \
+    they are asked.";
+
+/// What the gate says to a call.
+#[derive(Debug)]
+pub enum Decided {
+    /// It goes, once the supervisor lets it.
+    Goes(Answer),
+    /// A person decides.
+    Asks(Box<Approval>),
+    /// It does not run.
+    Refused(Refusal),
+}
+
+/// What a person has to know about a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// Which call.
+    pub digest: CallDigest,
+    /// Why it does not run by itself.
+    pub reason: String,
+    /// The policies that say so.
+    pub policies: Vec<String>,
+    /// What it consists of.
+    pub parts: Vec<String>,
+    /// The policies that would let calls like it run.
+    pub pattern: Option<String>,
+}
 
 impl Rules {
-    /// Decides on a call. A subagent makes it if `subagent`.
-    #[must_use]
-    pub fn check(&self, call: &Call<'_>, subagent: bool) -> Checked {
+    fn check(&self, call: &Call<'_>, policies: &Policies, subagent: bool) -> Checked {
         fn texts(list: &[String]) -> Vec<&str> {
             list.iter().map(String::as_str).collect()
         }
@@ -116,56 +130,86 @@ impl Rules {
             protected: &protected,
         };
         let files = WorkspaceFiles(&self.files);
-        check(call, &caller, &self.policies, &surroundings, &files)
+        check(call, &caller, policies, &surroundings, &files)
     }
 
-    /// Decides on a call: how it is let go, or what the model is told and the log names.
+    /// Decides on a call. A subagent makes it if `subagent`.
     ///
     /// A shell command that runs only because it reads is read twice: the policies and the CLI, which
-    /// knows what is read-only by its own parser, must agree on that.
-    ///
-    /// # Errors
-    /// It does not run.
-    pub fn decide(
-        &self,
-        call: &Call<'_>,
-        tool_use_id: &str,
-        subagent: bool,
-    ) -> Result<Answer, Refusal> {
-        let checked = self.check(call, subagent);
+    /// knows what is read-only by its own parser, must agree on that. What a person allowed for the
+    /// session runs; what is denied stays denied.
+    #[must_use]
+    pub fn decide(&self, call: &Call<'_>, tool_use_id: &str, subagent: bool) -> Decided {
+        let policies = self.granted.policies();
+        let checked = self.check(call, &policies, subagent);
         let judged = call.tool == SHELL && checked.only_reads();
+        let digest = policy::approval::digest(call);
         let reason = match checked.outcome {
+            Outcome::Deny => {
+                return Decided::Refused(Refusal {
+                    tool_use_id: tool_use_id.to_owned(),
+                    tool: call.tool.to_owned(),
+                    reason: checked.reason,
+                    policies: checked.policies,
+                });
+            }
+            _ if self.granted.allows(&digest) => return Decided::Goes(Answer::Allow),
             // Only in this mode the CLI judges at all.
             Outcome::Allow if judged && call.cli_mode == Some("default") => {
-                return Ok(Answer::Judge);
+                if !self.granted.must_ask(&digest) {
+                    return Decided::Goes(Answer::Judge);
+                }
+                NOT_AGREED.to_owned()
             }
-            Outcome::Allow if judged => format!("{NOT_AGREED} {NO_PERSON}"),
-            Outcome::Allow => return Ok(Answer::Allow),
-            Outcome::Ask => format!("{} {NO_PERSON}", checked.reason),
-            Outcome::Deny => checked.reason,
+            Outcome::Allow if judged => NOT_AGREED.to_owned(),
+            Outcome::Allow => return Decided::Goes(Answer::Allow),
+            Outcome::Ask => checked.reason.clone(),
         };
+        let pattern = policy::approval::pattern(call, &checked, policies.tier()).filter(|text| {
+            let with = policies.with(text);
+            with.is_some_and(|with| self.check(call, &with, subagent).outcome == Outcome::Allow)
+        });
+        Decided::Asks(Box::new(Approval {
+            digest,
+            reason,
+            policies: checked.policies.clone(),
+            parts: policy::approval::lines(&checked),
+            pattern,
+        }))
+    }
+
+    /// Decides when the CLI would ask a person, although the gate was asked before: of a command the
+    /// CLI did not agree that it only reads. The next time this call is made, the gate asks.
+    ///
+    /// # Errors
+    /// It does not run now.
+    pub fn decide_prompt(&self, call: &Call<'_>, tool_use_id: &str) -> Result<(), Refusal> {
+        let (reason, policies) = match self.decide(call, tool_use_id, false) {
+            Decided::Goes(Answer::Allow) => return Ok(()),
+            Decided::Refused(refusal) => return Err(refusal),
+            Decided::Asks(approval) => (PROPOSE_FOR_APPROVAL, approval.policies),
+            Decided::Goes(_) => (PROPOSE_FOR_APPROVAL, Vec::new()),
+        };
+        self.granted.ask_about(policy::approval::digest(call));
         Err(Refusal {
             tool_use_id: tool_use_id.to_owned(),
             tool: call.tool.to_owned(),
-            reason,
-            policies: checked.policies,
+            reason: reason.to_owned(),
+            policies,
         })
     }
 
-    /// Decides when the CLI would ask a person, although the gate was asked before: a command of which
-    /// it did not agree that it only reads does not run.
+    /// Whether a call with another input than the model's may run because a person wrote that: nothing
+    /// denies it for good.
     ///
     /// # Errors
-    /// It does not run.
-    pub fn decide_prompt(&self, call: &Call<'_>, tool_use_id: &str) -> Result<(), Refusal> {
-        match self.decide(call, tool_use_id, false)? {
-            Answer::Allow => Ok(()),
-            _ => Err(Refusal {
-                tool_use_id: tool_use_id.to_owned(),
-                tool: call.tool.to_owned(),
-                reason: format!("{NOT_AGREED} {NO_PERSON}"),
-                policies: Vec::new(),
-            }),
+    /// Why it may not.
+    pub fn may_run_edited(&self, call: &Call<'_>) -> Result<(), String> {
+        let checked = self.check(call, &self.granted.policies(), false);
+        if checked.outcome == Outcome::Deny {
+            Err(checked.reason)
+        } else {
+            Ok(())
         }
     }
 }
@@ -192,14 +236,21 @@ pub struct WaitingCall {
     pub tool: String,
     /// The subagent that makes it.
     pub agent: Option<String>,
-    /// Its input, when it asks a person.
+    /// Its input, when it waits for a person.
     pub question: Option<Value>,
+    /// Whether it may run is what a person is asked.
+    pub approval: Option<Box<Approval>>,
     allowed: Answer,
     reply: oneshot::Sender<Answer>,
 }
 
 impl WaitingCall {
-    /// Lets it go as the rules decided.
+    /// It will be let go like this.
+    pub fn allow(&mut self, allowed: Answer) {
+        self.allowed = allowed;
+    }
+
+    /// Lets it go as it was decided.
     pub fn let_go(self) {
         let _ = self.reply.send(self.allowed);
     }
@@ -259,13 +310,14 @@ async fn answer(
         cli_mode: call.permission_mode.as_deref(),
     };
     let decided = if asks {
-        Ok(Answer::Allow)
+        Decided::Goes(Answer::Allow)
     } else {
         rules.decide(&asked_about, &tool_use_id, call.agent_id.is_some())
     };
-    let allowed = match decided {
-        Ok(allowed) => allowed,
-        Err(refusal) => {
+    let (allowed, approval) = match decided {
+        Decided::Goes(allowed) => (allowed, None),
+        Decided::Asks(approval) => (Answer::Allow, Some(approval)),
+        Decided::Refused(refusal) => {
             let reason = refusal.reason.clone();
             // A supervisor that is gone ends the session anyway; the answer stays no.
             let _ = asked.send(Asked::Refused(refusal));
@@ -277,7 +329,8 @@ async fn answer(
         tool_use_id,
         tool: call.tool_name,
         agent: call.agent_id,
-        question: asks.then_some(call.tool_input),
+        question: (asks || approval.is_some()).then_some(call.tool_input),
+        approval,
         allowed,
         reply: sender,
     };
@@ -295,11 +348,13 @@ async fn reply(mut stream: UnixStream, answer: &Answer) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use domain::Tier;
+
     use super::*;
 
     fn rules(workspace: &Path) -> Arc<Rules> {
         Arc::new(Rules {
-            policies: policies(Tier::Review).unwrap(),
+            granted: Granted::new(Tier::Review, &[]).unwrap(),
             owner: "owner".to_owned(),
             tags: vec![],
             mode: PermissionMode::Review,
@@ -326,6 +381,7 @@ mod tests {
                 match asked {
                     Asked::Refused(refusal) => refused.push(refusal),
                     Asked::Waits(call) if call.tool == "Edit" => drop(call),
+                    Asked::Waits(call) if call.approval.is_some() => call.answer(Answer::Defer),
                     Asked::Waits(call) => call.let_go(),
                 }
             }
@@ -354,17 +410,16 @@ mod tests {
         assert_eq!((reply, refused), (Answer::Allow.to_reply(), vec![]));
         let (reply, refused) = ask(rules.clone(), &call("Bash", r#"{"command":"ls"}"#)).await;
         assert_eq!((reply, refused), (Answer::Judge.to_reply(), vec![]));
-        let (reply, refused) = ask(
-            rules,
-            &call("Read", r#"{"file_path":"/workspace/etc/passwd"}"#),
-        )
-        .await;
+        let through_a_link = call("Read", r#"{"file_path":"/workspace/etc/passwd"}"#);
+        let (reply, refused) = ask(rules.clone(), &through_a_link).await;
+        assert_eq!((reply, refused), (Answer::Defer.to_reply(), vec![]));
+        let (reply, refused) = ask(rules, &call("Bash", r#"{"command":"rm -rf /"}"#)).await;
         assert!(matches!(
             Answer::from_reply(&reply),
             Ok(Answer::Deny { .. })
         ));
         assert_eq!(refused.len(), 1);
-        assert_eq!(refused[0].policies, ["tiers/review/a-person-decides"]);
+        assert_eq!(refused[0].policies, ["denials/destroying-roots"]);
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use std::time::Duration;
 use domain::checkpoint::{NewCheckpoint, PendingQuestion};
 use domain::event::{EventBody, NewEvent};
 use domain::ports::{Append, AppendError, Clock, IdSource, Lease, LiveText, SessionLog};
-use domain::{Command, CommandOutcome, Head, Sequence, State, UnixMillis, limits};
+use domain::{Command, CommandOutcome, Grant, Head, Sequence, State, UnixMillis, limits};
 use redact::Redactor;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -42,6 +42,8 @@ pub struct Entry {
     pub end_reason: Option<String>,
     /// The question that waits for a person from here on, or none.
     pub question: Option<Option<PendingQuestion>>,
+    /// What a person has allowed for the rest of the session, all of it, when that changes.
+    pub grants: Option<Vec<Grant>>,
     /// A checkpoint that becomes visible.
     pub checkpoint: Option<NewCheckpoint>,
 }
@@ -353,6 +355,7 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
             end_reason: entry.end_reason,
             only_if_inbox_empty: false,
             question: entry.question.unwrap_or_else(|| self.question.clone()),
+            grants: entry.grants,
             checkpoint: entry.checkpoint,
             now,
         };
@@ -456,6 +459,7 @@ fn merge(entry: &mut Entry, next: Entry) {
     entry.finish.extend(next.finish);
     entry.end_reason = next.end_reason.or(entry.end_reason.take());
     entry.question = next.question.or(entry.question.take());
+    entry.grants = next.grants.or(entry.grants.take());
     entry.checkpoint = next.checkpoint.or(entry.checkpoint.take());
 }
 
@@ -485,6 +489,9 @@ fn text_bytes(event: &NewEvent) -> usize {
         EventBody::TurnEnded(end) => end.text.len(),
         EventBody::QuestionAsked { input, .. } => input.len(),
         EventBody::QuestionAnswered { answers, .. } => answers.len(),
+        EventBody::ApprovalRequested { input, request, .. } => {
+            input.len() + request.preview.as_ref().map_or(0, String::len)
+        }
         EventBody::FilesChanged { files, patch } => {
             patch.len() + files.iter().map(|file| file.path.len() + 32).sum::<usize>()
         }

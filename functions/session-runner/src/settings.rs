@@ -19,8 +19,10 @@ pub struct RunnerSettings {
     pub workspace_roots: Vec<PathBuf>,
     /// `SHANNON_ALLOW_BYPASS_PERMISSIONS`.
     pub bypass_permitted: bool,
-    /// `SHANNON_POLICY_TIER`: the least strict tier.
+    /// `SHANNON_SAFETY_TIER`: the least strict tier.
     pub tier: Tier,
+    /// `SHANNON_APPROVAL_EXPIRY_SECONDS`.
+    pub approval_expiry: Duration,
     /// `SHANNON_MAX_UPLOAD_BYTES`.
     pub max_upload_bytes: u64,
     /// `SHANNON_MAX_TURNS`: the most a session may ask for.

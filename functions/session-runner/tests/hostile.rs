@@ -143,6 +143,8 @@ async fn a_hostile_repository_gains_nothing() {
         &format!("/trap {}", script(steps)),
     )
     .await;
+    // What needs approval is denied at once.
+    world.settings.approval_expiry = std::time::Duration::from_millis(100);
     world.start();
     let events = world.idle_after(1).await;
     let refused = results(&events);

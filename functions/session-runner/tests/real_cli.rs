@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use domain::command::FileContent;
 use domain::event::ChangeKind;
@@ -13,6 +14,9 @@ use session_runner::sandbox::plan::Isolation;
 use session_runner::supervisor::Outcome;
 use support::installed::real_claude;
 use support::{World, bodies, model, results, script};
+
+/// So that a call that needs approval is denied at once.
+const NOBODY_DECIDES: Duration = Duration::from_millis(100);
 
 async fn world(mode: PermissionMode, prompt: &str) -> World {
     let mut spec = testkit::spec();
@@ -149,11 +153,12 @@ async fn review_reads_and_changes_nothing() {
         {"tool": "Write", "input": {"file_path": "/workspace/made", "content": "x"}},
         {"tool": "Bash", "input": {"command": "cat /etc/passwd", "description": "peek"}},
         {"tool": "Read", "input": {"file_path": "/etc/passwd"}},
-        // The policy takes the wrapper's option for the program; Claude Code does not agree.
+        // What starts a program is no option of the wrapper.
         {"tool": "Bash", "input": {"command": "env sh -c 'touch made' -S ls", "description": "hide"}},
         {"text": "done"},
     ]);
     let mut world = world(PermissionMode::Review, &script(steps)).await;
+    world.settings.approval_expiry = NOBODY_DECIDES;
     world.start();
     let events = world.idle_after(1).await;
     let outcomes: Vec<bool> = results(&events)
@@ -166,17 +171,14 @@ async fn review_reads_and_changes_nothing() {
         "{:#?}",
         results(&events)
     );
-    assert!(results(&events)[5].1.contains("Claude Code itself"));
-    assert!(
-        results(&events)[1]
-            .1
-            .contains("Approvals are not available")
-    );
-    let denied = bodies(&events)
+    for result in &results(&events)[1..] {
+        assert!(result.1.contains("Nobody decided"), "{result:?}");
+    }
+    let asked = bodies(&events)
         .iter()
-        .filter(|body| matches!(body, EventBody::ToolDenied { .. }))
+        .filter(|body| matches!(body, EventBody::ApprovalRequested { .. }))
         .count();
-    assert_eq!(denied, 5);
+    assert_eq!(asked, 5);
     assert!(!world.base.path().join("workspace/made").exists());
     world.stop();
     assert_eq!(world.outcome().await, Outcome::Suspended);
@@ -193,6 +195,7 @@ async fn accept_edits_writes_inside_and_nowhere_else() {
         {"text": "done"},
     ]);
     let mut world = world(PermissionMode::AcceptEdits, &script(steps)).await;
+    world.settings.approval_expiry = NOBODY_DECIDES;
     world.start();
     let events = world.idle_after(1).await;
     let outcomes: Vec<bool> = results(&events)

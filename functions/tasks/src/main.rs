@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use boot::StartError;
+use domain::session_token::SigningKey;
+use protocol::approval::Pages;
 use protocol::{Class, Edge, EdgeSettings, Turns};
 use store::{Store, StoreSettings};
 
@@ -20,7 +22,15 @@ fn main() -> ExitCode {
         })
         .map_err(|error| StartError::Part(error.into()))?;
         let store = Store::connect(store).await;
-        let edge = Edge::new(class, settings, Turns::new(store, boot.deployment.clone()));
+        let secret = boot.settings.secret("SHANNON_SIGNING_KEY")?;
+        let key = SigningKey::new(secret.expose().as_bytes())
+            .map_err(|error| StartError::Part(error.into()))?;
+        let pages = Pages::new(boot.settings.optional("SHANNON_PUBLIC_URL")?, key);
+        let edge = Edge::new(
+            class,
+            settings,
+            Turns::new(store, boot.deployment.clone(), pages),
+        );
         boot.serve_http(move |incoming| {
             let edge = edge.clone();
             async move { edge.handle(incoming.request, incoming.principal).await }

@@ -1,7 +1,7 @@
 //! The one bearer token of a deployment, as `authorizer` checks it and as a function on a port
 //! checks it itself. Only its SHA-256 is known here.
 
-use domain::authorization::{Administer, ReadSessions, Scope, WriteSessions};
+use domain::authorization::{Administer, Approve, ReadSessions, Scope, WriteSessions};
 use domain::{OwnerId, Principal};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -61,6 +61,7 @@ impl AccessToken {
             scopes: vec![
                 ReadSessions::NAME.to_owned(),
                 WriteSessions::NAME.to_owned(),
+                Approve::NAME.to_owned(),
                 // It is the token of whoever set the deployment up.
                 Administer::NAME.to_owned(),
             ],

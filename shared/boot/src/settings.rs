@@ -347,7 +347,7 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`]; the program does not start.
     pub fn tier(&self) -> Result<Tier, SettingsError> {
-        const NAME: &str = "SHANNON_POLICY_TIER";
+        const NAME: &str = "SHANNON_SAFETY_TIER";
         let text = self.text(NAME)?;
         Tier::parse(text).ok_or_else(|| SettingsError::Invalid {
             name: NAME.to_owned(),
@@ -369,6 +369,7 @@ impl Settings {
             max_turns: self.count("SHANNON_MAX_TURNS")?,
             max_budget_usd: self.decimal("SHANNON_MAX_BUDGET_USD")?,
             allow_bypass_permissions: self.boolean("SHANNON_ALLOW_BYPASS_PERMISSIONS")?,
+            elicitation_approves: self.boolean("SHANNON_ELICITATION_APPROVES")?,
             tier: self.tier()?,
             workspace_roots: self.list("SHANNON_WORKSPACE_ROOTS")?,
             max_upload_bytes: self.integer("SHANNON_MAX_UPLOAD_BYTES")?,

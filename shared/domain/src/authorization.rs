@@ -24,6 +24,13 @@ pub struct WriteSessions;
 #[derive(Clone, Copy, Debug)]
 pub struct Administer;
 
+/// Decide what a session may do: `approve`. Whoever only talks to sessions does not have it.
+#[derive(Clone, Copy, Debug)]
+pub struct Approve;
+
+impl Scope for Approve {
+    const NAME: &'static str = "approve";
+}
 impl Scope for ReadSessions {
     const NAME: &'static str = "sessions:read";
 }

@@ -5,7 +5,10 @@
 //! holds both. Where they were taken apart (the conversation set back, the files kept), `files` and
 //! `conversation` name two.
 
-use crate::{CheckpointId, FencingToken, Sequence, UnixMillis, ids::InvalidName, ids::RefName};
+use crate::{
+    ApprovalRequest, CheckpointId, FencingToken, Sequence, UnixMillis, ids::InvalidName,
+    ids::RefName,
+};
 
 /// A recorded checkpoint. It is visible, so all that it refers to is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -221,10 +224,13 @@ pub struct PendingQuestion {
     pub id: crate::ids::QuestionId,
     /// The held tool call.
     pub tool_use_id: String,
-    /// The input of the held call, as JSON text: the questions and what can be chosen.
+    /// The input of the held call, as JSON text: the questions and what can be chosen. Of an approval
+    /// at most [`crate::limits::APPROVAL_SHOWN_BYTES`] of it.
     pub input: String,
     /// When it was asked, on the runner's clock.
     pub asked_at: UnixMillis,
+    /// Whether the call may run is what is asked: then a decision answers it, and nothing else.
+    pub approval: Option<ApprovalRequest>,
 }
 
 /// A name that a person gave to a checkpoint, or that a rewind left.

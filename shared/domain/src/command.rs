@@ -12,8 +12,9 @@
 //! written for that.
 
 use crate::{
-    CheckpointId, CommandId, FencingToken, Head, QuestionId, Sequence, UnixMillis, event::TurnEnd,
-    limits, session::Attachment, workspace::RelativePath,
+    CallDigest, CheckpointId, CommandId, Decision, FencingToken, Head, QuestionId, Sequence,
+    UnixMillis, approval::Way, event::TurnEnd, limits, session::Attachment,
+    workspace::RelativePath,
 };
 
 /// One command of a session.
@@ -58,7 +59,7 @@ impl Command {
         match self.state {
             CommandState::Queued => true,
             CommandState::Taken(by) => by.0 < fence.0,
-            CommandState::Done => self.body.is_for_the_cli(),
+            CommandState::Done => self.body.is_redone(),
             CommandState::Withdrawn | CommandState::NotDone => false,
         }
     }
@@ -87,6 +88,17 @@ pub enum CommandBody {
         question: QuestionId,
         /// The answers as JSON text.
         answers: String,
+    },
+    /// A person's decision on a call that waits for it.
+    Decide {
+        /// On which approval.
+        approval: QuestionId,
+        /// On which call: the one that the person saw.
+        digest: CallDigest,
+        /// What they decided.
+        decision: Decision,
+        /// By which way.
+        way: Way,
     },
     /// Take a checkpoint and give the machine back.
     Suspend,
@@ -120,6 +132,7 @@ impl CommandBody {
             Self::Cancel { .. } => "cancel",
             Self::ReadFile { .. } => "read_file",
             Self::Answer { .. } => "answer",
+            Self::Decide { .. } => "decide",
             Self::Suspend => "suspend",
             Self::Checkpoint { .. } => "checkpoint",
         }
@@ -128,7 +141,16 @@ impl CommandBody {
     /// It becomes part of the conversation, so it is worth a runner; the others are about one.
     #[must_use]
     pub const fn is_for_the_cli(&self) -> bool {
-        matches!(self, Self::Message { .. } | Self::Answer { .. })
+        matches!(
+            self,
+            Self::Message { .. } | Self::Answer { .. } | Self::Decide { .. }
+        )
+    }
+
+    /// Done behind the cut, it is handed over once more. A decision is not: what it let run may have
+    /// run, so the person is asked again.
+    const fn is_redone(&self) -> bool {
+        self.is_for_the_cli() && !matches!(self, Self::Decide { .. })
     }
 }
 

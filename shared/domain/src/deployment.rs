@@ -18,6 +18,8 @@ pub struct Deployment {
     pub max_budget_usd: f64,
     /// `bypass` may be asked for.
     pub allow_bypass_permissions: bool,
+    /// Forms that MCP clients fill in decide on approvals, for tokens with the scope for it.
+    pub elicitation_approves: bool,
     /// The least strict tier that a session can have.
     pub tier: Tier,
     /// Local directories that may be copied into a session; empty in a cloud.

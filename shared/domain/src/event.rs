@@ -2,8 +2,9 @@
 //! Events are our own reading of what the CLI printed; its verbatim lines belong to the transcript.
 
 use crate::{
-    CheckpointId, CommandId, FencingToken, QuestionId, RefName, Sequence, SessionId, State,
-    UnixMillis,
+    ApprovalRequest, CallDigest, CheckpointId, CommandId, Decision, FencingToken, QuestionId,
+    RefName, Sequence, SessionId, State, UnixMillis,
+    approval::Way,
     checkpoint::{CheckpointTrigger, RestoreScope},
     history::AbandonedRange,
 };
@@ -228,6 +229,28 @@ pub enum EventBody {
         /// The answers as JSON text.
         answers: String,
     },
+    /// A call waits for a person's decision.
+    ApprovalRequested {
+        /// Its name.
+        approval: QuestionId,
+        /// Id of the held call.
+        tool_use_id: String,
+        /// The input of the call as JSON text.
+        input: String,
+        /// What a person must know.
+        request: ApprovalRequest,
+    },
+    /// A person decided, or the time for it is over.
+    ApprovalDecided {
+        /// On which approval.
+        approval: QuestionId,
+        /// On which call.
+        digest: CallDigest,
+        /// What.
+        decision: Decision,
+        /// By which way.
+        way: Way,
+    },
     /// The state changed.
     StateChanged {
         /// From.
@@ -274,6 +297,8 @@ impl EventBody {
             Self::Rewound { .. } => "rewound",
             Self::QuestionAsked { .. } => "question_asked",
             Self::QuestionAnswered { .. } => "question_answered",
+            Self::ApprovalRequested { .. } => "approval_requested",
+            Self::ApprovalDecided { .. } => "approval_decided",
             Self::StateChanged { .. } => "state_changed",
             Self::SessionEnded { .. } => "session_ended",
         }

@@ -4,6 +4,7 @@
 //! those come in through [`ports`]. Nothing here is serialisable either: wire types belong to
 //! `protocol` and `claude`, stored types to `store`.
 
+pub mod approval;
 pub mod authorization;
 pub mod checkpoint;
 pub mod client_session;
@@ -21,6 +22,7 @@ pub mod upload;
 pub mod use_cases;
 pub mod workspace;
 
+pub use approval::{ApprovalLink, ApprovalRequest, CallDigest, Decision, Grant};
 pub use authorization::{Authorized, Principal, Scope};
 pub use checkpoint::{Checkpoint, NewCheckpoint};
 pub use client_session::{ClientKey, ClientSessionId};

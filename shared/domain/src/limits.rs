@@ -42,6 +42,18 @@ pub const LIVE_TEXT_BYTES: usize = 16 * 1024;
 pub const RECOVERIES: u32 = 5;
 /// Longest input of a question to a person that the head carries. Own.
 pub const QUESTION_BYTES: usize = 32 * 1024;
+/// Longest input of a call that a person can be asked about: what fits the log beside the rest. Own.
+pub const APPROVAL_INPUT_BYTES: usize = 256 * 1024;
+/// As much of it stands in the head; the event has all of it. Own.
+pub const APPROVAL_SHOWN_BYTES: usize = 8 * 1024;
+/// Longest diff that an approval carries. Own.
+pub const APPROVAL_PREVIEW_BYTES: usize = 16 * 1024;
+/// Longest policy that an approval offers for the rest of the session. Own.
+pub const PATTERN_BYTES: usize = 2 * 1024;
+/// What a person may allow for the rest of one session: calls and patterns together. Own.
+pub const GRANTS: usize = 32;
+/// Longest reason of a decision. Own.
+pub const DECISION_REASON_BYTES: usize = 2000;
 /// Longest answer. Own.
 pub const ANSWER_BYTES: usize = 64 * 1024;
 /// Longest message of a checkpoint.

@@ -16,8 +16,8 @@ use thiserror::Error;
 
 use crate::{
     Command, CommandBody, CommandId, CommandOutcome, CommandState, Event, EventBody, FencingToken,
-    Head, NewCheckpoint, OwnerId, Sequence, SessionId, SessionKey, SessionSpec, State, TreeId,
-    TreeKey, UnixMillis, UploadId,
+    Grant, Head, NewCheckpoint, OwnerId, Sequence, SessionId, SessionKey, SessionSpec, State,
+    TreeId, TreeKey, UnixMillis, UploadId,
     checkpoint::PendingQuestion,
     event::NewEvent,
     upload::{SignedRequest, Upload},
@@ -315,6 +315,8 @@ pub struct Append {
     pub only_if_inbox_empty: bool,
     /// The question that waits for a person after it; the head has exactly this one afterwards.
     pub question: Option<PendingQuestion>,
+    /// What a person has allowed for the rest of the session, all of it; unchanged when absent.
+    pub grants: Option<Vec<Grant>>,
     /// A checkpoint that becomes visible with this append; its manifests are stored. The session
     /// then goes on from it.
     pub checkpoint: Option<NewCheckpoint>,

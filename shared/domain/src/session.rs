@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    CheckpointId, FencingToken, Sequence, SessionId, SessionKey, State, Transition, TreeId,
+    CheckpointId, FencingToken, Grant, Sequence, SessionId, SessionKey, State, Transition, TreeId,
     TreeKey, UnixMillis, UploadId,
     checkpoint::{CheckpointStrategy, PendingQuestion},
     limits,
@@ -174,6 +174,8 @@ pub struct Head {
     pub rewinds: u32,
     /// The question that waits for a person.
     pub question: Option<PendingQuestion>,
+    /// What a person allowed for the rest of the session, the oldest first.
+    pub grants: Vec<Grant>,
     /// Who may append.
     pub fence: FencingToken,
     /// Until when the runner has it, on the runner's clock; meaningful while a runner has it.

@@ -7,6 +7,7 @@
 //! understood and a fact that cannot be established never run by themselves. A denial's reason is
 //! read by the model, so it says what the model can do instead.
 
+pub mod approval;
 pub mod check;
 pub mod host;
 pub mod location;

@@ -42,6 +42,8 @@ pub enum Author {
     Deployment,
     /// An owner, for their sessions.
     Owner,
+    /// A person who approved calls of one session, for that one.
+    Session,
 }
 
 impl Author {
@@ -49,6 +51,7 @@ impl Author {
         match self {
             Self::Deployment => "deployment",
             Self::Owner => "owner",
+            Self::Session => "session",
         }
     }
 }
@@ -175,6 +178,22 @@ impl Policies {
     #[must_use]
     pub fn tier(&self) -> Tier {
         self.tier
+    }
+
+    /// The same and what this text adds, for looking what it would do; `None` when it is not valid.
+    #[must_use]
+    pub fn with(&self, text: &str) -> Option<Self> {
+        let added = named("looked-at", text).ok()?;
+        let mut set = self.set.clone();
+        for (_, policy) in added {
+            set.add(policy).ok()?;
+        }
+        Some(Self {
+            tier: self.tier,
+            run: Say::about("run", &set).ok()?,
+            ask: Say::about("ask", &set).ok()?,
+            set,
+        })
     }
 
     /// Those with a say in whether the part runs by itself.

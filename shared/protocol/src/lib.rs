@@ -7,6 +7,7 @@
 //! ([`Catalog`]), turns as tasks ([`Turns`]), or everything ([`Sessions`]). Nothing is kept between two requests.
 
 mod answer;
+pub mod approval;
 mod ask;
 mod asked;
 mod back;

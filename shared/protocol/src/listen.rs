@@ -101,7 +101,12 @@ where
             Ok((state, head, command)) => Ok(Some(
                 task::shown(
                     &self.deployment,
-                    &asked.capabilities,
+                    &task::Viewer {
+                        client: &asked.capabilities,
+                        // A notification says that something waits; tasks/get says where.
+                        pages: None,
+                        approves: false,
+                    },
                     &id,
                     state,
                     &head,

@@ -256,6 +256,7 @@ mod tests {
             tool_use_id: "t".to_owned(),
             input: input.to_string(),
             asked_at: UnixMillis(5),
+            approval: None,
         }
     }
 

@@ -3,10 +3,10 @@
 use domain::event::{EventBody, TokenUsage, TurnEnd};
 use domain::history::AbandonedRange;
 use domain::workspace::{Workspace, WorkspaceSource};
-use domain::{CommandId, Event, Head};
+use domain::{CommandId, Decision, Event, Head};
 use serde_json::{Map, Value, json};
 
-use crate::question;
+use crate::{approval, question};
 
 /// Characters of one line for a person.
 const LINE_CHARACTERS: usize = 200;
@@ -176,6 +176,31 @@ fn body(body: &EventBody) -> Value {
                 serde_json::from_str(answers).unwrap_or_else(|_| Value::from(answers.as_str()));
             json!({"question_id": question.as_str(), "answers": answers})
         }
+        EventBody::ApprovalRequested {
+            approval,
+            tool_use_id,
+            input,
+            request,
+        } => {
+            let input = serde_json::from_str(input).unwrap_or_else(|_| Value::from(input.as_str()));
+            let mut shown = approval::facts(request);
+            shown["approval_id"] = approval.as_str().into();
+            shown["tool_use_id"] = tool_use_id.as_str().into();
+            shown["input"] = input;
+            shown
+        }
+        EventBody::ApprovalDecided {
+            approval,
+            digest,
+            decision,
+            way,
+        } => {
+            let mut shown = approval::decision(decision);
+            shown["approval_id"] = approval.as_str().into();
+            shown["digest"] = digest.as_str().into();
+            shown["way"] = way.as_str().into();
+            shown
+        }
         EventBody::StateChanged { from, to } => json!({"from": from.as_str(), "to": to.as_str()}),
         EventBody::SessionEnded {
             state,
@@ -217,6 +242,7 @@ fn usage(usage: TokenUsage) -> Value {
 
 /// A session.
 pub(crate) fn session(head: &Head) -> Value {
+    let asked = head.question.as_ref();
     compact(json!({
         "session_id": head.key.session.as_str(),
         "title": head.title,
@@ -238,7 +264,13 @@ pub(crate) fn session(head: &Head) -> Value {
         "checkpoint_strategy": head.spec.checkpoint_strategy.map(|it| it.as_str()),
         "checkpoint_ignore": head.spec.checkpoint_ignore,
         "claude_session_id": head.claude_session_id,
-        "question": head.question.as_ref().map(question::shown),
+        "question": asked.filter(|it| it.approval.is_none()).map(question::shown),
+        "approval": asked.and_then(|it| {
+            let mut shown = approval::shown(it, it.approval.as_ref()?, None);
+            // Of many sessions it would be too much.
+            shown.as_object_mut()?.remove("preview");
+            Some(shown)
+        }),
         "latest_checkpoint": head.checkpoint.as_ref().map(|it| it.as_str()),
         "parent_session_id": head.parent.as_ref().map(|it| it.session.as_str()),
     }))
@@ -437,6 +469,27 @@ fn text(body: &EventBody) -> String {
         EventBody::QuestionAnswered { question, answers } => {
             format!("answer to {question}: {answers}")
         }
+        EventBody::ApprovalRequested {
+            approval,
+            input,
+            request,
+            ..
+        } => format!("{} needs approval ({approval}): {input}", request.tool),
+        EventBody::ApprovalDecided {
+            approval,
+            decision,
+            way,
+            ..
+        } => match decision {
+            Decision::Deny { reason } if !reason.is_empty() => {
+                format!("approval {approval}: deny ({}): {reason}", way.as_str())
+            }
+            decision => format!(
+                "approval {approval}: {} ({})",
+                decision.kind(),
+                way.as_str()
+            ),
+        },
         EventBody::StateChanged { from, to } => format!("{from} → {to}"),
         EventBody::SessionEnded { state, reason, .. } => format!("session {state}: {reason}"),
     }

@@ -2,11 +2,13 @@
 //! message that started it. Everything is read from the session's records, so that any instance
 //! answers; nothing is kept here.
 
+use domain::approval::Way;
+use domain::checkpoint::PendingQuestion;
 use domain::event::TurnEnd;
-use domain::ports::{Clock, Compute, IdSource, Inbox, SessionDirectory};
+use domain::ports::{Clock, Compute, IdSource, Inbox, SessionDirectory, Unavailable};
 use domain::use_cases::{
-    AnswerError, AnswerQuestion, TaskError, TaskState, answer_question, cancel_task, get_task,
-    given_answers,
+    AnswerError, AnswerQuestion, DecideApproval, DecideError, TaskError, TaskState,
+    answer_question, cancel_task, decide_approval, get_task, given_answers, given_decision,
 };
 use domain::{
     Command, CommandOutcome, CommandState, Deployment, Head, Principal, QuestionId, Sequence,
@@ -15,11 +17,13 @@ use domain::{
 use rmcp::ErrorData;
 use rmcp::model::{
     CallToolResult, ClientCapabilities, ContentBlock, CreateTaskResult, DetailedTask, ErrorCode,
-    GetTaskResult, InputResponses, JsonObject, Resource, Task, TaskPayload, TaskStatus,
+    GetTaskResult, InputRequest, InputResponses, JsonObject, Resource, Task, TaskPayload,
+    TaskStatus,
 };
 use serde_json::{Value, json};
 
 use crate::answer::INTERNAL_ERROR;
+use crate::approval::{self, Pages};
 use crate::asked::Asked;
 use crate::question::{Filled, form, words};
 use crate::resources::Address;
@@ -58,6 +62,7 @@ pub(crate) fn created(
 pub(crate) async fn get<P>(
     ports: &P,
     deployment: &Deployment,
+    pages: &Pages,
     asked: &Asked,
     id: &str,
 ) -> Result<GetTaskResult, ErrorData>
@@ -67,8 +72,12 @@ where
     let id = parse(id)?;
     let reader = asked.principal.authorize().map_err(missing_scope)?;
     let (state, head, command) = get_task(ports, &reader, &id).await.map_err(refused)?;
-    let client = &asked.capabilities;
-    Ok(shown(deployment, client, &id, state, &head, &command))
+    let viewer = Viewer {
+        client: &asked.capabilities,
+        pages: Some(pages),
+        approves: approval::by_form(deployment, &asked.principal).is_some(),
+    };
+    Ok(shown(deployment, &viewer, &id, state, &head, &command))
 }
 
 /// `tasks/update`: answers to what the turn asks, by the question's id. The first answer counts;
@@ -94,6 +103,21 @@ where
         };
         let unknown = || bad("the task asks for no input of this name");
         let question = QuestionId::parse(&name).map_err(|_| unknown())?;
+        let is_approval = match &state {
+            TaskState::InputRequired(open) if open.id == question => open.approval.is_some(),
+            _ => given_decision(ports, &head.key, &question)
+                .await
+                .map_err(|error| refused(error.into()))?
+                .is_some(),
+        };
+        if is_approval {
+            let decided = decide(ports, deployment, asked, &state, &head, question, &response);
+            decided.await.map_err(|problem| match problem {
+                NotDecided::Words(words) => bad(&words),
+                NotDecided::Unavailable(unavailable) => refused(unavailable.into()),
+            })?;
+            continue;
+        }
         let filled = Filled::read(&response).map_err(|problem| bad(&problem))?;
         let open = match &state {
             TaskState::InputRequired(open) if open.id == question => open,
@@ -122,6 +146,54 @@ where
         }
     }
     Ok(())
+}
+
+enum NotDecided {
+    Words(String),
+    Unavailable(Unavailable),
+}
+
+/// A decision that comes as a task's input: of those who may approve, and as safe to repeat as
+/// [`decide_approval`].
+async fn decide<P>(
+    ports: &P,
+    deployment: &Deployment,
+    asked: &Asked,
+    state: &TaskState,
+    head: &Head,
+    approval: QuestionId,
+    response: &Value,
+) -> Result<(), NotDecided>
+where
+    P: SessionDirectory + Inbox + Compute + Clock,
+{
+    let words = |words: &str| NotDecided::Words(words.to_owned());
+    let approver = approval::by_form(deployment, &asked.principal)
+        .ok_or_else(|| words("a person decides this on its page, which list_approvals names"))?;
+    let Some(decision) = approval::filled(response).map_err(NotDecided::Words)? else {
+        return Ok(());
+    };
+    let digest = match state {
+        TaskState::InputRequired(open) if open.id == approval => {
+            open.approval.as_ref().map(|request| request.digest.clone())
+        }
+        _ => given_decision(ports, &head.key, &approval)
+            .await
+            .map_err(NotDecided::Unavailable)?
+            .map(|(digest, _)| digest),
+    };
+    let decide = DecideApproval {
+        key: head.key.clone(),
+        approval,
+        digest: digest.ok_or_else(|| words("the task asks for no input of this name"))?,
+        decision,
+        way: Way::Elicitation,
+    };
+    match decide_approval(ports, deployment, &approver, decide).await {
+        Ok(_) => Ok(()),
+        Err(DecideError::Unavailable(unavailable)) => Err(NotDecided::Unavailable(unavailable)),
+        Err(error) => Err(NotDecided::Words(error.to_string())),
+    }
 }
 
 /// `tasks/cancel`: takes the message back or interrupts its turn; the session goes on.
@@ -159,10 +231,55 @@ fn refused(error: TaskError) -> ErrorData {
     }
 }
 
+/// Who looks at a task.
+pub(crate) struct Viewer<'a> {
+    /// What the client can do.
+    pub(crate) client: &'a ClientCapabilities,
+    /// Where people approve, where the addresses can be made.
+    pub(crate) pages: Option<&'a Pages>,
+    /// A form that this client fills in decides on approvals.
+    pub(crate) approves: bool,
+}
+
+impl Viewer<'_> {
+    /// The form for what a turn asks; `None` for those who cannot be asked it.
+    fn form(&self, head: &Head, question: &PendingQuestion) -> Option<InputRequest> {
+        let form = match &question.approval {
+            None => form(&head.title, question),
+            Some(_) if !self.approves => None,
+            Some(request) => approval::form(&head.title, question, request),
+        };
+        form.filter(|form| ask::can(self.client, form))
+    }
+
+    /// Where somebody can answer who cannot be asked.
+    fn words(&self, head: &Head, question: &PendingQuestion) -> String {
+        let session = &head.key.session;
+        match (&question.approval, self.pages) {
+            (Some(request), Some(pages)) => {
+                let address = pages.address(&head.key, question, request);
+                format!(
+                    "session {session}: {}",
+                    approval::words(question, request, &address)
+                )
+            }
+            (Some(_), None) => format!(
+                "session {session} needs a person's approval; the tool list_approvals says where they \
+                 decide"
+            ),
+            (None, _) => format!(
+                "session {session} asks (answer it with the tool answer_question, question_id {}): {}",
+                question.id,
+                show::cut(&words(question), show::TEXT_CHARACTERS)
+            ),
+        }
+    }
+}
+
 /// A task as clients see it.
 pub(crate) fn shown(
     deployment: &Deployment,
-    client: &ClientCapabilities,
+    viewer: &Viewer<'_>,
     id: &TaskId,
     state: TaskState,
     head: &Head,
@@ -174,8 +291,7 @@ pub(crate) fn shown(
         || head.question.is_some();
     let (payload, message) = match state {
         TaskState::InputRequired(question) => {
-            let form = form(&head.title, &question).filter(|form| ask::can(client, form));
-            match form {
+            match viewer.form(head, &question) {
                 Some(form) => (
                     TaskPayload::InputRequired {
                         input_requests: [(question.id.to_string(), form)].into(),
@@ -183,15 +299,7 @@ pub(crate) fn shown(
                     format!("session {} asks a person", head.key.session),
                 ),
                 // Whoever cannot ask can still say where to answer.
-                None => (
-                    TaskPayload::Working,
-                    format!(
-                        "session {} asks (answer it with the tool answer_question, question_id {}): {}",
-                        head.key.session,
-                        question.id,
-                        show::cut(&words(&question), show::TEXT_CHARACTERS)
-                    ),
-                ),
+                None => (TaskPayload::Working, viewer.words(head, &question)),
             }
         }
         TaskState::Working => (

@@ -8,7 +8,6 @@ use domain::ports::{
     Checkpoints, Clock, Compute, Erasure, IdSource, Inbox, Rounds, SessionDirectory, SessionLog,
     Uploads, WholeBodies,
 };
-use domain::session_token::SigningKey;
 use domain::{Deployment, Principal};
 use rmcp::ErrorData;
 use rmcp::model::{
@@ -21,6 +20,7 @@ use rmcp::model::{
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::approval::Pages;
 use crate::ask::{Asking, Asks, Begun, Caller, Round};
 use crate::asked::Asked;
 use crate::description::Description;
@@ -321,18 +321,20 @@ where
 }
 
 /// Turns as tasks, from the session's records alone (`tasks`).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Turns<P> {
     ports: P,
     deployment: Arc<Deployment>,
+    pages: Pages,
 }
 
 impl<P> Turns<P> {
     /// Reads and cancels turns through these ports.
-    pub fn new(ports: P, deployment: Deployment) -> Self {
+    pub fn new(ports: P, deployment: Deployment, pages: Pages) -> Self {
         Self {
             ports,
             deployment: Arc::new(deployment),
+            pages,
         }
     }
 }
@@ -342,7 +344,7 @@ where
     P: SessionDirectory + Inbox + Compute + Clock + IdSource + 'static,
 {
     async fn get_task(&self, asked: Asked, id: &str) -> Result<GetTaskResult, ErrorData> {
-        task::get(&self.ports, &self.deployment, &asked, id).await
+        task::get(&self.ports, &self.deployment, &self.pages, &asked, id).await
     }
 
     async fn update_task(
@@ -365,22 +367,23 @@ pub struct Sessions<P, F> {
     pub(crate) deployment: Arc<Deployment>,
     pub(crate) finder: F,
     pub(crate) found: Kept,
-    signing_key: SigningKey,
+    pub(crate) pages: Pages,
     config: Option<Arc<Value>>,
 }
 
 impl<P, F> Sessions<P, F> {
-    /// Tools over these ports. What `finder` finds is kept for `keep_found` in this process. With
-    /// `signing_key` is sealed what clients carry from a question to its answer.
+    /// Tools over these ports. What `finder` finds is kept for `keep_found` in this process. `pages`
+    /// says where people approve; with its key is sealed what clients carry from a question to its
+    /// answer.
     pub fn new(
         ports: P,
         deployment: Deployment,
         finder: F,
         keep_found: Duration,
-        signing_key: SigningKey,
+        pages: Pages,
     ) -> Self {
         Self {
-            signing_key,
+            pages,
             ports,
             deployment: Arc::new(deployment),
             finder,
@@ -420,7 +423,7 @@ impl<P: Ports, F: ClaudeFinder + PolicyChecker + Snapshots> Work for Sessions<P,
             let asking = Asking::nothing(call.asked.principal.owner.clone());
             return tools::call(self, &asking, call).await;
         }
-        let asks = Asks::new(&self.ports, &self.signing_key);
+        let asks = Asks::new(&self.ports, self.pages.key());
         let round = Round {
             method: "tools/call",
             subject: json!([call.name, call.arguments]),
@@ -489,7 +492,7 @@ impl<P: Ports, F: ClaudeFinder + PolicyChecker + Snapshots> Work for Sessions<P,
     }
 
     async fn get_task(&self, asked: Asked, id: &str) -> Result<GetTaskResult, ErrorData> {
-        task::get(&self.ports, &self.deployment, &asked, id).await
+        task::get(&self.ports, &self.deployment, &self.pages, &asked, id).await
     }
 
     async fn update_task(

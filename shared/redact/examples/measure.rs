@@ -7,7 +7,7 @@ fn main() {
     for file in std::env::args().skip(1) {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         let text = text.repeat((1 << 20) / text.len().max(1) + 1);
-        redactor.is_clean("warm");
+        std::hint::black_box(redactor.is_clean("warm"));
         let start = Instant::now();
         let clean = redactor.clean(&text);
         let took = start.elapsed();

@@ -1,7 +1,7 @@
 //! A value behind the name of something secret: `password=…`, `"token": "…"`, `--api-key …`,
 //! `let secret: &str = "…"`, `Authorization: Basic …`, `<password>…</password>`.
 
-use crate::anchors::{ANCHORS, Class, Name, Shape, ends_with_mask};
+use crate::anchors::{ANCHORS, Class, MASK_BEGINS, Name, Shape, ends_with_mask};
 use crate::plausible::plausible;
 use crate::reading::{Judged, Reader, Undecided, Verdict};
 
@@ -131,6 +131,8 @@ fn after_type(reader: &Reader<'_>, from: usize) -> Result<Option<usize>, Undecid
     while at - from < TYPE {
         match reader.at(at)? {
             Some(b'=') => return Ok((at > from).then_some(at + 1)),
+            // What stands in the place of a value is no type.
+            Some(b'[') if reader.stands(at, MASK_BEGINS.as_bytes())? => return Ok(None),
             Some(byte) if Class::Word.has(byte) || b" &'<>[]|:.?".contains(&byte) => at += 1,
             _ => return Ok(None),
         }

@@ -199,6 +199,11 @@ impl Store {
                 change.set(head::QUESTION, text(json))
             }
         };
+        if let Some(grants) = &append.grants {
+            let json = stored::approval::write_grants(grants)
+                .map_err(|error| failure::own(ATTEMPTED, error))?;
+            change = change.set(head::GRANTS, text(json));
+        }
         if gets_further(append) {
             change = change.set(head::RECOVERIES, number(0));
         }

@@ -239,6 +239,7 @@ fn first_head(new: &NewSession) -> Head {
         checkpoints: 0,
         rewinds: 0,
         question: None,
+        grants: Vec::new(),
         fence: FencingToken(0),
         lease_until: UnixMillis(0),
         turn: 0,

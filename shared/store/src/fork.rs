@@ -106,6 +106,7 @@ impl Store {
             cut_sequence: last,
             checkpoints: 1,
             rewinds: 0,
+            grants: Vec::new(),
             question: new.checkpoint.question.clone(),
             fence: FencingToken(0),
             lease_until: UnixMillis(0),

@@ -9,7 +9,7 @@ use crate::{
     Store, failure,
     item::{Row, UnreadableRow, number, text},
     keys::{self, LIVE_KEY, LIVE_UNTIL, OWNER_KEY, OWNER_SORT, PARTITION, Record},
-    stored::{checkpoint, spec},
+    stored::{approval, checkpoint, spec},
     system,
     write::Write,
 };
@@ -30,6 +30,7 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const CUT_SEQUENCE: &str = "cut_sequence";
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 pub(crate) const QUESTION: &str = "question";
+pub(crate) const GRANTS: &str = "grants";
 const REWINDS: &str = "rewinds";
 pub(crate) const KEPT_UNTIL: &str = "kept_until";
 pub(crate) const TREE: &str = "tree";
@@ -76,6 +77,7 @@ pub(crate) fn write(head: &Head) -> Result<Row, UnreadableRow> {
         .with(CHECKPOINTS, number(head.checkpoints))
         .with(REWINDS, number(head.rewinds))
         .with_some(QUESTION, question(head)?.map(text))
+        .with_some(GRANTS, grants(head)?.map(text))
         .with(COMMANDS_SETTLED, number(head.commands_settled))
         .with(RUNNER_ASKED_AT, number(head.runner_asked_at.0))
         .with(RECOVERIES, number(head.recoveries))
@@ -140,6 +142,15 @@ pub(crate) fn read(row: &Row) -> Result<Head, UnreadableRow> {
                 name: QUESTION,
                 source,
             })?,
+        grants: row
+            .text_if(GRANTS)?
+            .map(approval::read_grants)
+            .transpose()
+            .map_err(|source| UnreadableRow::Json {
+                name: GRANTS,
+                source,
+            })?
+            .unwrap_or_default(),
         commands_settled: count(COMMANDS_SETTLED)?,
         runner_asked_at: row
             .number_if(RUNNER_ASKED_AT)?
@@ -162,6 +173,17 @@ pub(crate) fn read(row: &Row) -> Result<Head, UnreadableRow> {
         task: optional(TASK)?,
         claude_session_id: optional(CLAUDE_SESSION_ID)?,
         total_cost_usd: row.fraction(TOTAL_COST_USD)?,
+    })
+}
+
+fn grants(head: &Head) -> Result<Option<String>, UnreadableRow> {
+    if head.grants.is_empty() {
+        return Ok(None);
+    }
+    let written = approval::write_grants(&head.grants);
+    written.map(Some).map_err(|source| UnreadableRow::Json {
+        name: GRANTS,
+        source,
     })
 }
 

@@ -1,10 +1,10 @@
 //! Values that tests start from and change where it matters.
 
 use domain::{
-    Authorized, CheckpointId, CommandBody, CommandId, Deployment, EventBody, Head, NewCheckpoint,
-    OwnerId, PermissionMode, Principal, Sequence, SessionId, SessionKey, SessionSpec, State, Tier,
-    UnixMillis,
-    authorization::{ReadSessions, Scope, WriteSessions},
+    ApprovalRequest, Authorized, CallDigest, CheckpointId, CommandBody, CommandId, Deployment,
+    EventBody, Head, NewCheckpoint, OwnerId, PermissionMode, Principal, Sequence, SessionId,
+    SessionKey, SessionSpec, State, Tier, UnixMillis,
+    authorization::{Approve, ReadSessions, Scope, WriteSessions},
     checkpoint::{CheckpointSize, CheckpointTrigger},
     event::NewEvent,
     ports::{Append, Clock, IdSource, NewCommand, NewFork, NewSession},
@@ -26,7 +26,7 @@ pub fn owner(name: &str) -> OwnerId {
 pub fn caller<S: Scope>(owner: &OwnerId) -> Authorized<S> {
     let principal = Principal {
         owner: owner.clone(),
-        scopes: [ReadSessions::NAME, WriteSessions::NAME]
+        scopes: [ReadSessions::NAME, WriteSessions::NAME, Approve::NAME]
             .map(ToOwned::to_owned)
             .to_vec(),
     };
@@ -46,6 +46,7 @@ pub fn deployment() -> Deployment {
         max_turns: 100,
         max_budget_usd: 10.0,
         allow_bypass_permissions: false,
+        elicitation_approves: false,
         tier: Tier::Review,
         workspace_roots: Vec::new(),
         max_upload_bytes: 100 << 20,
@@ -182,6 +183,23 @@ pub fn checkpoint<P: IdSource>(ports: &P, ordinal: u64, parent: Option<&Head>) -
     }
 }
 
+/// What a person must know about a call of `Bash`.
+#[must_use]
+pub fn approval_request(expires_at: UnixMillis) -> ApprovalRequest {
+    ApprovalRequest {
+        tool: "Bash".to_owned(),
+        digest: CallDigest::of("Bash", "{}"),
+        reason: "it talks to others".to_owned(),
+        policies: vec!["tiers/review/a-person-decides".to_owned()],
+        parts: vec!["runs `curl`".to_owned()],
+        pattern: Some("permit (principal, action, resource);".to_owned()),
+        preview: None,
+        agent: None,
+        editable: true,
+        expires_at,
+    }
+}
+
 /// An event of turn 1.
 #[must_use]
 pub fn event(time: UnixMillis, body: EventBody) -> NewEvent {
@@ -211,6 +229,7 @@ pub fn append<P: Clock + IdSource>(ports: &P, first: Sequence, bodies: Vec<Event
         end_reason: None,
         only_if_inbox_empty: false,
         question: None,
+        grants: None,
         checkpoint: None,
         now,
     }

@@ -14,8 +14,8 @@ mod random;
 mod scheduler;
 
 pub use builders::{
-    append, caller, checkpoint, deployment, event, message, new_command, new_fork, new_session,
-    owner, spec,
+    append, approval_request, caller, checkpoint, deployment, event, message, new_command,
+    new_fork, new_session, owner, spec,
 };
 pub use clock::FakeClock;
 pub use executable::executable;

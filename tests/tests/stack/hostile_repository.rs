@@ -142,12 +142,15 @@ async fn nothing_of_it_takes_effect_and_its_rules_are_read() {
             "look",
         )
         .await;
-    session.until_turns_ended(2).await;
+    let mut person = stack.approver();
+    session
+        .until_turns_ended_and_all_denied(2, &mut person)
+        .await;
     let listing = session.tool_results().join(" ");
     assert!(listing.contains("keep.txt"), "{listing}");
     assert!(!listing.contains("trace-"), "{listing}");
     assert_eq!(
-        session.of_kind("tool_denied").len(),
+        session.of_kind("approval_requested").len(),
         1,
         "{}",
         session.story()

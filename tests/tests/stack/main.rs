@@ -5,6 +5,7 @@
 //! API up, comes first.
 
 mod api_failures;
+mod approvals;
 mod bad_input;
 mod calls;
 mod catalog;

@@ -1,7 +1,7 @@
 //! The gate: what each permission mode lets the model do, and what it reads when it may not.
 
 use e2e::script;
-use e2e::session::Session;
+use e2e::session::{DENIED, Session};
 use e2e::stack::{self, Options, Stack};
 use serde_json::{Value, json};
 
@@ -9,15 +9,12 @@ fn write(path: &str) -> String {
     script::tool("Write", &json!({"file_path": path, "content": "written\n"}))
 }
 
-/// Denials by tool, as pairs of tool and what the model read.
-fn denials(session: &Session<'_>) -> Vec<(String, String)> {
+/// The tools of the calls on which a person was asked.
+fn asked(session: &Session<'_>) -> Vec<String> {
     session
-        .of_kind("tool_denied")
+        .of_kind("approval_requested")
         .iter()
-        .map(|body| {
-            let text = |name: &str| body[name].as_str().expect("text").to_owned();
-            (text("tool"), text("reason"))
-        })
+        .map(|body| body["tool"].as_str().expect("text").to_owned())
         .collect()
 }
 
@@ -57,11 +54,12 @@ async fn review_reads_and_changes_nothing() {
         }),
     )
     .await;
-    session.until_turns_ended(1).await;
-    let denied = denials(&session);
-    let tools: Vec<&str> = denied.iter().map(|(tool, _)| tool.as_str()).collect();
+    let mut person = stack.approver();
+    session
+        .until_turns_ended_and_all_denied(1, &mut person)
+        .await;
     assert_eq!(
-        tools,
+        asked(&session),
         ["Write", "Bash", "Bash", "WebFetch"],
         "{}",
         session.story()
@@ -69,15 +67,9 @@ async fn review_reads_and_changes_nothing() {
     let results = session.tool_results();
     assert!(results[0].contains("README.md"), "{results:?}");
     assert!(results[1].contains("what there is to read"), "{results:?}");
-    // What a person reads in the log is what the model read.
-    for (_, reason) in &denied {
-        assert!(
-            results
-                .iter()
-                .any(|result| result.contains(reason.as_str())),
-            "{reason}: {results:?}"
-        );
-    }
+    // What a person said is what the model read.
+    let said = results.iter().filter(|result| result.contains(DENIED));
+    assert_eq!(said.count(), 4, "{results:?}");
     assert!(
         session.of_kind("files_changed").is_empty(),
         "{}",
@@ -95,8 +87,11 @@ async fn review_is_the_default() {
         json!({"prompt": script::prompt(&[write("/workspace/a.txt"), script::text("done")])}),
     )
     .await;
-    session.until_turns_ended(1).await;
-    assert_eq!(denials(&session).len(), 1, "{}", session.story());
+    let mut person = stack.approver();
+    session
+        .until_turns_ended_and_all_denied(1, &mut person)
+        .await;
+    assert_eq!(asked(&session).len(), 1, "{}", session.story());
     session.cancel().await;
 }
 
@@ -124,13 +119,12 @@ async fn accept_edits_stays_inside_the_workspace() {
         }),
     )
     .await;
-    session.until_turns_ended(1).await;
-    let tools: Vec<String> = denials(&session)
-        .into_iter()
-        .map(|(tool, _)| tool)
-        .collect();
+    let mut person = stack.approver();
+    session
+        .until_turns_ended_and_all_denied(1, &mut person)
+        .await;
     assert_eq!(
-        tools,
+        asked(&session),
         ["Write", "Write", "Write", "Bash"],
         "{}",
         session.story()
@@ -233,7 +227,7 @@ async fn what_the_policy_is_said_to_decide_is_what_the_gate_does() {
 
 #[tokio::test]
 async fn a_stricter_session_asks_where_its_deployment_does_not() {
-    let stack = Stack::start(&Options::default().with("SHANNON_POLICY_TIER", "auto"));
+    let stack = Stack::start(&Options::default().with("SHANNON_SAFETY_TIER", "auto"));
     let client = stack.client();
     for (tier, runs) in [(json!("auto"), true), (json!("review"), false)] {
         let mut session = Session::create(
@@ -244,8 +238,11 @@ async fn a_stricter_session_asks_where_its_deployment_does_not() {
             }),
         )
         .await;
-        session.until_turns_ended(1).await;
-        assert_eq!(denials(&session).is_empty(), runs, "{}", session.story());
+        let mut person = stack.approver();
+        session
+            .until_turns_ended_and_all_denied(1, &mut person)
+            .await;
+        assert_eq!(asked(&session).is_empty(), runs, "{}", session.story());
         session.cancel().await;
     }
 }

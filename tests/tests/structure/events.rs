@@ -137,7 +137,8 @@ fn api_samples_are_rest_proxy_events() {
             event["resource"], event["requestContext"]["resourcePath"],
             "{name}"
         );
-        if let Some(body) = event["body"].as_str() {
+        let is_form = event["headers"]["Content-Type"] == "application/x-www-form-urlencoded";
+        if let Some(body) = event["body"].as_str().filter(|_| !is_form) {
             let parsed: Result<Value, _> = serde_json::from_str(body);
             assert!(parsed.is_ok(), "the body of events/{name} is no JSON");
         }

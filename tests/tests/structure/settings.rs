@@ -8,6 +8,7 @@ const BOOT: &str = "shared/boot/src/settings/tests.rs";
 const EMULATOR: &str = "emulator/tests/command_line/main.rs";
 const EMULATOR_LOGS: &str = "emulator/tests/command_line/logs.rs";
 const FAILURES: &str = "functions/session-runner/tests/failures.rs";
+const RUNNER_APPROVALS: &str = "functions/session-runner/tests/approvals.rs";
 const GATEWAY: &str = "functions/model-gateway/src/gateway/tests.rs";
 const JOURNAL: &str = "functions/session-runner/src/journal/tests.rs";
 const LOCATE: &str = "shared/claude/tests/locate.rs";
@@ -35,9 +36,19 @@ const TESTED: &[(&str, &str, &str)] = &[
         "bypass_is_refused_where_it_is_not",
     ),
     (
-        "POLICY_TIER",
+        "SAFETY_TIER",
         "tests/tests/stack/permissions.rs",
         "a_stricter_session_asks_where_its_deployment_does_not",
+    ),
+    (
+        "APPROVAL_EXPIRY_SECONDS",
+        RUNNER_APPROVALS,
+        "an_approval_that_nobody_decides_is_a_denial",
+    ),
+    (
+        "ELICITATION_APPROVES",
+        "shared/protocol/tests/wire/approvals.rs",
+        "a_form_decides_only_where_that_is_permitted",
     ),
     (
         "APPEND_BATCH_BYTES",

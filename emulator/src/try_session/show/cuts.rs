@@ -24,6 +24,19 @@ pub(super) fn in_words(kind: &str, body: &Value) -> Option<(Colour, String)> {
             );
             (Colour::Dim, line)
         }
+        // Where a person decides is said with the answer that has the address.
+        "approval_requested" => (
+            Colour::Yellow,
+            format!("  needs approval: {}", text("reason")),
+        ),
+        "approval_decided" => (
+            Colour::Dim,
+            format!(
+                "  decided ({}): {}",
+                text("way"),
+                text("decision").replace('_', " ")
+            ),
+        ),
         "runner_lost" => (
             Colour::Yellow,
             format!(

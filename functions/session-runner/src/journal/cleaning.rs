@@ -3,8 +3,9 @@
 //! Most are clean already when they come here, and cleaning twice changes nothing. What is handed to
 //! the CLI does not pass here: the bodies of commands stay as they were sent.
 
-use domain::CommandOutcome;
+use domain::checkpoint::PendingQuestion;
 use domain::event::{EventBody, NewEvent, TurnEnd};
+use domain::{ApprovalRequest, CommandOutcome, Decision};
 use redact::Redactor;
 
 use super::Entry;
@@ -20,13 +21,13 @@ pub(super) fn clean(redactor: &Redactor, entry: &mut Entry) {
     }
     clean.maybe(&mut entry.end_reason);
     if let Some(Some(question)) = &mut entry.question {
-        clean.json(&mut question.input);
+        clean.question(question);
     }
     if let Some(checkpoint) = &mut entry.checkpoint {
         clean.maybe(&mut checkpoint.message);
         checkpoint.tags.iter_mut().for_each(|tag| clean.text(tag));
         if let Some(question) = &mut checkpoint.question {
-            clean.json(&mut question.input);
+            clean.question(question);
         }
     }
 }
@@ -47,6 +48,25 @@ impl Cleaning<'_> {
     /// Text that somebody reads as JSON.
     fn json(&self, text: &mut String) {
         *text = self.0.clean_json(text);
+    }
+
+    /// The input of an approval may be cut, and then it is no JSON.
+    fn question(&self, question: &mut PendingQuestion) {
+        self.json(&mut question.input);
+        if let Some(request) = &mut question.approval {
+            self.request(request);
+        }
+    }
+
+    /// A pattern is offered only where there is nothing to take out of it.
+    fn request(&self, request: &mut ApprovalRequest) {
+        self.text(&mut request.tool);
+        self.text(&mut request.reason);
+        request.parts.iter_mut().for_each(|part| self.text(part));
+        self.maybe(&mut request.agent);
+        if let Some(preview) = &mut request.preview {
+            *preview = self.0.clean_lines(preview);
+        }
     }
 
     fn body(&self, body: &mut EventBody) {
@@ -100,6 +120,24 @@ impl Cleaning<'_> {
                 self.json(input);
             }
             EventBody::QuestionAnswered { answers, .. } => self.json(answers),
+            EventBody::ApprovalRequested {
+                tool_use_id,
+                input,
+                request,
+                ..
+            } => {
+                self.text(tool_use_id);
+                self.json(input);
+                self.request(request);
+            }
+            EventBody::ApprovalDecided { decision, .. } => match decision {
+                Decision::AllowEdited { input } => self.json(input),
+                Decision::Deny { reason } => self.text(reason),
+                Decision::AllowOnce
+                | Decision::AllowCall
+                | Decision::AllowPattern
+                | Decision::Expire => {}
+            },
             EventBody::RunnerLost { reason } | EventBody::SessionEnded { reason, .. } => {
                 self.text(reason);
             }

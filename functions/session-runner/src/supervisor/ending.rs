@@ -243,7 +243,9 @@ fn is_not_done(command: &Command) -> bool {
 fn last_outcomes(commands: &[Command]) -> Vec<(Command, CommandOutcome)> {
     let outcome = |command: &Command| match &command.body {
         _ if command.state == CommandState::Withdrawn => None,
-        CommandBody::Message { .. } | CommandBody::Answer { .. } => None,
+        CommandBody::Message { .. } | CommandBody::Answer { .. } | CommandBody::Decide { .. } => {
+            None
+        }
         CommandBody::Interrupt => Some(CommandOutcome::Interrupted(false)),
         CommandBody::Cancel { .. } => Some(CommandOutcome::Cancelled),
         CommandBody::ReadFile { .. } | CommandBody::Suspend | CommandBody::Checkpoint { .. } => {

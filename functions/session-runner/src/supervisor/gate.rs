@@ -4,7 +4,6 @@ use claude::control;
 use claude::gate::{ASK_TOOL, Answer};
 use claude::message::CanUseTool;
 use policy::Call;
-use tokio::time::Instant;
 
 use super::calls;
 use super::questions::PROPOSE_AGAIN;
@@ -28,11 +27,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             Asked::Waits(call) if started.deferring => call.answer(Answer::Deny {
                 reason: PROPOSE_AGAIN.to_owned(),
             }),
-            Asked::Waits(call) if call.tool == ASK_TOOL => return self.ask(call, started).await,
-            Asked::Waits(call) => {
-                started.held_since.get_or_insert_with(Instant::now);
-                started.waiting.push(call);
+            Asked::Waits(call) if call.tool == ASK_TOOL || call.approval.is_some() => {
+                return self.ask(call, started).await;
             }
+            Asked::Waits(call) => started.hold(call),
         }
         Ok(())
     }

@@ -10,6 +10,7 @@
 //! session and command, so that handing it over twice runs it once. Without the lease nothing is
 //! written and everything dies at once.
 
+mod approvals;
 mod calls;
 pub mod conversation;
 mod cuts;
@@ -157,6 +158,8 @@ pub(crate) struct Supervision<P, O: SessionObjects> {
     pub(crate) known_questions: Vec<PendingQuestion>,
     /// Answers to them that came before the question.
     pub(crate) early_answers: Vec<Command>,
+    /// What a person allowed for the rest of the session.
+    pub(crate) grants: Vec<domain::Grant>,
     /// The head names a question that waits.
     pub(crate) question_on_head: bool,
     /// The CLI's session of which this one is a fork.
@@ -240,6 +243,7 @@ pub async fn run<P: Ports, O: SessionObjects>(
         within_the_cut: Vec::new(),
         known_questions: Vec::new(),
         early_answers: Vec::new(),
+        grants: head.grants.clone(),
         question_on_head: head.question.is_some(),
         forked_from: None,
         head,

@@ -55,7 +55,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     }
                     taken
                 }
-                CommandBody::Answer { .. } => self.answer_question(&command, true, started).await?,
+                CommandBody::Answer { .. } | CommandBody::Decide { .. } => {
+                    self.answer_question(&command, true, started).await?
+                }
                 CommandBody::Suspend if self.conversation.state == State::Running => {
                     let words = "a turn is running: wait for its end, or interrupt it, and suspend \
                                  the session then";

@@ -1,4 +1,4 @@
-//! Questions to a person: held at the gate until the answer comes.
+//! Questions to a person, and calls on which a person decides: held at the gate until the answer comes.
 //!
 //! ```text
 //! the gate asks ─→ waiting ─ answer ───────────────→ the call goes on with the answers in it
@@ -11,9 +11,10 @@
 use claude::gate::{Answer, answered_input};
 use domain::checkpoint::PendingQuestion;
 use domain::event::EventBody;
-use domain::{Command, CommandBody, CommandOutcome, QuestionId, State, limits};
+use domain::{Command, CommandBody, CommandOutcome, Decision, Grant, QuestionId, State, limits};
 use serde_json::Value;
 
+use super::approvals::Put;
 use super::starting::Started;
 use super::{Ports, Stop, Supervision};
 use crate::gate_server::WaitingCall;
@@ -27,7 +28,7 @@ pub(crate) const PROPOSE_AGAIN: &str =
 /// The question that holds the turn up.
 pub(crate) struct HeldQuestion {
     pub(crate) pending: PendingQuestion,
-    input: Value,
+    pub(crate) input: Value,
     pub(crate) call: WaitingCall,
 }
 
@@ -50,33 +51,26 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             return Ok(());
         }
         let input = call.question.take().unwrap_or_default();
-        let text = input.to_string();
-        if text.len() > limits::QUESTION_BYTES {
-            let reason = format!(
-                "The question is too long ({} bytes of {}). Ask shorter.",
-                text.len(),
-                limits::QUESTION_BYTES
-            );
-            call.answer(Answer::Deny { reason });
-            return Ok(());
-        }
-        let text = self.conversation.clean(&text);
-        let now = self.ports.now();
-        let known = self
-            .known_questions
-            .iter()
-            .position(|known| known.tool_use_id == call.tool_use_id || known.input == text);
-        let id = match known {
-            Some(at) => self.known_questions.remove(at).id,
-            None => self.new_question_id(),
+        let asked = match call.approval.take() {
+            None => self.question(&call, &input),
+            Some(approval) => match self.approval(&call, &input, *approval, started).await? {
+                Put::Asks(pending, whole) => Ok((*pending, whole)),
+                Put::Goes => {
+                    started.hold(call);
+                    return Ok(());
+                }
+                Put::Denied(reason) => Err(reason),
+            },
         };
-        let pending = PendingQuestion {
-            id: id.clone(),
-            tool_use_id: call.tool_use_id.clone(),
-            input: text,
-            asked_at: now,
+        let (pending, whole) = match asked {
+            Ok(asked) => asked,
+            Err(reason) => {
+                call.answer(Answer::Deny { reason });
+                return Ok(());
+            }
         };
-        let entry = self.conversation.asked(&pending, now);
+        let id = pending.id.clone();
+        let entry = self.conversation.asked(&pending, &whole, self.ports.now());
         self.journal.note(entry);
         self.question_on_head = true;
         started.question = Some(HeldQuestion {
@@ -85,7 +79,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             call,
         });
         let early = self.early_answers.iter().position(
-            |command| matches!(&command.body, CommandBody::Answer { question, .. } if *question == id),
+            |command| matches!(&command.body, CommandBody::Answer { question: about, .. } | CommandBody::Decide { approval: about, .. } if *about == id),
         );
         if let Some(at) = early {
             let command = self.early_answers.remove(at);
@@ -94,8 +88,44 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         Ok(())
     }
 
-    fn new_question_id(&self) -> QuestionId {
-        let id = format!("que_{}", &domain::ids::base32(&self.ports.random())[..26]);
+    /// The question that a call asks, and its input; or why it is not asked.
+    fn question(
+        &mut self,
+        call: &WaitingCall,
+        input: &Value,
+    ) -> Result<(PendingQuestion, String), String> {
+        let text = input.to_string();
+        if text.len() > limits::QUESTION_BYTES {
+            return Err(format!(
+                "The question is too long ({} bytes of {}). Ask shorter.",
+                text.len(),
+                limits::QUESTION_BYTES
+            ));
+        }
+        let text = self.conversation.clean(&text);
+        let known = self.known_questions.iter().position(|known| {
+            let same = known.tool_use_id == call.tool_use_id || known.input == text;
+            same && known.approval.is_none()
+        });
+        let id = match known {
+            Some(at) => self.known_questions.remove(at).id,
+            None => self.new_question_id("que"),
+        };
+        let pending = PendingQuestion {
+            id,
+            tool_use_id: call.tool_use_id.clone(),
+            input: text.clone(),
+            asked_at: self.ports.now(),
+            approval: None,
+        };
+        Ok((pending, text))
+    }
+
+    pub(crate) fn new_question_id(&self, kind: &str) -> QuestionId {
+        let id = format!(
+            "{kind}_{}",
+            &domain::ids::base32(&self.ports.random())[..26]
+        );
         // Its rule allows exactly these characters.
         QuestionId::parse(&id).expect("a question id")
     }
@@ -108,7 +138,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         take: bool,
         started: &mut Started,
     ) -> Result<bool, Stop> {
-        let CommandBody::Answer { question, answers } = &command.body else {
+        let (CommandBody::Answer { question, .. }
+        | CommandBody::Decide {
+            approval: question, ..
+        }) = &command.body
+        else {
             return Ok(true);
         };
         let held = started
@@ -138,35 +172,91 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 .finish_answer(command, take, CommandOutcome::Refused(words))
                 .await;
         };
-        let input = match answered_input(&held.input, answers) {
-            Ok(input) => input,
-            Err(error) => {
-                let words = format!(
-                    "the answers must be an object from each question's text to its answer: {error}"
-                );
+        let settled = match &held.pending.approval {
+            None => answered(held, command),
+            Some(request) => Ok(self.decided(held, request, command, started)),
+        };
+        let settled = match settled {
+            Ok(settled) => settled,
+            Err(words) => {
                 return self
                     .finish_answer(command, take, CommandOutcome::Refused(words))
                     .await;
             }
         };
         let now = self.ports.now();
-        let mut entry = self.conversation.answered(command, question, answers, now);
+        let mut entry = self
+            .conversation
+            .answered(Some(command), self.cleaned(settled.body), now);
+        entry.grants.clone_from(&settled.grants);
         entry.take = take.then(|| command.clone()).into_iter().collect();
         entry.finish = vec![(command.clone(), CommandOutcome::Answered)];
         if !self.write(entry).await? {
             return Ok(false);
         }
+        if let Some(grants) = settled.grants {
+            self.grants = grants;
+            if let Err(error) = started.rules.granted.set(&self.grants) {
+                tracing::error!(%error, "what was granted does not count");
+            }
+        }
+        self.go_on_with(settled.answer, started).await?;
+        Ok(true)
+    }
+
+    /// The question is answered, and the log says so: the held call goes on, and the next one is asked
+    /// about.
+    pub(crate) async fn go_on_with(
+        &mut self,
+        answer: Answer,
+        started: &mut Started,
+    ) -> Result<(), Stop> {
         self.conversation.state = State::Running;
         self.question_on_head = false;
         if let Some(held) = started.question.take() {
-            let call = held.call;
-            started.calls.let_go(&call);
-            call.answer(Answer::AllowWith { input });
+            let mut call = held.call;
+            match answer {
+                denied @ Answer::Deny { .. } => call.answer(denied),
+                allowed => {
+                    call.allow(allowed);
+                    started.hold(call);
+                }
+            }
         }
         if let Some(next) = started.later.pop_front() {
             Box::pin(self.ask(next, started)).await?;
         }
-        Ok(true)
+        Ok(())
+    }
+
+    /// Without what nobody may read in a log.
+    fn cleaned(&self, body: EventBody) -> EventBody {
+        match body {
+            EventBody::QuestionAnswered { question, answers } => EventBody::QuestionAnswered {
+                question,
+                answers: self.conversation.clean(&answers),
+            },
+            EventBody::ApprovalDecided {
+                approval,
+                digest,
+                decision,
+                way,
+            } => EventBody::ApprovalDecided {
+                approval,
+                digest,
+                decision: match decision {
+                    Decision::Deny { reason } => Decision::Deny {
+                        reason: self.conversation.clean(&reason),
+                    },
+                    Decision::AllowEdited { input } => Decision::AllowEdited {
+                        input: self.conversation.clean(&input),
+                    },
+                    other => other,
+                },
+                way,
+            },
+            other => other,
+        }
     }
 
     async fn finish_answer(
@@ -216,19 +306,60 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     }
 }
 
+/// What comes of an answer or a decision.
+pub(crate) struct Settled {
+    /// What the gate says.
+    pub(crate) answer: Answer,
+    /// What the log says.
+    pub(crate) body: EventBody,
+    /// What counts as granted from here on, when that changes.
+    pub(crate) grants: Option<Vec<Grant>>,
+}
+
+fn answered(held: &HeldQuestion, command: &Command) -> Result<Settled, String> {
+    let CommandBody::Answer { question, answers } = &command.body else {
+        return Err("this is no approval: answer_question answers it".to_owned());
+    };
+    let input = answered_input(&held.input, answers).map_err(|error| {
+        format!("the answers must be an object from each question's text to its answer: {error}")
+    })?;
+    Ok(Settled {
+        answer: Answer::AllowWith { input },
+        body: EventBody::QuestionAnswered {
+            question: question.clone(),
+            answers: answers.clone(),
+        },
+        grants: None,
+    })
+}
+
 impl super::conversation::Conversation {
     /// The entry with which a question begins to wait.
     #[must_use]
-    pub fn asked(&mut self, pending: &PendingQuestion, now: domain::UnixMillis) -> Entry {
+    pub fn asked(
+        &mut self,
+        pending: &PendingQuestion,
+        whole: &str,
+        now: domain::UnixMillis,
+    ) -> Entry {
         let mut entry = Entry::default();
         if self.state != State::Provisioning {
             let running = self.change_to(State::Running, now);
             entry.events.extend(running.events);
         }
-        let body = EventBody::QuestionAsked {
-            question: pending.id.clone(),
-            tool_use_id: pending.tool_use_id.clone(),
-            input: pending.input.clone(),
+        let tool_use_id = pending.tool_use_id.clone();
+        let body = match &pending.approval {
+            None => EventBody::QuestionAsked {
+                question: pending.id.clone(),
+                tool_use_id,
+                input: whole.to_owned(),
+            },
+            Some(request) => EventBody::ApprovalRequested {
+                approval: pending.id.clone(),
+                tool_use_id,
+                input: whole.to_owned(),
+                request: request.clone(),
+            },
         };
         entry.events.push(self.event(now, None, body));
         let waiting = self.change_to(State::Waiting, now);
@@ -242,23 +373,18 @@ impl super::conversation::Conversation {
     #[must_use]
     pub fn answered(
         &self,
-        command: &Command,
-        question: &QuestionId,
-        answers: &str,
+        command: Option<&Command>,
+        body: EventBody,
         now: domain::UnixMillis,
     ) -> Entry {
-        let body = EventBody::QuestionAnswered {
-            question: question.clone(),
-            answers: self.clean(answers),
-        };
         let change = EventBody::StateChanged {
             from: self.state,
             to: State::Running,
         };
         Entry {
             events: vec![
-                self.event(now, Some(command), body),
-                self.event(now, Some(command), change),
+                self.event(now, command, body),
+                self.event(now, command, change),
             ],
             state: Some(State::Running),
             question: Some(None),

@@ -130,18 +130,35 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         }
         self.known_questions.extend(self.head.question.clone());
         for event in &tail {
-            if let EventBody::QuestionAsked {
-                question,
-                tool_use_id,
-                input,
-            } = &event.body
-            {
-                self.known_questions.push(PendingQuestion {
+            match &event.body {
+                EventBody::QuestionAsked {
+                    question,
+                    tool_use_id,
+                    input,
+                } => self.known_questions.push(PendingQuestion {
                     id: question.clone(),
                     tool_use_id: tool_use_id.clone(),
                     input: input.clone(),
                     asked_at: event.time,
-                });
+                    approval: None,
+                }),
+                EventBody::ApprovalRequested {
+                    approval,
+                    tool_use_id,
+                    request,
+                    ..
+                } => self.known_questions.push(PendingQuestion {
+                    id: approval.clone(),
+                    tool_use_id: tool_use_id.clone(),
+                    input: String::new(),
+                    asked_at: event.time,
+                    approval: Some(request.clone()),
+                }),
+                // What was allowed may have run: the same call is asked about again.
+                EventBody::ApprovalDecided { approval, .. } => {
+                    self.known_questions.retain(|known| known.id != *approval);
+                }
+                _ => {}
             }
         }
         let taken_after = |id: &CommandId| {

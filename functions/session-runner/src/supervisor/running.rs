@@ -90,7 +90,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     self.remember(command);
                     Ok(())
                 }
-                () = tokio::time::sleep_until(wake) => self.wake(at_wake, started, &mut watch),
+                () = tokio::time::sleep_until(wake) => self.wake(at_wake, started, &mut watch).await,
             };
             if let Err(stop) = done {
                 return stop;
@@ -139,8 +139,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let cut = self.next_cut(started).map(|at| (at, Wake::Cut));
         let Some(since) = watch.running_since else {
             let idle = started.idle_since + self.settings.idle_time;
-            let next = (idle, Wake::IdleTimeElapsed);
-            return cut.filter(|cut| cut.0 < idle).unwrap_or(next);
+            let mut next = (idle, Wake::IdleTimeElapsed);
+            if let Some(expiry) = self.expiry(started).filter(|expiry| *expiry < idle) {
+                next = (expiry, Wake::ApprovalExpired);
+            }
+            return cut.filter(|cut| cut.0 < next.0).unwrap_or(next);
         };
         let left = self.settings.session_timeout.saturating_sub(watch.ran);
         let mut next = (since + left, Wake::RanOutOfTime);
@@ -157,9 +160,15 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         cut.filter(|cut| cut.0 < next.0).unwrap_or(next)
     }
 
-    fn wake(&mut self, wake: Wake, started: &mut Started, watch: &mut Watch) -> Result<(), Stop> {
+    async fn wake(
+        &mut self,
+        wake: Wake,
+        started: &mut Started,
+        watch: &mut Watch,
+    ) -> Result<(), Stop> {
         match wake {
             Wake::Cut => Ok(()),
+            Wake::ApprovalExpired => self.expire(started).await,
             Wake::IdleTimeElapsed if self.must_stay(started) => {
                 started.stay_idle();
                 Ok(())
@@ -359,6 +368,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 #[derive(Clone, Copy)]
 enum Wake {
     Cut,
+    ApprovalExpired,
     IdleTimeElapsed,
     RanOutOfTime,
     Silent,

@@ -23,6 +23,7 @@ use crate::disk;
 pub(crate) use crate::disk::describe_error as describe;
 use crate::files_changed::Baseline;
 use crate::gate_server::{self, Asked, Rules, WaitingCall};
+use crate::granted::Granted;
 use crate::journal::Entry;
 use crate::objects::SessionObjects;
 use crate::relay::Relay;
@@ -62,6 +63,15 @@ pub(crate) struct Started {
     /// That call.
     pub(crate) deferred: Option<PendingQuestion>,
     gate_server: tokio::task::JoinHandle<()>,
+}
+
+impl Started {
+    /// The call goes with [`Supervision::let_calls_go`].
+    pub(crate) fn hold(&mut self, call: WaitingCall) {
+        self.held_since
+            .get_or_insert_with(tokio::time::Instant::now);
+        self.waiting.push(call);
+    }
 }
 
 impl Drop for Started {
@@ -327,7 +337,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     ) -> Result<Rules, Unusable> {
         let directories = sandbox.directories();
         Ok(Rules {
-            policies: gate_server::policies(self.spec.tier.raised_to(self.settings.tier))?,
+            granted: Granted::new(self.spec.tier.raised_to(self.settings.tier), &self.grants)?,
             owner: self.assignment.key.owner.to_string(),
             tags: self.spec.tags.clone(),
             mode: self.spec.permission_mode,

@@ -210,6 +210,7 @@ pub(crate) fn settings(gateway_url: String, claude: PathBuf) -> RunnerSettings {
         workspace_roots: vec![],
         bypass_permitted: true,
         tier: domain::Tier::Review,
+        approval_expiry: seconds(600),
         max_upload_bytes: 100 * 1024 * 1024,
         max_turns: 50,
         max_budget_usd: 5.0,

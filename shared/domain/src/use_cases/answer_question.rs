@@ -40,6 +40,11 @@ pub enum AnswerError {
     /// Another question waits; look at that one.
     #[error("question_id: the question that waits is {0}")]
     OtherQuestion(QuestionId),
+    /// It is about whether a call may run, which a person decides on its page.
+    #[error(
+        "{0} is an approval: no tool decides it. A person does, at its page; list_approvals shows the address"
+    )]
+    IsApproval(QuestionId),
     /// It was answered otherwise before; send a message to say more.
     #[error("the question was answered before, otherwise; send_message says more")]
     AlreadyAnswered,
@@ -53,7 +58,7 @@ pub enum AnswerError {
 
 /// The command that answers a question: one for each, so that the first answer counts. The question
 /// has at most 48 characters, so this is a name.
-fn answer_id(question: &QuestionId) -> Option<CommandId> {
+pub(super) fn answer_id(question: &QuestionId) -> Option<CommandId> {
     CommandId::parse(&format!("answer.{question}")).ok()
 }
 
@@ -88,7 +93,10 @@ pub async fn open_question<'a, P: Inbox>(
     let Some(question) = head.question.as_ref().filter(|_| !head.state.is_ended()) else {
         return Ok(None);
     };
-    let given = given_answers(ports, &head.key, &question.id).await?;
+    let given = match answer_id(&question.id) {
+        Some(id) => ports.command(&head.key, &id).await?,
+        None => None,
+    };
     Ok(given.is_none().then_some(question))
 }
 
@@ -127,6 +135,9 @@ where
             None => return Err(AnswerError::NoQuestion),
             Some(waits) if waits.id != answer.question => {
                 return Err(AnswerError::OtherQuestion(waits.id.clone()));
+            }
+            Some(waits) if waits.approval.is_some() => {
+                return Err(AnswerError::IsApproval(waits.id.clone()));
             }
             Some(_) => {}
         },

@@ -203,7 +203,7 @@ fn check(
         return Err(invalid(
             "tier",
             format!(
-                "this deployment's tier is {0} (SHANNON_POLICY_TIER), and a session can only be \
+                "this deployment's tier is {0} (SHANNON_SAFETY_TIER), and a session can only be \
                  stricter; leave it out or use {0}{1}",
                 deployment.tier,
                 Tier::ALL

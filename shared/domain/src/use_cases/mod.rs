@@ -6,6 +6,7 @@ mod cancel_session;
 mod checkpoints;
 mod create_session;
 mod create_upload;
+mod decide_approval;
 mod delete_session;
 mod fork_session;
 mod get_session;
@@ -37,6 +38,9 @@ pub use checkpoints::{
 };
 pub use create_session::{CreateSession, CreateSessionError, create_session};
 pub use create_upload::{CreateUploadError, create_upload};
+pub use decide_approval::{
+    ApprovalPage, DecideApproval, DecideError, decide_approval, given_decision, list_approvals,
+};
 pub use delete_session::{DeleteError, Deletion, Erased, delete_session, erase_session};
 pub use fork_session::{ForkSession, ForkSessionError, fork_session};
 pub use get_session::{GetError, get_session};

@@ -270,6 +270,7 @@ mod tests {
             tool_use_id: "t".to_owned(),
             input: String::new(),
             asked_at: UnixMillis(0),
+            approval: None,
         };
         let mut seen = std::collections::BTreeSet::new();
         for rewinds in [0, 1, 2, 77, u32::MAX] {

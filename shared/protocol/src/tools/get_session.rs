@@ -9,6 +9,7 @@ use super::find_claude_binary::ClaudeFinder;
 use super::{
     ASK_AGAIN, Definition, Done, Effect, Refused, key, refused, session_id_schema, state_schema,
 };
+use crate::approval;
 use crate::show;
 use crate::work::{Ports, Sessions};
 
@@ -86,6 +87,7 @@ pub(super) fn session_schema() -> Value {
                     "asked_at_unix_ms": {"type": "integer"}
                 }
             },
+            "approval": approval::schema("The call that waits for a person's approval, and where they decide."),
             "latest_checkpoint": {"type": "string", "description": "The checkpoint that it would go on from."},
             "parent_session_id": {"type": "string", "description": "The session that it was forked from."}
         }
@@ -107,5 +109,16 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
     let head = use_cases::get_session(&work.ports, &reader, &key)
         .await
         .map_err(|error| refused!(error, GetError::Unavailable, ASK_AGAIN))?;
-    Ok(Done::new(show::session(&head), show::session_line(&head)))
+    let mut structured = show::session(&head);
+    let mut text = show::session_line(&head);
+    if let Some(open) = &head.question
+        && let Some(request) = &open.approval
+        && !head.state.is_ended()
+    {
+        let address = work.pages.address(&head.key, open, request);
+        structured["approval"] = approval::shown(open, request, Some(&address));
+        text.push('\n');
+        text.push_str(&approval::words(open, request, &address));
+    }
+    Ok(Done::new(structured, text))
 }

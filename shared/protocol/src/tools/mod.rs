@@ -18,6 +18,7 @@ mod fork_session;
 mod get_session;
 mod get_timeline;
 mod interrupt_session;
+mod list_approvals;
 mod list_checkpoints;
 pub(crate) mod list_sessions;
 mod name_checkpoint;
@@ -93,7 +94,7 @@ impl Effect {
     }
 }
 
-const DEFINITIONS: [Definition; 23] = [
+const DEFINITIONS: [Definition; 24] = [
     create_session::DEFINITION,
     wait_session::DEFINITION,
     send_message::DEFINITION,
@@ -103,6 +104,7 @@ const DEFINITIONS: [Definition; 23] = [
     cancel_session::DEFINITION,
     read_file::DEFINITION,
     answer_question::DEFINITION,
+    list_approvals::DEFINITION,
     suspend_session::DEFINITION,
     create_checkpoint::DEFINITION,
     list_checkpoints::DEFINITION,
@@ -339,6 +341,7 @@ async fn run<P: Ports, F: ClaudeFinder + PolicyChecker + Snapshots>(
         "interrupt_session" => interrupt_session::run(work, caller, read(arguments)?).await,
         "cancel_session" => cancel_session::run(work, caller, asking, read(arguments)?).await,
         "read_file" => read_file::run(work, caller, read(arguments)?).await,
+        "list_approvals" => list_approvals::run(work, caller, read(arguments)?).await,
         "answer_question" => answer_question::run(work, caller, read(arguments)?).await,
         "suspend_session" => suspend_session::run(work, caller, read(arguments)?).await,
         "create_checkpoint" => create_checkpoint::run(work, caller, read(arguments)?).await,
@@ -383,7 +386,7 @@ fn state_schema() -> Value {
         .iter()
         .map(|state| state.as_str())
         .collect();
-    json!({"type": "string", "enum": states, "description": "Where the session is; completed, failed, cancelled and timed_out are ends. waiting: it asks a person something (answer_question). suspended: it holds no machine, and goes on with the next message or answer. lost and resuming: it goes on by itself from its latest checkpoint."})
+    json!({"type": "string", "enum": states, "description": "Where the session is; completed, failed, cancelled and timed_out are ends. waiting: it asks a person something (answer_question), or needs their approval (list_approvals). suspended: it holds no machine, and goes on with the next message or answer. lost and resuming: it goes on by itself from its latest checkpoint."})
 }
 
 fn message_id_schema(description: &str) -> Value {
@@ -469,6 +472,7 @@ mod tests {
                 "get_session",
                 "list_sessions",
                 "read_file",
+                "list_approvals",
                 "list_checkpoints",
                 "diff_checkpoints",
                 "export_workspace",

@@ -1,9 +1,13 @@
 //! `wait_session`: the events of a session after a cursor, waited for during a bounded time. When
 //! the session asks a person something meanwhile, so does this tool, and goes on with the answer.
 
+use domain::approval::Way;
 use domain::checkpoint::PendingQuestion;
-use domain::use_cases::{self, AnswerError, AnswerQuestion, Observer, Until, WaitError, Waited};
-use domain::{Cursor, Event, Principal, limits};
+use domain::use_cases::{
+    self, AnswerError, AnswerQuestion, DecideApproval, DecideError, Observer, Until, WaitError,
+    Waited,
+};
+use domain::{ApprovalRequest, Cursor, Event, Principal, limits};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -11,6 +15,7 @@ use super::find_claude_binary::ClaudeFinder;
 use super::{
     ASK_AGAIN, Definition, Done, Effect, Refused, key, refused, session_id_schema, state_schema,
 };
+use crate::approval;
 use crate::ask::Asking;
 use crate::asked::Progress;
 use crate::question::{self, Filled};
@@ -32,7 +37,7 @@ pub(super) const DEFINITION: Definition = Definition {
         to do, when the answer is full, or when wait_seconds are over. Pass next_cursor of one answer as cursor of \
         the next until state is idle or an end and more is false; the same cursor always gives the same events. \
         When the session asks a person something (state waiting), your user is asked, if your client can; otherwise \
-        the answer has the question, and answer_question answers it.",
+        the answer has the question, and answer_question answers it; when a call needs a person's approval, the answer has the address where they decide.",
     effect: Effect::Reads,
     input,
     output,
@@ -75,7 +80,7 @@ fn output() -> Value {
                         "sequence": {"type": "integer", "description": "Its place in the log, without gaps."},
                         "turn": {"type": "integer"},
                         "time_unix_ms": {"type": "integer"},
-                        "kind": {"type": "string", "description": "session_created, runner_started, workspace_ready, session_ready, message_taken, message_withdrawn, turn_started, text, thinking, tool_call, tool_result, tool_denied, retry, turn_ended, files_changed, checkpoint_created, question_asked, question_answered, runner_lost, session_resumed, session_forked, rewound, notice, state_changed or session_ended."},
+                        "kind": {"type": "string", "description": "session_created, runner_started, workspace_ready, session_ready, message_taken, message_withdrawn, turn_started, text, thinking, tool_call, tool_result, tool_denied, retry, turn_ended, files_changed, checkpoint_created, question_asked, question_answered, approval_requested, approval_decided, runner_lost, session_resumed, session_forked, rewound, notice, state_changed or session_ended."},
                         "message_id": {"type": "string", "description": "The message that caused it."},
                         "body": {"type": "object", "description": "What the kind says."},
                         "whole_body_bytes": {"type": "integer", "description": "Present when body is only the beginning of something this long."},
@@ -101,6 +106,7 @@ fn output() -> Value {
                     "asked_at_unix_ms": {"type": "integer"}
                 }
             },
+            "approval": approval::schema("The call that waits for a person's approval, and where they decide."),
             "total_cost_usd": {"type": "number"},
             "pending_messages": {"type": "integer", "description": "Messages that the session has not taken yet."}
         }
@@ -201,16 +207,19 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
                 .map_err(|unavailable| Refused::unavailable(&unavailable, ASK_AGAIN))?,
         };
         let Some(open) = open else {
-            return Ok(shown(&waited, cursor, budget, None));
+            return Ok(shown(work, &waited, cursor, budget, None));
         };
         let at_once = input.wait_seconds == Some(0);
         if at_once || questions == limits::ROUNDS {
-            return Ok(shown(&waited, cursor, budget, Some((open, None))));
+            return Ok(shown(work, &waited, cursor, budget, Some((open, None))));
         }
         questions += 1;
         match ask(work, principal, asking, &waited, open).await? {
             None => {}
-            Some(why) => return Ok(shown(&waited, cursor, budget, Some((open, Some(why))))),
+            Some(why) => {
+                let question = Some((open, Some(why)));
+                return Ok(shown(work, &waited, cursor, budget, question));
+            }
         }
     }
 }
@@ -223,6 +232,9 @@ async fn ask<P: Ports, F: ClaudeFinder>(
     waited: &Waited,
     open: &PendingQuestion,
 ) -> Result<Option<String>, Refused> {
+    if let Some(request) = &open.approval {
+        return ask_approval(work, principal, asking, waited, open, request).await;
+    }
     let writer = match principal.authorize() {
         Ok(writer) => writer,
         Err(missing) => return Ok(Some(missing.to_string())),
@@ -257,8 +269,52 @@ async fn ask<P: Ports, F: ClaudeFinder>(
     }
 }
 
+/// The same for an approval: a form decides only for those who may approve and where the deployment
+/// permits it. All others are told where a person decides.
+async fn ask_approval<P: Ports, F: ClaudeFinder>(
+    work: &Sessions<P, F>,
+    principal: &Principal,
+    asking: &Asking,
+    waited: &Waited,
+    open: &PendingQuestion,
+    request: &ApprovalRequest,
+) -> Result<Option<String>, Refused> {
+    let (Some(approver), Some(form)) = (
+        approval::by_form(&work.deployment, principal),
+        approval::form(&waited.head.title, open, request),
+    ) else {
+        return Ok(Some(String::new()));
+    };
+    let answered = match asking.ask(open.id.as_str(), form).await {
+        Ok(answered) => answered,
+        Err(why) => return Ok(Some(why.to_string())),
+    };
+    let Some(decision) = approval::filled(&answered).map_err(Refused)? else {
+        return Ok(Some("your user closed it without a decision".to_owned()));
+    };
+    let decide = DecideApproval {
+        key: waited.head.key.clone(),
+        approval: open.id.clone(),
+        digest: request.digest.clone(),
+        decision,
+        way: Way::Elicitation,
+    };
+    match use_cases::decide_approval(&work.ports, &work.deployment, &approver, decide).await {
+        Ok(_) => Ok(None),
+        // Somebody was faster, or the session went on by itself: see what came of it.
+        Err(
+            DecideError::AlreadyDecided
+            | DecideError::NotWaiting
+            | DecideError::Expired(_)
+            | DecideError::Ended(_),
+        ) => Ok(None),
+        Err(error) => Err(refused!(error, DecideError::Unavailable, ASK_AGAIN)),
+    }
+}
+
 /// The answer, with the question that waits and why it was not answered here.
-fn shown(
+fn shown<P, F>(
+    work: &Sessions<P, F>,
     waited: &Waited,
     cursor: Cursor,
     budget: usize,
@@ -304,7 +360,13 @@ fn shown(
     if waited.more {
         text.push("There is more: call wait_session again with next_cursor.".to_owned());
     }
-    if let Some((open, why)) = question {
+    if let Some((open, _)) = &question
+        && let Some(request) = &open.approval
+    {
+        let address = work.pages.address(&head.key, open, request);
+        structured["approval"] = approval::shown(open, request, Some(&address));
+        text.push(approval::words(open, request, &address));
+    } else if let Some((open, why)) = question {
         structured["question"] = question::shown(open);
         let why = why.map_or_else(String::new, |why| format!(" ({why})"));
         text.push(format!(

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::authorization::{ReadSessions, Scope, WriteSessions};
+use domain::authorization::{Approve, ReadSessions, Scope, WriteSessions};
 use domain::command::FileContent;
 use domain::event::{TokenUsage, TurnEnd};
 use domain::ports::{Inbox, Lease, SessionLog};
 use domain::{
-    CommandId, CommandOutcome, EventBody, OwnerId, Principal, SessionId, SessionKey, State,
-    UnixMillis,
+    CommandId, CommandOutcome, Deployment, EventBody, OwnerId, Principal, SessionId, SessionKey,
+    State, UnixMillis,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use protocol::approval::Pages;
 use protocol::{
     Body, Class, ClaudeFinder, Edge, EdgeSettings, FoundClaude, PolicyChecker, PolicyQuestion,
     RunnerReport, Sessions,
@@ -143,12 +144,20 @@ pub(crate) fn principal(name: &str) -> Principal {
 
 /// Everything that a class can do, over this world.
 pub(crate) fn work(fake: &Fake) -> Sessions<Fake, FoundHere> {
+    work_of(fake, testkit::deployment())
+}
+
+/// The same in another deployment.
+fn work_of(fake: &Fake, deployment: Deployment) -> Sessions<Fake, FoundHere> {
     Sessions::new(
         fake.clone(),
-        testkit::deployment(),
+        deployment,
         FoundHere,
         Duration::from_secs(60),
-        domain::session_token::SigningKey::new(&[7; 32]).expect("long enough"),
+        Pages::new(
+            Some("https://shannon.example/"),
+            domain::session_token::SigningKey::new(&[7; 32]).expect("long enough"),
+        ),
     )
     .with_config(json!({"settings": [{"name": "SHANNON_STAGE"}]}))
 }
@@ -167,6 +176,23 @@ impl Client {
             asks: false,
             principal: Some(principal("me")),
         }
+    }
+
+    /// In a deployment where forms decide on approvals.
+    pub(crate) fn where_forms_approve(mut self, class: Class) -> Self {
+        let deployment = Deployment {
+            elicitation_approves: true,
+            ..testkit::deployment()
+        };
+        self.edge = Edge::new(class, settings(), work_of(&self.fake, deployment));
+        self
+    }
+
+    /// With a token that may approve.
+    pub(crate) fn approver(mut self) -> Self {
+        let principal = self.principal.as_mut().expect("a caller");
+        principal.scopes.push(Approve::NAME.to_owned());
+        self
     }
 
     pub(crate) fn with_tasks(mut self) -> Self {

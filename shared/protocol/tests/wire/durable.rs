@@ -244,6 +244,7 @@ impl Runner {
             tool_use_id: "toolu_ask".to_owned(),
             input: input.to_owned(),
             asked_at: append.now,
+            approval: None,
         });
         self.fake
             .append(&self.lease, &append)

@@ -1,5 +1,6 @@
 //! MCP on the wire: requests as clients send them, answers as they come back, over fakes.
 
+mod approvals;
 mod asking;
 mod bridge;
 mod checkpoints;

@@ -109,7 +109,7 @@ async fn a_session_is_never_more_lenient_than_its_deployment() {
     assert_eq!(refused.result()["isError"], true);
     let text = refused.result()["content"][0]["text"].to_string();
     assert!(
-        text.contains("SHANNON_POLICY_TIER") && text.contains("review or strict"),
+        text.contains("SHANNON_SAFETY_TIER") && text.contains("review or strict"),
         "{text}"
     );
 }

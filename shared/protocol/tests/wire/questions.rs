@@ -26,6 +26,7 @@ fn pending(id: &str, fake: &Fake) -> PendingQuestion {
         tool_use_id: "toolu_1".to_owned(),
         input: input().to_string(),
         asked_at: fake.clock().now(),
+        approval: None,
     }
 }
 

@@ -225,7 +225,7 @@ async fn a_result_has_the_form_that_the_list_promises() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 23);
+    assert_eq!(seen, 24);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Checkpoints and questions as stored.
 
 use domain::{
-    Checkpoint, CheckpointId, FencingToken, QuestionId, Sequence, UnixMillis,
+    ApprovalRequest, Checkpoint, CheckpointId, FencingToken, QuestionId, Sequence, UnixMillis,
     checkpoint::{CheckpointSize, CheckpointTrigger, PendingQuestion},
 };
 use serde::{Deserialize, Serialize};
@@ -124,9 +124,15 @@ struct StoredQuestion {
     input: String,
     #[serde(with = "milliseconds")]
     asked_at: UnixMillis,
+    #[serde(
+        with = "super::approval::optional_request",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    approval: Option<ApprovalRequest>,
 }
 
-mod milliseconds {
+pub(crate) mod milliseconds {
     use domain::UnixMillis;
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -134,14 +140,14 @@ mod milliseconds {
         clippy::trivially_copy_pass_by_ref,
         reason = "serde's `with` calls it with a reference"
     )]
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         value: &UnixMillis,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(value.0)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<UnixMillis, D::Error> {
         u64::deserialize(deserializer).map(UnixMillis)
@@ -173,6 +179,7 @@ mod tests {
                 tool_use_id: "t".to_owned(),
                 input: "{}".to_owned(),
                 asked_at: UnixMillis(5),
+                approval: None,
             }),
             message: None,
             tags: vec!["x".to_owned()],

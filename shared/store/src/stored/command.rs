@@ -1,7 +1,9 @@
 //! Commands and their outcomes as stored.
 
 use domain::{
-    CheckpointId, CommandBody, CommandOutcome, QuestionId, Sequence, UploadId,
+    CallDigest, CheckpointId, CommandBody, CommandOutcome, Decision, QuestionId, Sequence,
+    UploadId,
+    approval::Way,
     command::{FileContent, WholeText},
     event::TurnEnd,
     session::Attachment,
@@ -105,6 +107,16 @@ enum StoredCommandBody {
         #[serde(with = "super::question_id")]
         question: QuestionId,
         answers: String,
+    },
+    Decide {
+        #[serde(with = "super::question_id")]
+        approval: QuestionId,
+        #[serde(with = "super::approval::call_digest")]
+        digest: CallDigest,
+        #[serde(with = "super::approval::StoredDecision")]
+        decision: Decision,
+        #[serde(with = "super::approval::StoredWay")]
+        way: Way,
     },
     Suspend,
     Checkpoint {

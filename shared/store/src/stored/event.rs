@@ -1,8 +1,9 @@
 //! Events as they are stored: a JSON array per batch.
 
 use domain::{
-    CheckpointId, CommandId, Event, EventBody, FencingToken, QuestionId, RefName, Sequence,
-    SessionId, State, UnixMillis,
+    ApprovalRequest, CallDigest, CheckpointId, CommandId, Decision, Event, EventBody, FencingToken,
+    QuestionId, RefName, Sequence, SessionId, State, UnixMillis,
+    approval::Way,
     checkpoint::{CheckpointTrigger, RestoreScope},
     event::{ChangeKind, FileChange, TokenUsage, TurnEnd},
     history::AbandonedRange,
@@ -223,6 +224,24 @@ enum StoredBody {
         #[serde(with = "super::question_id")]
         question: QuestionId,
         answers: String,
+    },
+    ApprovalRequested {
+        #[serde(with = "super::question_id")]
+        approval: QuestionId,
+        tool_use_id: String,
+        input: String,
+        #[serde(with = "super::approval::StoredRequest")]
+        request: ApprovalRequest,
+    },
+    ApprovalDecided {
+        #[serde(with = "super::question_id")]
+        approval: QuestionId,
+        #[serde(with = "super::approval::call_digest")]
+        digest: CallDigest,
+        #[serde(with = "super::approval::StoredDecision")]
+        decision: Decision,
+        #[serde(with = "super::approval::StoredWay")]
+        way: Way,
     },
     StateChanged {
         #[serde(with = "StoredState")]

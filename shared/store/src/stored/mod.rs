@@ -1,6 +1,7 @@
 //! Stored shapes of domain values. Each mirrors a domain type (serde's `remote`, so a change there
 //! does not compile until it is decided here what old rows mean) and is pinned by a test.
 
+pub(crate) mod approval;
 pub(crate) mod checkpoint;
 pub(crate) mod command;
 pub(crate) mod event;
@@ -28,6 +29,8 @@ macro_rules! stored_name {
         }
     };
 }
+
+pub(crate) use stored_name;
 
 stored_name!(checkpoint_id, domain::CheckpointId);
 stored_name!(question_id, domain::QuestionId);

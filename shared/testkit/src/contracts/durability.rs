@@ -1,7 +1,8 @@
 //! Sessions that outlive their runner: suspending, waking, and taking commands again.
 
 use domain::{
-    CommandBody, CommandOutcome, CommandState, FencingToken, Head, QuestionId, State, Transition,
+    CallDigest, CommandBody, CommandOutcome, CommandState, FencingToken, Grant, Head, QuestionId,
+    State, Transition,
     checkpoint::PendingQuestion,
     event::EventBody,
     ports::{
@@ -63,6 +64,10 @@ pub(super) async fn suspended<P: Ports>(
     let mut append = next(ports, &lease, vec![text("last")]).await;
     append.state = State::Suspended;
     append.question.clone_from(&question);
+    append.grants = Some(vec![
+        Grant::Call(CallDigest::of("Bash", "{}")),
+        Grant::Pattern("permit (principal, action, resource);".to_owned()),
+    ]);
     append.checkpoint = Some(domain::NewCheckpoint {
         commands_settled: 1,
         question,
@@ -95,11 +100,13 @@ pub async fn suspension_contract<P: Ports>(ports: &P) {
         tool_use_id: "tool-1".to_owned(),
         input: "{\"questions\":[\"é\"]}".to_owned(),
         asked_at: ports.now(),
+        approval: Some(builders::approval_request(ports.now())),
     };
     let (lease, base) = suspended(ports, Some(question.clone())).await;
     let key = &lease.key;
     assert_eq!(base.state, State::Suspended);
     assert_eq!(base.question.as_ref(), Some(&question));
+    assert_eq!(base.grants.len(), 2);
     assert!(base.kept_until > Some(ports.now()));
     is_overdue(ports, &base, 600_000, false).await;
 

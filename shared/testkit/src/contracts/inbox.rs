@@ -33,6 +33,14 @@ pub async fn inbox_contract<P: Ports>(ports: &P) {
             question: domain::QuestionId::parse("q-1").expect("a valid id"),
             answers: "{\"a\":[1]}".to_owned(),
         },
+        CommandBody::Decide {
+            approval: domain::QuestionId::parse("apr-1").expect("a valid id"),
+            digest: domain::CallDigest::of("Bash", "{}"),
+            decision: domain::Decision::Deny {
+                reason: "not \"now\"".to_owned(),
+            },
+            way: domain::approval::Way::Elicitation,
+        },
         CommandBody::Suspend,
         CommandBody::Checkpoint {
             message: Some("before it".to_owned()),
@@ -57,11 +65,11 @@ pub async fn inbox_contract<P: Ports>(ports: &P) {
         let stored = ports.command(key, &new.id).await.expect("read");
         assert_eq!(stored, Some(accepted.command));
     }
-    assert_eq!(head(ports, key).await.commands_accepted, 8);
+    assert_eq!(head(ports, key).await.commands_accepted, 9);
     let other = builders::new_command(ports, "c-0", builders::message("another"));
     assert_refused!(ports.enqueue(key, other).await, EnqueueError::IdReused);
     let mut one_more = builders::new_command(ports, "more", builders::message("more"));
-    one_more.max_queued = 8;
+    one_more.max_queued = 9;
     assert_refused!(
         ports.enqueue(key, one_more.clone()).await,
         EnqueueError::Full

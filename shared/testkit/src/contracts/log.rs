@@ -1,7 +1,9 @@
 //! Leases, appends, reading.
 
 use domain::{
-    CheckpointId, EventBody, FencingToken, QuestionId, RefName, Sequence, State,
+    CallDigest, CheckpointId, Decision, EventBody, FencingToken, QuestionId, RefName, Sequence,
+    State, UnixMillis,
+    approval::Way,
     checkpoint::{CheckpointTrigger, RestoreScope},
     event::{ChangeKind, FileChange, TokenUsage, TurnEnd},
     history::AbandonedRange,
@@ -344,8 +346,26 @@ pub fn every_body() -> Vec<EventBody> {
             input: owned("{}"),
         },
         EventBody::QuestionAnswered {
-            question,
+            question: question.clone(),
             answers: owned("{}"),
+        },
+        EventBody::ApprovalRequested {
+            approval: question.clone(),
+            tool_use_id: owned("tool-2"),
+            input: owned("{\"command\":\"x\"}"),
+            request: builders::approval_request(UnixMillis(7)),
+        },
+        EventBody::ApprovalDecided {
+            approval: question.clone(),
+            digest: CallDigest::of("Bash", "{}"),
+            decision: Decision::AllowEdited { input: owned("{}") },
+            way: Way::Page,
+        },
+        EventBody::ApprovalDecided {
+            approval: question,
+            digest: CallDigest::of("Bash", "{}"),
+            decision: Decision::Expire,
+            way: Way::Clock,
         },
         EventBody::StateChanged {
             from: State::Idle,

@@ -365,6 +365,7 @@ fn empty_head(key: &SessionKey, spec: &SessionSpec, title: &str, now: UnixMillis
         checkpoints: 0,
         rewinds: 0,
         question: None,
+        grants: Vec::new(),
         fence: FencingToken(0),
         lease_until: UnixMillis(0),
         turn: 0,

@@ -208,6 +208,9 @@ impl World {
             head.claude_session_id.clone_from(&append.claude_session_id);
         }
         head.question.clone_from(&append.question);
+        if let Some(grants) = &append.grants {
+            head.grants.clone_from(grants);
+        }
         let ends_turn = |event: &NewEvent| matches!(event.body, EventBody::TurnEnded(_));
         if append.checkpoint.is_some() || append.events.iter().any(ends_turn) {
             head.recoveries = 0;

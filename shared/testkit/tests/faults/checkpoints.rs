@@ -23,6 +23,7 @@ fn question() -> PendingQuestion {
         tool_use_id: "tool".to_owned(),
         input: "{}".to_owned(),
         asked_at: domain::UnixMillis(1),
+        approval: None,
     }
 }
 

@@ -207,6 +207,7 @@ impl Runner<'_> {
             tool_use_id: name,
             input: "{}".to_owned(),
             asked_at: self.fake.now(),
+            approval: None,
         };
         let asked = EventBody::QuestionAsked {
             question: question.id.clone(),
@@ -255,6 +256,13 @@ impl Runner<'_> {
                         question: id.clone(),
                         answers: answers.clone(),
                     });
+                }
+                // Nothing in this world asks for approval.
+                CommandBody::Decide { .. } => {
+                    finish.push((
+                        command.clone(),
+                        CommandOutcome::Refused("nothing waits".to_owned()),
+                    ));
                 }
                 CommandBody::Interrupt | CommandBody::ReadFile { .. } => {
                     finish.push((command.clone(), CommandOutcome::Interrupted(true)));

@@ -1,0 +1,23 @@
+//! `approvals`: the pages on which people decide what a session may do. A page is at a signed, expiring
+//! address; who opens it logs in with a token that has the scope `approve`. Works on a phone and
+//! without JavaScript.
+
+mod asked;
+mod connect;
+mod html;
+mod page;
+mod visible;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+fn main() -> ExitCode {
+    boot::run("approvals", async |boot| {
+        let pages = Arc::new(connect::connect(&boot).await?);
+        boot.serve_http(move |incoming| {
+            let pages = Arc::clone(&pages);
+            async move { pages.handle(incoming.request).await }
+        })
+        .await
+    })
+}
