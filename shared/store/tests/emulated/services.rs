@@ -12,7 +12,7 @@ use domain::{SessionKey, session_token::SigningKey};
 use emulator::{
     aws::{AwsEndpoint, AwsOptions, RunningAws},
     credentials::{AccessKey, Credentials, Principal},
-    invoker::Invoker,
+    invoker::{InvocationError, Invoker},
     process::Logs,
     template,
 };
@@ -27,6 +27,14 @@ struct Nobody;
 impl Invoker for Nobody {
     fn invoke_event(&self, _: &str, _: serde_json::Value) -> BoxFuture<'static, ()> {
         Box::pin(async {})
+    }
+
+    fn invoke_for_answer(
+        &self,
+        _: &str,
+        _: serde_json::Value,
+    ) -> BoxFuture<'static, Result<bytes::Bytes, InvocationError>> {
+        Box::pin(std::future::ready(Err(InvocationError::Stopping)))
     }
 }
 
