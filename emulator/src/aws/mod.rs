@@ -57,6 +57,11 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// How long events of stopped tasks have to be delivered at the end.
 const DELIVERY: Duration = Duration::from_secs(5);
 
+/// A time as AWS writes it in events and messages; of milliseconds since 1970.
+pub(crate) fn time_text(milliseconds: i64) -> String {
+    events::time_text(milliseconds, true)
+}
+
 /// What the services are to be.
 pub struct AwsOptions<'a> {
     /// Directory that keeps tables, objects and tasks; `None` for an emulator that forgets.

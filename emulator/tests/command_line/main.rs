@@ -263,6 +263,8 @@ fn a_state_directory_has_one_user() {
     );
     let calls = place.run(&["calls"]);
     assert!(calls.status.success(), "{}", said(&calls));
+    let messages = place.run(&["messages"]);
+    assert!(messages.status.success(), "{}", said(&messages));
     let ephemeral = place.start(&["--ephemeral"]);
     assert!(ephemeral.banner.contains("none is kept"));
     drop(ephemeral);

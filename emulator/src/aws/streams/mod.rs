@@ -97,3 +97,88 @@ pub(super) async fn sources(
         })
         .collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, path::Path};
+
+    use serde_json::{Value, json};
+
+    use super::Pattern;
+    use crate::template;
+
+    fn filters() -> Vec<Pattern> {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let given = [
+            ("AccessTokenSha256", "0".repeat(64)),
+            ("SigningKey", "k".repeat(32)),
+            ("AnthropicApiKey", "a".repeat(32)),
+            ("RunnerImage", "none".to_owned()),
+        ];
+        let given = given.map(|(name, value)| (name.to_owned(), value));
+        let stack = template::load(
+            &checkout.join("template.yaml"),
+            &BTreeMap::from(given),
+            "shannon",
+        );
+        let mappings = stack.unwrap().stream_mappings;
+        let filters = mappings[0].filters.iter().map(Pattern::parse);
+        filters.collect::<Result<_, _>>().unwrap()
+    }
+
+    fn sample(name: &str) -> Value {
+        let path = format!("../events/{name}.json");
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
+        let event: Value = serde_json::from_str(&text.unwrap()).unwrap();
+        event["Records"][0].clone()
+    }
+
+    /// What the function is to hear comes through the template's filters, the rest of the traffic on
+    /// heads does not.
+    #[test]
+    fn filters_let_the_samples_through_and_little_else() {
+        let filters = filters();
+        let passes = |record: &Value| filters.iter().any(|filter| filter.matches(record));
+        for name in [
+            "projector",
+            "projector-approval",
+            "projector-budget",
+            "projector-failed",
+            "projector-question",
+            "projector-turn",
+        ] {
+            assert!(passes(&sample(name)), "{name}");
+        }
+        let changed = |name: &str, path: &[&str], value: Value| {
+            let mut record = sample(name);
+            let mut place = &mut record;
+            for part in path {
+                place = &mut place[*part];
+            }
+            *place = value;
+            record
+        };
+        let (old, new) = (
+            ["dynamodb", "OldImage", "state"],
+            ["dynamodb", "NewImage", "state"],
+        );
+        for quiet in [
+            changed("projector", &["eventName"], json!("INSERT")),
+            changed(
+                "projector",
+                &["dynamodb", "Keys", "sk"],
+                json!({"S": "usage"}),
+            ),
+            changed("projector", &new, json!({"S": "running"})),
+            changed("projector", &old, json!({"S": "failed"})),
+            changed("projector-turn", &old, json!({"S": "idle"})),
+            changed(
+                "projector-question",
+                &["dynamodb", "NewImage", "question"],
+                Value::Null,
+            ),
+        ] {
+            assert!(!passes(&quiet), "{quiet}");
+        }
+    }
+}
