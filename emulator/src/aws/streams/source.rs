@@ -102,10 +102,12 @@ impl Source {
                 self.written().await;
                 continue;
             }
+            // Looked at first: writes that never pause must not hold the batch back.
             let until = *until.get_or_insert_with(|| Instant::now() + window);
-            if tokio::time::timeout_at(until, self.written())
-                .await
-                .is_err()
+            if Instant::now() >= until
+                || tokio::time::timeout_at(until, self.written())
+                    .await
+                    .is_err()
             {
                 return records;
             }
