@@ -249,8 +249,8 @@ fn what_is_not_understood_is_refused_with_its_place() {
             "Resources.F.Properties.SnapStart: the emulator does not know this",
         ),
         (
-            "Resources: {Q: {Type: AWS::SQS::Queue}}".into(),
-            "Resources.Q.Type: the emulator does not know AWS::SQS::Queue",
+            "Resources: {Q: {Type: AWS::Kinesis::Stream}}".into(),
+            "Resources.Q.Type: the emulator does not know AWS::Kinesis::Stream",
         ),
         (
             "Resources: {C: {Type: AWS::ECS::Cluster, Properties: {ClusterName: !Ref Nothing}}}"

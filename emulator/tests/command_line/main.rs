@@ -18,7 +18,7 @@ use nix::{
 };
 use serde_json::Value;
 
-const FUNCTIONS: [&str; 10] = [
+const FUNCTIONS: [&str; 11] = [
     "discover",
     "catalog",
     "call",
@@ -29,6 +29,7 @@ const FUNCTIONS: [&str; 10] = [
     "authorizer",
     "model-gateway",
     "reconciler",
+    "projector",
 ];
 
 /// Answers `find-claude` with the file `claude` beside it or, without one, with what the managed
