@@ -16,6 +16,7 @@ use crate::{
 mod arguments;
 mod calls;
 mod interrupt;
+mod messages;
 mod place;
 mod policy;
 mod start;
@@ -77,6 +78,7 @@ pub fn main() -> ExitCode {
                 command: PolicyCommand::Check(checked),
             }) => policy::check(checked, &arguments.start, settings).await,
             Some(Command::Calls { json }) => calls::run(&settings, json).await,
+            Some(Command::Messages { json }) => messages::run(&settings, json).await,
         }
     });
     // a thread that reads or resolves a name may hang; nothing of ours waits for it

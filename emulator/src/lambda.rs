@@ -27,7 +27,10 @@ use tokio::{net::TcpListener, sync::oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    credentials::Credentials, invoker::Invoker, process::Logs, template::FunctionResource,
+    credentials::Credentials,
+    invoker::{InvocationError, Invoker},
+    process::Logs,
+    template::FunctionResource,
 };
 
 mod connection;
@@ -344,6 +347,27 @@ impl Invoker for Lambda {
             let payload = Bytes::from(payload.to_string());
             if let Err(error) = lambda.deliver_event(&function, payload).await {
                 tracing::error!(function, %error, "an event was not delivered");
+            }
+        })
+    }
+
+    fn invoke_for_answer(
+        &self,
+        function: &str,
+        payload: Value,
+    ) -> BoxFuture<'static, Result<Bytes, InvocationError>> {
+        let (lambda, function) = (self.clone(), function.to_owned());
+        Box::pin(async move {
+            let payload = Bytes::from(payload.to_string());
+            match lambda.invoke(&function, payload).await {
+                Ok(Outcome::Buffered(answer)) => Ok(answer),
+                Ok(Outcome::Streaming(stream)) => stream
+                    .collect()
+                    .await
+                    .map_err(|error| InvocationError::Failed(error.to_string())),
+                Ok(Outcome::Failed(error)) => Err(InvocationError::Failed(error.error_type)),
+                Err(InvokeError::Stopping) => Err(InvocationError::Stopping),
+                Err(error) => Err(InvocationError::Failed(error.to_string())),
             }
         })
     }

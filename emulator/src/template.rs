@@ -13,6 +13,7 @@ mod load;
 mod parameters;
 mod resources;
 mod stored;
+mod streams;
 mod tasks;
 mod yaml;
 
@@ -48,6 +49,12 @@ pub struct Stack {
     pub rules: Vec<EventRule>,
     /// EventBridge schedules.
     pub schedules: Vec<Schedule>,
+    /// Event source mappings of streams.
+    pub stream_mappings: Vec<StreamMapping>,
+    /// ARNs of SNS topics.
+    pub topics: Vec<String>,
+    /// ARNs of SQS queues.
+    pub queues: Vec<String>,
     /// Outputs, by name.
     pub outputs: BTreeMap<String, String>,
 }
@@ -154,6 +161,37 @@ pub struct Schedule {
     pub function: String,
     /// Period.
     pub seconds: u64,
+}
+
+/// What hands the records of a table's stream to a function.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamMapping {
+    /// `<function>-<event name>`; its place in the stream is kept under this name.
+    pub name: String,
+    /// [`FunctionResource::name`].
+    pub function: String,
+    /// [`FunctionResource::arn`].
+    pub function_arn: String,
+    /// [`TableResource::name`].
+    pub table: String,
+    /// ARN of the stream.
+    pub stream_arn: String,
+    /// Most records of an invocation.
+    pub batch_size: usize,
+    /// How long records are gathered once there is one.
+    pub window_seconds: u64,
+    /// How often a batch is tried again; `None` until its records are too old.
+    pub retries: Option<u32>,
+    /// Records that are older are given up; `None` for never before the stream forgets them.
+    pub record_age_seconds: Option<u64>,
+    /// A failed batch is cut in two before it is tried again.
+    pub bisect: bool,
+    /// The function says which records failed.
+    pub reports_failures: bool,
+    /// Patterns of which a record has to match one; none when all are delivered.
+    pub filters: Vec<Value>,
+    /// ARN of the queue or topic that hears of records that were given up.
+    pub on_failure: Option<String>,
 }
 
 /// Why a template cannot be used. Every variant names the place.

@@ -80,6 +80,10 @@ fn bounds_are_those_of_the_template() {
         let Some(parameter) = setting.parameter.as_deref() else {
             continue;
         };
+        // Bounds of a secret are its bytes, and a deployment may have none.
+        if setting.kind == Kind::Secret {
+            continue;
+        }
         let accepted = |value: &str| stack(&[(parameter, value)]).is_ok();
         for choice in &setting.choices {
             assert!(accepted(choice), "{parameter}={choice}");

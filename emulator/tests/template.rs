@@ -249,8 +249,8 @@ fn what_is_not_understood_is_refused_with_its_place() {
             "Resources.F.Properties.SnapStart: the emulator does not know this",
         ),
         (
-            "Resources: {Q: {Type: AWS::SQS::Queue}}".into(),
-            "Resources.Q.Type: the emulator does not know AWS::SQS::Queue",
+            "Resources: {Q: {Type: AWS::Kinesis::Stream}}".into(),
+            "Resources.Q.Type: the emulator does not know AWS::Kinesis::Stream",
         ),
         (
             "Resources: {C: {Type: AWS::ECS::Cluster, Properties: {ClusterName: !Ref Nothing}}}"
@@ -314,4 +314,86 @@ Outputs:
     assert_eq!(stack.outputs["Attribute"], arn);
     assert_eq!(stack.outputs["If"], "kept");
     assert_eq!(stack.clusters, ["s-cluster"]);
+}
+
+#[test]
+fn the_stream_of_the_table_goes_to_the_projector() {
+    let stack = real(&[("NotificationGroupSeconds", "7")]).unwrap();
+    let [mapping] = &stack.stream_mappings[..] else {
+        panic!("{:?}", stack.stream_mappings);
+    };
+    assert_eq!(mapping.function, "projector");
+    assert_eq!(mapping.table, stack.tables[0].name);
+    assert_eq!((mapping.batch_size, mapping.window_seconds), (10, 7));
+    assert_eq!(
+        (mapping.retries, mapping.record_age_seconds),
+        (Some(2), None)
+    );
+    assert!(mapping.bisect && mapping.reports_failures);
+    assert_eq!(mapping.filters.len(), 3);
+    assert_eq!(mapping.on_failure.as_ref(), stack.queues.first());
+    let projector = stack.functions.iter().find(|one| one.name == "projector");
+    let topic = &projector.unwrap().environment["SHANNON_NOTICE_TOPIC"];
+    assert_eq!(stack.topics.first(), Some(topic));
+    assert!(topic.ends_with(":shannon-notices"), "{topic}");
+}
+
+#[test]
+fn mappings_that_would_do_something_else_here_are_refused() {
+    let template = |property: &str, table: &str| {
+        let text = format!(
+            r"
+Resources:
+  F:
+    Type: AWS::Serverless::Function
+    Metadata: {{BuildMethod: rust-cargolambda, BuildProperties: {{Binary: f}}}}
+    Properties:
+      FunctionName: f
+      Events:
+        E:
+          Type: DynamoDB
+          Properties: {{Stream: !GetAtt T.StreamArn, StartingPosition: LATEST, {property}}}
+  T:
+    Type: AWS::DynamoDB::Table
+    Properties: {{TableName: t, {table}}}
+"
+        );
+        parse(&text, &BTreeMap::new(), "s").map(|stack| stack.stream_mappings)
+    };
+    let stream = "StreamSpecification: {StreamViewType: NEW_IMAGE}";
+    let mapping = template("MaximumRetryAttempts: -1", stream)
+        .unwrap()
+        .remove(0);
+    assert_eq!((mapping.batch_size, mapping.retries), (100, None));
+    for (property, table, complaint) in [
+        (
+            "BatchSize: 1",
+            "BillingMode: PAY_PER_REQUEST",
+            "has no StreamSpecification",
+        ),
+        ("BatchSize: 0", stream, "1 to 10000"),
+        ("MaximumBatchingWindowInSeconds: 301", stream, "0 to 300"),
+        ("MaximumRetryAttempts: -2", stream, "in range"),
+        ("ParallelizationFactor: 2", stream, "does not know"),
+        (
+            "FunctionResponseTypes: [Other]",
+            stream,
+            "ReportBatchItemFailures",
+        ),
+        ("BisectBatchOnFunctionError: maybe", stream, "true or false"),
+        ("FilterCriteria: {Filters: []}", stream, "1 to 5"),
+        (
+            "FilterCriteria: {Filters: [{Pattern: '{'}]}",
+            stream,
+            "no JSON",
+        ),
+        (
+            "DestinationConfig: {OnFailure: {Type: SQS, Destination: arn:x}}",
+            stream,
+            "there is no arn:x",
+        ),
+    ] {
+        let error = template(property, table).unwrap_err().to_string();
+        assert!(error.contains(complaint), "{property}: {error}");
+    }
 }

@@ -35,7 +35,7 @@ pub struct CallCount {
     pub principal: String,
     /// `startedBy` of the session's task, if the call could be attributed.
     pub session: Option<String>,
-    /// `dynamodb`, `s3`, `ecs` or `lambda`.
+    /// `dynamodb`, `s3`, `ecs`, `sns` or `lambda`.
     pub service: String,
     /// Name of the API operation.
     pub operation: String,

@@ -1,5 +1,5 @@
-//! Routes of the endpoint that AWS does not have: the counted calls, for whoever has the development
-//! token, and hooks for tests. Only for callers that mean this machine: a web page that reaches us
+//! Routes of the endpoint that AWS does not have: the counted calls and what was published, for whoever has
+//! the development token, and hooks for tests. Only for callers that mean this machine: a web page that reaches us
 //! through a name of its own is refused.
 
 use axum::{
@@ -15,6 +15,7 @@ use super::{
     calls::Calls,
     events::EventBus,
     faults::{Faults, PlannedFault},
+    messages::Messages,
 };
 use crate::token;
 
@@ -27,7 +28,8 @@ pub(super) struct Control {
     pub(super) calls: Calls,
     pub(super) faults: Faults,
     pub(super) bus: EventBus,
-    /// SHA-256 of the token that may read the calls.
+    pub(super) messages: Messages,
+    /// SHA-256 of the token that may read calls and messages.
     pub(super) reader: String,
 }
 
@@ -45,10 +47,15 @@ impl Control {
             );
         }
         match (request.method(), path) {
-            (_, "calls") if !self.may_read(&request) => refuse(
+            (_, "calls" | "messages") if !self.may_read(&request) => refuse(
                 StatusCode::UNAUTHORIZED,
-                "the counted calls need the development token: Authorization: Bearer <token>",
+                "calls and messages need the development token: Authorization: Bearer <token>",
             ),
+            (&Method::GET, "messages") => match self.messages.all() {
+                Ok(messages) => Json(json!({ "messages": messages })).into_response(),
+                Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+            },
+            (_, "messages") => refuse(StatusCode::METHOD_NOT_ALLOWED, "messages can only be read"),
             (&Method::GET, "calls") => Json(json!({ "calls": self.calls.all() })).into_response(),
             (_, "calls") => refuse(StatusCode::METHOD_NOT_ALLOWED, "calls can only be read"),
             _ if !self.faults.enabled() => refuse(
@@ -85,10 +92,10 @@ impl Control {
             Ok(fault) => fault,
             Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
         };
-        if !["dynamodb", "s3", "ecs"].contains(&fault.service.as_str()) {
+        if !["dynamodb", "s3", "ecs", "sns"].contains(&fault.service.as_str()) {
             return refuse(
                 StatusCode::BAD_REQUEST,
-                "service has to be dynamodb, s3 or ecs",
+                "service has to be dynamodb, s3, ecs or sns",
             );
         }
         let answer: Json<Value> = Json(json!({ "planned": fault }));

@@ -17,8 +17,9 @@ use super::{
     dynamodb::DocumentService,
     ecs::{MetadataDocument, TaskService},
     faults::{Fault, Faults},
+    messages::Messages,
     s3::ObjectService,
-    signature,
+    signature, sns,
 };
 use crate::credentials::{Credentials, Principal};
 
@@ -38,6 +39,7 @@ pub(super) struct Services {
     pub(super) documents: DocumentService,
     pub(super) objects: ObjectService,
     pub(super) tasks: TaskService,
+    pub(super) messages: Messages,
     pub(super) lambda: Option<Router>,
     pub(super) control: Control,
 }
@@ -62,7 +64,33 @@ impl Services {
                 let target = target.to_str().unwrap_or_default().to_owned();
                 self.json_service(&target, request).await
             }
+            None if is_query(&request) => self.query_service(request).await,
             None => self.objects.answer(request).await,
+        }
+    }
+
+    /// Services of the query protocol: SNS is the only one here.
+    async fn query_service(&self, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let body = match axum::body::to_bytes(body, BODY_BYTES).await {
+            Ok(body) => body,
+            Err(error) => {
+                let words = format!("the request body could not be read: {error}");
+                return sns::fault("InvalidParameter", &words);
+            }
+        };
+        let operation = sns::operation(&body);
+        let request = Request::from_parts(parts, axum::body::Body::from(body));
+        let status = StatusCode::FORBIDDEN;
+        let (_, body) = match self.admit(request, "sns", &operation, status).await {
+            Ok(admitted) => admitted,
+            Err(response) => return response,
+        };
+        match self.faults.take("sns", &operation) {
+            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Error(code)) => sns::fault(&code, "injected by a test"),
+            Some(Fault::DiskFull) => sns::fault("InternalError", "no space left"),
+            None => sns::answer(&self.messages, &operation, &body),
         }
     }
 
@@ -181,6 +209,19 @@ impl Services {
             }
         }
     }
+}
+
+/// A request of the query protocol: a form to the root. S3 knows forms of another type only.
+fn is_query(request: &Request) -> bool {
+    request.method() == http::Method::POST
+        && request.uri().path() == "/"
+        && request
+            .headers()
+            .get(http::header::CONTENT_TYPE)
+            .is_some_and(|kind| {
+                kind.as_bytes()
+                    .starts_with(b"application/x-www-form-urlencoded")
+            })
 }
 
 /// A request from someone we know.

@@ -1,5 +1,5 @@
 //! The AWS services that functions and tasks call: DynamoDB, S3, ECS and Lambda at one loopback
-//! address, and EventBridge behind ECS. The unmodified SDKs reach them through `AWS_ENDPOINT_URL`.
+//! address, EventBridge behind ECS, streams behind DynamoDB, and SNS. The unmodified SDKs reach them through `AWS_ENDPOINT_URL`.
 //!
 //! Every request has to be signed with a key that this emulator issued. State is kept in a directory,
 //! or, without one, in memory and a temporary directory that goes with the emulator.
@@ -11,8 +11,11 @@ mod dynamodb;
 mod ecs;
 mod events;
 mod faults;
+mod messages;
 mod s3;
 mod signature;
+mod sns;
+mod streams;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -26,7 +29,9 @@ pub use self::{
     ecs::{DatabaseError as EcsDatabaseError, OpenError as EcsError},
     events::PatternError,
     faults::PlannedFault,
+    messages::SentMessage,
     s3::OpenError as S3Error,
+    streams::StreamError,
 };
 use self::{
     calls::Calls,
@@ -36,6 +41,7 @@ use self::{
     ecs::{TaskOptions, TaskService},
     events::EventBus,
     faults::Faults,
+    messages::Messages,
     s3::{ObjectService, WantedBucket},
 };
 use crate::{
@@ -50,6 +56,11 @@ const SWEEP_IN_TESTS: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(2);
 /// How long events of stopped tasks have to be delivered at the end.
 const DELIVERY: Duration = Duration::from_secs(5);
+
+/// A time as AWS writes it in events and messages; of milliseconds since 1970.
+pub(crate) fn time_text(milliseconds: i64) -> String {
+    events::time_text(milliseconds, true)
+}
 
 /// What the services are to be.
 pub struct AwsOptions<'a> {
@@ -68,8 +79,8 @@ pub struct AwsOptions<'a> {
     pub task_programs: BTreeMap<String, PathBuf>,
     /// Where tasks print.
     pub logs: Logs,
-    /// Whoever shows it as a bearer token may read the counted calls: what a session calls is not for
-    /// other sessions to know.
+    /// Whoever shows it as a bearer token may read the counted calls and what was published: what a
+    /// session does is not for other sessions to know.
     pub reader_token: String,
     /// For tests: `/_emulator/faults` and `/_emulator/schedules/<function>` exist, and expired items
     /// go within a second instead of a minute.
@@ -115,6 +126,12 @@ pub enum AwsError {
     /// A rule of the template.
     #[error(transparent)]
     Rule(#[from] PatternError),
+    /// Streams.
+    #[error(transparent)]
+    Streams(#[from] StreamError),
+    /// What was published cannot be kept.
+    #[error("messages of topics and queues")]
+    Messages(#[from] rusqlite::Error),
 }
 
 /// A bound address whose services are not started yet: functions need to know it before it can serve
@@ -157,7 +174,15 @@ impl AwsEndpoint {
         let state = State::open(options.state)?;
         let stack = options.stack;
         let (calls, faults) = (Calls::default(), Faults::new(options.test_hooks));
-        let bus = EventBus::new(&stack.name, &stack.rules, &stack.schedules, options.invoker)?;
+        let invoker = options.invoker;
+        let bus = EventBus::new(
+            &stack.name,
+            &stack.rules,
+            &stack.schedules,
+            Arc::clone(&invoker),
+        )?;
+        let destinations = stack.topics.iter().chain(&stack.queues).cloned().collect();
+        let messages = Messages::open(state.file("messages.sqlite").as_deref(), destinations)?;
         let documents =
             DocumentService::open(state.file("dynamodb.sqlite").as_deref(), &stack.tables).await?;
         let buckets: Vec<_> = stack
@@ -189,6 +214,13 @@ impl AwsEndpoint {
             &stack.task_definitions,
         )
         .await?;
+        let surroundings = streams::Surroundings {
+            documents: documents.clone(),
+            messages: messages.clone(),
+            invoker,
+            test_hooks: options.test_hooks,
+        };
+        let sources = streams::sources(&stack.stream_mappings, &surroundings).await?;
         let services = Services {
             credentials: options.credentials,
             calls: calls.clone(),
@@ -196,11 +228,13 @@ impl AwsEndpoint {
             documents: documents.clone(),
             objects,
             tasks: tasks.clone(),
+            messages: messages.clone(),
             lambda: options.lambda,
             control: Control {
                 calls: calls.clone(),
                 faults,
                 bus: bus.clone(),
+                messages,
                 reader: token::sha256_hex(&options.reader_token),
             },
         };
@@ -229,6 +263,9 @@ impl AwsEndpoint {
         }));
         for schedule in bus.schedules() {
             background.spawn(schedule);
+        }
+        for source in sources {
+            background.spawn(source);
         }
         tasks.recover().await.map_err(EcsError::from)?;
         Ok(RunningAws {

@@ -123,6 +123,12 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show the notices that the running stack has published, and what could not be delivered
+    Messages {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Arguments of `stdio`.

@@ -24,6 +24,26 @@ struct Count {
 }
 
 pub(super) async fn run(settings: &Settings, json: bool) -> u8 {
+    let text = match ask_stack(settings, "calls").await {
+        Ok(text) => text,
+        Err(code) => return code,
+    };
+    if json {
+        out(&format!("{text}\n"));
+        return SUCCESS;
+    }
+    match serde_json::from_str::<Answer>(&text) {
+        Ok(answer) => {
+            out(&table(&answer.calls));
+            SUCCESS
+        }
+        Err(error) => not_understood(&error),
+    }
+}
+
+/// What the running stack tells at one of the endpoint's own routes, or the exit code after it was said
+/// why there is nothing.
+pub(super) async fn ask_stack(settings: &Settings, route: &str) -> Result<String, u8> {
     let directory = settings
         .path("SHANNON_STATE_DIRECTORY")
         .unwrap_or(Path::new(".shannon"));
@@ -34,50 +54,39 @@ pub(super) async fn run(settings: &Settings, json: bool) -> u8 {
                 "no stack runs on the state directory {}",
                 directory.display()
             ));
-            return NO_STACK;
+            return Err(NO_STACK);
         }
         Err(error) => {
             say_error(&error);
-            return NO_STACK;
+            return Err(NO_STACK);
         }
     };
     let token = match settings.text("SHANNON_DEV_TOKEN") {
         Some(token) => Ok(token.to_owned()),
         None => token::kept(&directory.join("token")),
     };
-    let token = match token {
-        Ok(token) => token,
-        Err(error) => {
-            say_error(&error);
-            return FAILED;
-        }
-    };
-    match ask(&running.aws_url, &token).await {
-        Ok(text) if json => {
-            out(&format!("{text}\n"));
-            SUCCESS
-        }
-        Ok(text) => match serde_json::from_str::<Answer>(&text) {
-            Ok(answer) => {
-                out(&table(&answer.calls));
-                SUCCESS
-            }
-            Err(error) => {
-                say(&format!(
-                    "the stack gives an answer that is not understood: {error}"
-                ));
-                FAILED
-            }
-        },
-        Err(problem) => {
-            say(&format!("the stack does not tell its calls: {problem}"));
+    let token = token.map_err(|error| {
+        say_error(&error);
+        FAILED
+    })?;
+    ask(&running.aws_url, route, &token)
+        .await
+        .map_err(|problem| {
+            say(&format!("the stack does not tell its {route}: {problem}"));
             FAILED
-        }
-    }
+        })
 }
 
-async fn ask(aws_url: &str, token: &str) -> Result<String, String> {
-    let request = http::Request::get(format!("{aws_url}/_emulator/calls"))
+/// The exit code for an answer of another shape.
+pub(super) fn not_understood(error: &serde_json::Error) -> u8 {
+    say(&format!(
+        "the stack gives an answer that is not understood: {error}"
+    ));
+    FAILED
+}
+
+async fn ask(aws_url: &str, route: &str, token: &str) -> Result<String, String> {
+    let request = http::Request::get(format!("{aws_url}/_emulator/{route}"))
         .header(http::header::AUTHORIZATION, format!("Bearer {token}"))
         .body(http_body_util::Full::default())
         .map_err(|error| error.to_string())?;

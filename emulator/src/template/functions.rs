@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Authorizer, EventRule, FunctionResource, Route, Schedule, Stack, TemplateError,
-    intrinsics::invalid, load::Resource, parameters::text, resources::Kind,
+    intrinsics::invalid, load::Resource, parameters::text, resources::Kind, streams,
 };
 
 /// A buffered integration ends after this many milliseconds.
@@ -74,7 +74,7 @@ pub(super) fn only<'name>(
     Ok(())
 }
 
-fn only_in(value: &Value, known: &[&str], place: &str) -> Result<(), TemplateError> {
+pub(super) fn only_in(value: &Value, known: &[&str], place: &str) -> Result<(), TemplateError> {
     only(
         value.as_object().into_iter().flat_map(Map::keys),
         known,
@@ -92,7 +92,10 @@ pub(super) fn number<Number: std::str::FromStr>(
         .ok_or_else(|| invalid(place, "has to be a number in range"))
 }
 
-fn word<'value>(value: &'value Value, place: &str) -> Result<&'value str, TemplateError> {
+pub(super) fn word<'value>(
+    value: &'value Value,
+    place: &str,
+) -> Result<&'value str, TemplateError> {
     value
         .as_str()
         .ok_or_else(|| invalid(place, "has to be a text"))
@@ -160,7 +163,8 @@ pub(super) fn connect(stack: &mut Stack, resources: &[Resource]) -> Result<(), T
         if !matches!(resource.kind, Kind::Function) {
             continue;
         }
-        let function = function(resource)?.name;
+        let called = function(resource)?;
+        let function = called.name.clone();
         let events = resource.properties.get("Events").and_then(Value::as_object);
         for (event, declaration) in events.unwrap_or(&none) {
             let place = resource.place(&format!("Events.{event}"));
@@ -191,6 +195,11 @@ pub(super) fn connect(stack: &mut Stack, resources: &[Resource]) -> Result<(), T
                         function: function.clone(),
                         seconds: rate(&properties["Schedule"], &place)?,
                     });
+                }
+                Some("DynamoDB") => {
+                    let name = format!("{function}-{event}");
+                    let mapping = streams::mapping(stack, &called, name, properties, &place)?;
+                    stack.stream_mappings.push(mapping);
                 }
                 kind => {
                     let kind = kind.unwrap_or("(none)");

@@ -9,7 +9,7 @@ use super::{
     intrinsics::{Resolver, invalid},
     parameters,
     resources::{Kind, kind, physical_name},
-    stored, tasks, yaml,
+    stored, streams, tasks, yaml,
 };
 
 /// Sections a template may have.
@@ -130,6 +130,9 @@ fn resolve(
         task_definitions: Vec::new(),
         rules: Vec::new(),
         schedules: Vec::new(),
+        stream_mappings: Vec::new(),
+        topics: Vec::new(),
+        queues: Vec::new(),
         outputs: outputs(template, &resolver)?,
     };
     for resource in &resources {
@@ -141,6 +144,8 @@ fn resolve(
             Kind::TaskDefinition => stack
                 .task_definitions
                 .push(tasks::task_definition(resource)?),
+            Kind::Topic => stack.topics.push(streams::topic(resource)?),
+            Kind::Queue => stack.queues.push(streams::queue(resource)?),
             Kind::Api | Kind::WithoutEffect(_) => {}
         }
     }

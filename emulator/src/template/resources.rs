@@ -22,6 +22,9 @@ const WITHOUT_EFFECT: &[&str] = &[
     "AWS::Logs::LogGroup",
 ];
 
+/// Last part of every stream's ARN; on AWS the time at which the stream was enabled.
+const STREAM_LABEL: &str = "2026-01-01T00:00:00.000";
+
 /// A type this module can name.
 pub(super) enum Kind {
     Api,
@@ -30,6 +33,8 @@ pub(super) enum Kind {
     Bucket,
     Cluster,
     TaskDefinition,
+    Topic,
+    Queue,
     WithoutEffect(&'static str),
 }
 
@@ -43,6 +48,8 @@ pub(super) fn kind(resource: &Value, logical_id: &str) -> Result<Kind, TemplateE
         Some("AWS::S3::Bucket") => Ok(Kind::Bucket),
         Some("AWS::ECS::Cluster") => Ok(Kind::Cluster),
         Some("AWS::ECS::TaskDefinition") => Ok(Kind::TaskDefinition),
+        Some("AWS::SNS::Topic") => Ok(Kind::Topic),
+        Some("AWS::SQS::Queue") => Ok(Kind::Queue),
         Some(name) => WITHOUT_EFFECT
             .iter()
             .find(|known| **known == name)
@@ -64,6 +71,8 @@ pub(super) fn physical_name(
         Kind::Bucket => "BucketName",
         Kind::Cluster => "ClusterName",
         Kind::TaskDefinition => "Family",
+        Kind::Topic => "TopicName",
+        Kind::Queue => "QueueName",
         Kind::WithoutEffect("AWS::IAM::Role") => "RoleName",
         Kind::WithoutEffect("AWS::Logs::LogGroup") => "LogGroupName",
         Kind::Api | Kind::WithoutEffect(_) => "",
@@ -88,7 +97,11 @@ pub(super) fn reference(
     logical_id: &str,
 ) -> Result<String, TemplateError> {
     match kind(resource, logical_id)? {
-        Kind::TaskDefinition => arn(resolver, resource, logical_id),
+        Kind::TaskDefinition | Kind::Topic => arn(resolver, resource, logical_id),
+        Kind::Queue => Err(invalid(
+            &format!("Resources.{logical_id}"),
+            "queues have no address here: the emulator knows their Arn only",
+        )),
         _ => physical_name(resolver, resource, logical_id),
     }
 }
@@ -104,7 +117,16 @@ pub(super) fn attribute(
     let kind = kind(resource, logical_id)?;
     match (attribute, kind) {
         ("Arn", _) => arn(resolver, resource, logical_id),
-        ("TaskDefinitionArn", Kind::TaskDefinition) => arn(resolver, resource, logical_id),
+        ("TaskDefinitionArn", Kind::TaskDefinition) | ("TopicArn", Kind::Topic) => {
+            arn(resolver, resource, logical_id)
+        }
+        ("StreamArn", Kind::Table) => {
+            let table = arn(resolver, resource, logical_id)?;
+            Ok(format!("{table}/stream/{STREAM_LABEL}"))
+        }
+        ("QueueName", Kind::Queue) | ("TopicName", Kind::Topic) => {
+            physical_name(resolver, resource, logical_id)
+        }
         ("GroupId", Kind::WithoutEffect("AWS::EC2::SecurityGroup"))
         | ("SubnetId", Kind::WithoutEffect("AWS::EC2::Subnet"))
         | ("VpcId", Kind::WithoutEffect("AWS::EC2::VPC")) => {
@@ -130,6 +152,8 @@ fn arn(
         Kind::Bucket => format!("arn:aws:s3:::{name}"),
         Kind::Cluster => format!("arn:aws:ecs:{regional}:cluster/{name}"),
         Kind::TaskDefinition => format!("arn:aws:ecs:{regional}:task-definition/{name}:1"),
+        Kind::Topic => format!("arn:aws:sns:{regional}:{name}"),
+        Kind::Queue => format!("arn:aws:sqs:{regional}:{name}"),
         Kind::WithoutEffect("AWS::IAM::Role") => format!("arn:aws:iam::{ACCOUNT}:role/{name}"),
         Kind::WithoutEffect("AWS::Logs::LogGroup") => {
             format!("arn:aws:logs:{regional}:log-group:{name}:*")

@@ -2,7 +2,7 @@
 //! functions.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
@@ -11,10 +11,11 @@ use std::{
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
 use emulator::{
     aws::{AwsEndpoint, AwsError, AwsOptions, RunningAws},
     credentials::{AccessKey, Credentials, Principal},
-    invoker::Invoker,
+    invoker::{InvocationError, Invoker},
     process::{self, Logs},
     template::{self, Stack},
 };
@@ -36,6 +37,11 @@ Parameters:
   Command: {Type: String, Default: exit 0}
   StopTimeout: {Type: Number, Default: 20}
   Period: {Type: String, Default: rate(1 hour)}
+  BatchSize: {Type: Number, Default: 10}
+  Window: {Type: Number, Default: 0}
+  Streams: {Type: String, Default: 'on', AllowedValues: ['on', 'off']}
+Conditions:
+  HasStreams: !Equals [!Ref Streams, 'on']
 Resources:
   ReconcilerFunction:
     Type: AWS::Serverless::Function
@@ -61,9 +67,39 @@ Resources:
         Sweep:
           Type: Schedule
           Properties: {Schedule: !Ref Period}
+  ProjectorFunction:
+    Type: AWS::Serverless::Function
+    Condition: HasStreams
+    Metadata: {BuildMethod: rust-cargolambda, BuildProperties: {Binary: projector}}
+    Properties:
+      Runtime: provided.al2023
+      Handler: bootstrap
+      Architectures: [arm64]
+      CodeUri: .
+      FunctionName: !Sub '${AWS::StackName}-projector'
+      Events:
+        Watched:
+          Type: DynamoDB
+          Properties:
+            Stream: !GetAtt Table.StreamArn
+            StartingPosition: TRIM_HORIZON
+            BatchSize: !Ref BatchSize
+            MaximumBatchingWindowInSeconds: !Ref Window
+            MaximumRetryAttempts: 1
+            BisectBatchOnFunctionError: true
+            FunctionResponseTypes: [ReportBatchItemFailures]
+            DestinationConfig: {OnFailure: {Type: SQS, Destination: !GetAtt Failures.Arn}}
+            FilterCriteria:
+              Filters:
+                - Pattern: '{"dynamodb":{"Keys":{"pk":{"S":[{"prefix":"watched"}]}}}}'
+  Topic:
+    Type: AWS::SNS::Topic
+  Failures:
+    Type: AWS::SQS::Queue
   Table:
     Type: AWS::DynamoDB::Table
     Properties:
+      StreamSpecification: !If [HasStreams, {StreamViewType: NEW_AND_OLD_IMAGES}, !Ref AWS::NoValue]
       BillingMode: PAY_PER_REQUEST
       AttributeDefinitions:
         - {AttributeName: pk, AttributeType: S}
@@ -126,6 +162,8 @@ pub(crate) struct Recorder {
     count: watch::Sender<usize>,
     /// While false, a call does not return.
     answering: watch::Sender<bool>,
+    /// What the next invocations that are waited for give; all others succeed.
+    answers: Arc<Mutex<VecDeque<Result<Value, InvocationError>>>>,
 }
 
 impl Recorder {
@@ -134,11 +172,17 @@ impl Recorder {
             events: Arc::default(),
             count: watch::Sender::new(0),
             answering: watch::Sender::new(true),
+            answers: Arc::default(),
         }
     }
 
     pub(crate) fn answer(&self, answering: bool) {
         self.answering.send_replace(answering);
+    }
+
+    /// The next invocation that is waited for gives this, behind those that were said before.
+    pub(crate) fn will_answer(&self, answer: Result<Value, InvocationError>) {
+        self.answers.lock().unwrap().push_back(answer);
     }
 
     pub(crate) fn events(&self) -> Vec<(String, Value)> {
@@ -173,6 +217,22 @@ impl Invoker for Recorder {
             recorder.count.send_modify(|count| *count += 1);
             let mut answering = recorder.answering.subscribe();
             answering.wait_for(|answering| *answering).await.unwrap();
+        })
+    }
+
+    fn invoke_for_answer(
+        &self,
+        function: &str,
+        payload: Value,
+    ) -> BoxFuture<'static, Result<Bytes, InvocationError>> {
+        let recorder = self.clone();
+        let called = self.invoke_event(function, payload);
+        Box::pin(async move {
+            called.await;
+            let answer = recorder.answers.lock().unwrap().pop_front();
+            answer.map_or(Ok(Bytes::new()), |answer| {
+                answer.map(|value| Bytes::from(value.to_string()))
+            })
         })
     }
 }
@@ -251,6 +311,30 @@ impl Aws {
 
     pub(crate) fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         aws_sdk_dynamodb::Client::new(&self.configuration())
+    }
+
+    pub(crate) fn sns(&self) -> aws_sdk_sns::Client {
+        aws_sdk_sns::Client::new(&self.configuration())
+    }
+
+    /// What was published and sent so far, oldest first: destination and body.
+    pub(crate) async fn messages(&self) -> Vec<(String, Value)> {
+        let url = format!("{}/_emulator/messages", self.running.url());
+        let authorization = format!("Bearer {READER_TOKEN}");
+        let headers = [("authorization", authorization.as_str())];
+        let answer = plain_http::send("GET", &url, &headers, "").await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let listed: Value = serde_json::from_str(&answer.text).unwrap();
+        let messages = listed["messages"].as_array().unwrap().iter();
+        messages
+            .map(|message| {
+                let text = |name: &str| message[name].as_str().unwrap().to_owned();
+                (
+                    text("destination"),
+                    serde_json::from_str(&text("body")).unwrap(),
+                )
+            })
+            .collect()
     }
 
     pub(crate) fn ecs(&self) -> aws_sdk_ecs::Client {

@@ -15,3 +15,4 @@ mod s3_access;
 mod s3_crash;
 mod s3_multipart;
 mod s3_versions;
+mod streams;

@@ -18,7 +18,7 @@ use nix::{
 };
 use serde_json::Value;
 
-const FUNCTIONS: [&str; 11] = [
+const FUNCTIONS: [&str; 12] = [
     "discover",
     "catalog",
     "call",
@@ -30,6 +30,7 @@ const FUNCTIONS: [&str; 11] = [
     "authorizer",
     "model-gateway",
     "reconciler",
+    "projector",
 ];
 
 /// Answers `find-claude` with the file `claude` beside it or, without one, with what the managed
@@ -264,6 +265,8 @@ fn a_state_directory_has_one_user() {
     );
     let calls = place.run(&["calls"]);
     assert!(calls.status.success(), "{}", said(&calls));
+    let messages = place.run(&["messages"]);
+    assert!(messages.status.success(), "{}", said(&messages));
     let ephemeral = place.start(&["--ephemeral"]);
     assert!(ephemeral.banner.contains("none is kept"));
     drop(ephemeral);

@@ -87,6 +87,7 @@ fn wrong_usage_is_said() {
             "nope (command line) is not a setting",
         ),
         (&["calls"], 3, "no stack runs"),
+        (&["messages"], 3, "no stack runs"),
     ] {
         let output = place.run(arguments);
         let text = said(&output);

@@ -1,4 +1,4 @@
-//! Functions that serve events instead of requests: `authorizer`, `reconciler`.
+//! Functions that serve events instead of requests: `authorizer`, `reconciler`, `projector`.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -1,7 +1,12 @@
 //! The HTTP client for calls that leave the deployment (the model API) or cross it (runner to
 //! gateway): one TLS stack, the same as the AWS SDK's, with the machine's own root certificates.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+mod reach;
+
+pub use reach::{ForbiddenAddress, Reach};
 
 /// Why there is no client; the function cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +23,29 @@ pub struct ClientError(#[source] reqwest::Error);
 /// # Errors
 /// [`ClientError`], when the machine has no usable root certificates.
 pub fn client(url: &str, connect_timeout: Duration) -> Result<reqwest::Client, ClientError> {
+    builder(url, connect_timeout).build().map_err(ClientError)
+}
+
+/// A client for addresses that somebody else chose, which `reach` may forbid: it calls no other. Check
+/// each with [`Reach::check`] first: what is no name is not looked up. `timeout` covers a whole call.
+///
+/// # Errors
+/// As [`client`].
+pub fn client_within(
+    url: &str,
+    reach: Reach,
+    connect_timeout: Duration,
+    timeout: Duration,
+) -> Result<reqwest::Client, ClientError> {
+    builder(url, connect_timeout)
+        .timeout(timeout)
+        .https_only(reach == Reach::Public)
+        .dns_resolver(Arc::new(reach::Guard(reach)))
+        .build()
+        .map_err(ClientError)
+}
+
+fn builder(url: &str, connect_timeout: Duration) -> reqwest::ClientBuilder {
     // Another part of this process may have installed it already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
@@ -27,7 +55,7 @@ pub fn client(url: &str, connect_timeout: Duration) -> Result<reqwest::Client, C
     if url.starts_with("http://") {
         builder = builder.tls_certs_only([]);
     }
-    builder.build().map_err(ClientError)
+    builder
 }
 
 #[cfg(test)]

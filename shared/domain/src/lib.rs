@@ -14,6 +14,7 @@ pub mod event;
 pub mod history;
 pub mod ids;
 pub mod limits;
+pub mod notice;
 pub mod ports;
 pub mod session;
 pub mod session_token;

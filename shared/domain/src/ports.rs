@@ -8,6 +8,7 @@ mod checkpoints;
 mod clients;
 mod control;
 mod erasure;
+mod notices;
 mod objects;
 
 use std::error::Error;
@@ -30,6 +31,7 @@ pub use clients::{
 };
 pub use control::{ControlChange, ControlError, ForkError, NewFork, Rewind, SlotLimits};
 pub use erasure::{ChunkSweep, Chunks, Condemned, Erasure, ExpireError, Swept};
+pub use notices::{NoticeMessage, Notifier, Webhook, WebhookDirectory, WebhookSender};
 pub use objects::{ObjectPage, PutNew, StoredObject, TreeObjects};
 
 /// An outside service did not do it. The same call may succeed later.

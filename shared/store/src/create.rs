@@ -222,7 +222,7 @@ fn creation((head, same_request): (Head, bool)) -> Result<Creation, CreateError>
     }
 }
 
-fn first_head(new: &NewSession) -> Head {
+pub(crate) fn first_head(new: &NewSession) -> Head {
     Head {
         key: new.key.clone(),
         tree: TreeId::of(new.key.session.clone()),

@@ -1,4 +1,4 @@
-//! The ports kept in DynamoDB, S3 and ECS; the only shared crate that names `aws-*`.
+//! The ports kept in DynamoDB, S3, ECS and SNS; the only shared crate that names `aws-*`.
 //!
 //! One [`Store`] implements every port of `domain::ports`, so that a use case takes it as it is,
 //! and a few more things that only some programs need: objects, token usage, what runners found on
@@ -6,6 +6,7 @@
 
 mod append;
 mod batch;
+mod changes;
 mod checkpoints;
 mod clients;
 mod compute;
@@ -28,6 +29,7 @@ mod settings;
 mod stored;
 mod system;
 mod table;
+mod topic;
 mod tree_objects;
 mod uploads;
 mod usage;
@@ -35,10 +37,12 @@ mod write;
 
 use domain::UnixMillis;
 
+pub use changes::{HeadChange, UnreadableChange, head_change};
 pub use exports::{LEAST_PIECE_BYTES, ObjectWriter, WrittenObject};
 pub use objects::ObjectError;
 pub use runner::RunnerFacts;
 pub use settings::{ComputeSettings, Endpoint, StoreSettings, StoreSettingsError};
+pub use topic::Topic;
 pub use usage::UsageTotal;
 
 use table::Table;

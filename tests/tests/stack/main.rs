@@ -24,6 +24,7 @@ mod listening;
 mod listing;
 mod messages;
 mod model_requests;
+mod notices;
 mod on_port;
 mod permissions;
 mod sessions;

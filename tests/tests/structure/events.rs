@@ -89,9 +89,31 @@ fn is_sample_of(event: &Value, trigger: &Value) -> bool {
                     .as_array()
                     .is_none_or(|states| states.contains(&event["detail"]["lastStatus"]))
         }
+        Some("DynamoDB") => is_sample_of_stream(event, properties),
         Some("Schedule") => event["detail-type"] == "Scheduled Event",
         other => panic!("this test does not know triggers of the type {other:?}"),
     }
+}
+
+/// An event of the table's stream with a record whose key and kind every filter names. Whether filters
+/// let the samples through is a test of the emulator.
+fn is_sample_of_stream(event: &Value, properties: &Value) -> bool {
+    let filters = properties["FilterCriteria"]["Filters"].as_array();
+    event["Records"].as_array().is_some_and(|records| {
+        records.iter().any(|record| {
+            let wanted = |filter: &Value| {
+                let pattern = filter["Pattern"].as_str().expect("a pattern");
+                let pattern: Value = serde_json::from_str(pattern).expect("a pattern is JSON");
+                let kinds = pattern["eventName"].as_array().expect("names of events");
+                let keys = &pattern["dynamodb"]["Keys"]["sk"]["S"];
+                let keys = keys.as_array().expect("sort keys");
+                kinds.contains(&record["eventName"])
+                    && keys.contains(&record["dynamodb"]["Keys"]["sk"]["S"])
+            };
+            record["eventSource"] == "aws:dynamodb"
+                && filters.is_none_or(|filters| filters.iter().all(wanted))
+        })
+    })
 }
 
 /// What API Gateway puts into every REST proxy event; a sample without it would prove nothing.

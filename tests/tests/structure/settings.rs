@@ -15,6 +15,7 @@ const LOCATE: &str = "shared/claude/tests/locate.rs";
 const STACK: &str = "tests/tests/stack/settings.rs";
 const STORE: &str = "shared/store/tests/emulated/lifetimes.rs";
 const TABLE: &str = "emulator/tests/settings.rs";
+const WEBHOOKS: &str = "functions/projector/src/webhooks/tests.rs";
 const TASK: &str = "functions/session-runner/src/task.rs";
 
 /// Setting without its prefix, file, test.
@@ -280,6 +281,36 @@ const TESTED: &[(&str, &str, &str)] = &[
         "no_more_is_asked_for_at_once_than_the_setting_says",
     ),
     ("UPLOAD_URL_SECONDS", STACK, "sizes_and_times_of_requests"),
+    (
+        "NOTIFICATION_GROUP_SECONDS",
+        TABLE,
+        "every_parameter_changes_the_stack",
+    ),
+    (
+        "WEBHOOK_ADDRESSES",
+        WEBHOOKS,
+        "a_deployment_posts_to_public_addresses_and_signs",
+    ),
+    (
+        "WEBHOOK_ATTEMPTS",
+        WEBHOOKS,
+        "it_is_given_up_after_its_attempts_and_no_redirect_is_followed",
+    ),
+    (
+        "WEBHOOK_SECRET",
+        WEBHOOKS,
+        "a_deployment_posts_to_public_addresses_and_signs",
+    ),
+    (
+        "WEBHOOK_TIMEOUT_SECONDS",
+        WEBHOOKS,
+        "a_silent_receiver_has_its_time_and_no_more",
+    ),
+    (
+        "WEBHOOK_URL",
+        WEBHOOKS,
+        "a_deployment_posts_to_public_addresses_and_signs",
+    ),
     ("WAIT_DEFAULT_SECONDS", STACK, "waits_and_answers"),
     ("WAIT_MAX_SECONDS", STACK, "waits_and_answers"),
     (

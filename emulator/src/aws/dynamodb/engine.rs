@@ -1,34 +1,75 @@
 //! The engine: `dynoxide-rs`, called in process through its typed interface.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{PoisonError, RwLock},
+};
 
-use dynoxide::{Database, DynoxideError};
+use dynoxide::{
+    Database, DynoxideError,
+    actions::{get_records::GetRecordsRequest, get_shard_iterator::GetShardIteratorRequest},
+    streams,
+};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
-use super::{Answer, DocumentDatabase, OpenError};
+use super::{Answer, DocumentDatabase, OpenError, places::Places};
+use crate::aws::streams::Place;
 
-pub(super) struct Dynoxide(Database);
+pub(super) struct Dynoxide {
+    database: Database,
+    /// How far the stream was delivered, in the same file. Written only while no operation runs:
+    /// the engine's connection never finds the file locked.
+    places: RwLock<Places>,
+}
 
 impl Dynoxide {
     pub(super) fn open(file: Option<&Path>) -> Result<Self, OpenError> {
-        let database = match file {
-            None => Database::memory(),
-            Some(path) => {
-                let text = path
-                    .to_str()
-                    .ok_or_else(|| OpenError::Engine(format!("{} is not UTF-8", path.display())))?;
-                Database::new(text)
-            }
+        let path = match file {
+            // Memory that two connections of this process share, under a name of its own.
+            None => format!(
+                "file:emulator-{}?mode=memory&cache=shared",
+                uuid::Uuid::new_v4().simple()
+            ),
+            Some(path) => path
+                .to_str()
+                .ok_or_else(|| OpenError::Engine(format!("{} is not UTF-8", path.display())))?
+                .to_owned(),
         };
-        database
-            .map(Self)
-            .map_err(|error| OpenError::Engine(error.to_string()))
+        let database =
+            Database::new(&path).map_err(|error| OpenError::Engine(error.to_string()))?;
+        let places = Places::open(&path).map_err(|error| OpenError::Engine(error.to_string()))?;
+        Ok(Self {
+            database,
+            places: RwLock::new(places),
+        })
+    }
+
+    fn read_records(
+        &self,
+        table: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> dynoxide::Result<Vec<dynoxide::actions::get_records::Record>> {
+        let kind = after.map_or("TRIM_HORIZON", |_| "AFTER_SEQUENCE_NUMBER");
+        let iterator = self.database.get_shard_iterator(GetShardIteratorRequest {
+            stream_arn: streams::stream_arn(table, "any"),
+            shard_id: streams::shard_id(table),
+            shard_iterator_type: kind.to_owned(),
+            sequence_number: after.map(str::to_owned),
+        })?;
+        let answer = self.database.get_records(GetRecordsRequest {
+            shard_iterator: iterator.shard_iterator.unwrap_or_default(),
+            limit: Some(limit),
+        })?;
+        Ok(answer.records)
     }
 }
 
 impl DocumentDatabase for Dynoxide {
     fn execute(&self, operation: &str, body: &[u8]) -> Answer {
-        let database = &self.0;
+        let database = &self.database;
+        let _running = self.places.read().unwrap_or_else(PoisonError::into_inner);
         macro_rules! operations {
             ($($name:literal => $method:ident,)*) => {
                 match operation {
@@ -73,7 +114,30 @@ impl DocumentDatabase for Dynoxide {
     }
 
     fn sweep(&self) -> Result<usize, String> {
-        self.0.sweep_ttl().map_err(|error| error.to_string())
+        let _running = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        self.database.sweep_ttl().map_err(|error| error.to_string())
+    }
+
+    fn records(&self, table: &str, after: Option<&str>, most: usize) -> Result<Vec<Value>, String> {
+        let _running = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        let records = self.read_records(table, after, most);
+        let records = records.map_err(|error| error.to_string())?;
+        let values = records.iter().map(serde_json::to_value);
+        values
+            .collect::<Result<_, _>>()
+            .map_err(|error| error.to_string())
+    }
+
+    fn begin(&self, mappings: &[(String, String)]) -> Result<Vec<Option<Place>>, String> {
+        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        places.begin(mappings).map_err(|error| error.to_string())
+    }
+
+    fn settle(&self, mapping: &str, table: &str, place: &Place) -> Result<(), String> {
+        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        places
+            .settle(mapping, table, place)
+            .map_err(|error| error.to_string())
     }
 }
 

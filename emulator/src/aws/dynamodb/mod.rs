@@ -3,6 +3,7 @@
 //! the whole emulator), and it is never reachable but through the endpoint that checks signatures.
 
 mod engine;
+mod places;
 mod tables;
 mod threads;
 
@@ -10,9 +11,24 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, StatusCode, header};
+use serde_json::Value;
+use tokio::sync::watch;
 
 use self::threads::Threads;
+use super::streams::Place;
 use crate::template::TableResource;
+
+/// Operations after which streams may have more records.
+const WRITES: &[&str] = &[
+    "BatchExecuteStatement",
+    "BatchWriteItem",
+    "DeleteItem",
+    "ExecuteStatement",
+    "ExecuteTransaction",
+    "PutItem",
+    "TransactWriteItems",
+    "UpdateItem",
+];
 
 /// An engine that speaks DynamoDB's JSON. Calls block.
 trait DocumentDatabase: Send + Sync + 'static {
@@ -20,6 +36,12 @@ trait DocumentDatabase: Send + Sync + 'static {
     fn execute(&self, operation: &str, body: &[u8]) -> Answer;
     /// Deletes items whose time to live is over; returns how many, or why not.
     fn sweep(&self) -> Result<usize, String>;
+    /// Records of a table's stream behind a sequence number, or from the oldest, in their order.
+    fn records(&self, table: &str, after: Option<&str>, most: usize) -> Result<Vec<Value>, String>;
+    /// Where each mapping (name, table) goes on. Mappings that are not named are forgotten.
+    fn begin(&self, mappings: &[(String, String)]) -> Result<Vec<Option<Place>>, String>;
+    /// Remembers that a mapping has everything up to this record behind it.
+    fn settle(&self, mapping: &str, table: &str, place: &Place) -> Result<(), String>;
 }
 
 /// What goes back to the client.
@@ -84,6 +106,8 @@ pub enum OpenError {
 #[derive(Clone)]
 pub(super) struct DocumentService {
     threads: Threads,
+    /// Told after every write.
+    written: watch::Sender<()>,
 }
 
 impl DocumentService {
@@ -97,7 +121,10 @@ impl DocumentService {
     ) -> Result<Self, OpenError> {
         let engine = engine::Dynoxide::open(file)?;
         let threads = Threads::start(Arc::new(engine)).map_err(OpenError::Threads)?;
-        let service = Self { threads };
+        let service = Self {
+            threads,
+            written: watch::Sender::new(()),
+        };
         for table in wanted {
             tables::ensure(&service, table).await?;
         }
@@ -106,7 +133,51 @@ impl DocumentService {
 
     /// Answers one request whose sender is known.
     pub(super) async fn answer(&self, operation: &str, body: bytes::Bytes) -> Response {
-        respond(self.threads.execute(operation, body).await)
+        let answer = self.threads.execute(operation, body).await;
+        if answer.succeeded() && WRITES.contains(&operation) {
+            self.written.send_replace(());
+        }
+        respond(answer)
+    }
+
+    /// Changes after every write, whichever table it was to.
+    pub(super) fn writes(&self) -> watch::Receiver<()> {
+        self.written.subscribe()
+    }
+
+    /// See [`DocumentDatabase::records`].
+    pub(super) async fn records(
+        &self,
+        table: &str,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Vec<Value>, String> {
+        let (table, after) = (table.to_owned(), after.map(str::to_owned));
+        let ask =
+            move |engine: &dyn DocumentDatabase| engine.records(&table, after.as_deref(), most);
+        self.threads.ask(ask).await?
+    }
+
+    /// See [`DocumentDatabase::begin`].
+    pub(super) async fn begin(
+        &self,
+        mappings: Vec<(String, String)>,
+    ) -> Result<Vec<Option<Place>>, String> {
+        self.threads
+            .ask(move |engine| engine.begin(&mappings))
+            .await?
+    }
+
+    /// See [`DocumentDatabase::settle`].
+    pub(super) async fn settle(
+        &self,
+        mapping: &str,
+        table: &str,
+        place: Place,
+    ) -> Result<(), String> {
+        let (mapping, table) = (mapping.to_owned(), table.to_owned());
+        let ask = move |engine: &dyn DocumentDatabase| engine.settle(&mapping, &table, &place);
+        self.threads.ask(ask).await?
     }
 
     /// What DynamoDB answers when it is told to fail.
@@ -125,9 +196,12 @@ impl DocumentService {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match self.threads.sweep().await {
+            match self.threads.ask(|engine| engine.sweep()).await.flatten() {
                 Ok(0) => {}
-                Ok(count) => tracing::debug!(count, "expired items deleted"),
+                Ok(count) => {
+                    self.written.send_replace(());
+                    tracing::debug!(count, "expired items deleted");
+                }
                 Err(error) => tracing::warn!(error, "expired items not deleted"),
             }
         }

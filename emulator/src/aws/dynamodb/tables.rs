@@ -19,6 +19,7 @@ pub(super) async fn ensure(
         let table: Value = serde_json::from_str(&described.body)
             .map_err(|error| OpenError::Engine(error.to_string()))?;
         compare(wanted, &table["Table"])?;
+        stream(service, wanted, &table["Table"]).await?;
     } else if described.body.contains("ResourceNotFoundException") {
         expect(
             name,
@@ -44,6 +45,37 @@ pub(super) async fn ensure(
         "TimeToLiveSpecification": { "AttributeName": attribute, "Enabled": true },
     });
     expect(name, call(service, "UpdateTimeToLive", &request).await)
+}
+
+/// Makes the stream of a table that was kept what the template wants. Another kind of image is another
+/// stream.
+async fn stream(
+    service: &DocumentService,
+    wanted: &TableResource,
+    kept: &Value,
+) -> Result<(), OpenError> {
+    let off = json!({ "StreamEnabled": false });
+    let wanted_stream = match &wanted.create_table["StreamSpecification"] {
+        Value::Null => &off,
+        stream => stream,
+    };
+    let kept_stream = &kept["StreamSpecification"];
+    let is_on = |stream: &Value| stream["StreamEnabled"] == true;
+    if is_on(wanted_stream) == is_on(kept_stream)
+        && (!is_on(kept_stream) || kept_stream["StreamViewType"] == wanted_stream["StreamViewType"])
+    {
+        return Ok(());
+    }
+    let name = &wanted.name;
+    let update = |stream: &Value| json!({ "TableName": name, "StreamSpecification": stream });
+    if is_on(kept_stream) {
+        expect(name, call(service, "UpdateTable", &update(&off)).await)?;
+    }
+    if is_on(wanted_stream) {
+        let request = update(wanted_stream);
+        expect(name, call(service, "UpdateTable", &request).await)?;
+    }
+    Ok(())
 }
 
 async fn call(service: &DocumentService, operation: &str, request: &Value) -> Answer {

@@ -16,9 +16,11 @@ const STACK_BYTES: usize = 64 * 1024 * 1024;
 /// The engine works on one request at a time; the second thread parses and writes JSON meanwhile.
 const THREADS: usize = 2;
 
+type Question = Box<dyn FnOnce(&dyn DocumentDatabase) + Send>;
+
 enum Job {
     Execute(String, Bytes, oneshot::Sender<Answer>),
-    Sweep(oneshot::Sender<Result<usize, String>>),
+    Ask(Question),
 }
 
 /// Cheap to clone; the threads end when the last clone is gone.
@@ -67,11 +69,22 @@ impl Threads {
         receiver.await.unwrap_or_else(|_| gone())
     }
 
-    pub(super) async fn sweep(&self) -> Result<usize, String> {
+    /// Anything else of the engine. Begun, it runs to its end even if nobody waits any more.
+    ///
+    /// # Errors
+    /// The engine has stopped, or it panicked.
+    pub(super) async fn ask<A: Send + 'static>(
+        &self,
+        question: impl FnOnce(&dyn DocumentDatabase) -> A + Send + 'static,
+    ) -> Result<A, String> {
         let (sender, receiver) = oneshot::channel();
         let gone = || "the DynamoDB engine has stopped".to_owned();
-        self.0.send(Job::Sweep(sender)).map_err(|_| gone())?;
-        receiver.await.map_err(|_| gone())?
+        let job = Job::Ask(Box::new(move |engine| {
+            // Whoever asked may be gone; it is done all the same.
+            drop(sender.send(question(engine)));
+        }));
+        self.0.send(job).map_err(|_| gone())?;
+        receiver.await.map_err(|_| gone())
     }
 }
 
@@ -94,10 +107,10 @@ fn work(engine: &dyn DocumentDatabase, job: Job) {
             // The client may be gone; the operation is done all the same.
             drop(sender.send(answer));
         }
-        Job::Sweep(sender) => {
-            let run = AssertUnwindSafe(|| engine.sweep());
-            let result = std::panic::catch_unwind(run).unwrap_or_else(|what| Err(caught(what)));
-            drop(sender.send(result));
+        Job::Ask(question) => {
+            if let Err(what) = std::panic::catch_unwind(AssertUnwindSafe(|| question(engine))) {
+                caught(what);
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use self::pattern::Pattern;
+pub(super) use self::pattern::Pattern;
 pub use self::pattern::PatternError;
 use crate::{
     invoker::Invoker,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use emulator::aws::{AwsEndpoint, AwsOptions, RunningAws};
 use emulator::credentials::{AccessKey, Credentials, Principal};
-use emulator::invoker::Invoker;
+use emulator::invoker::{InvocationError, Invoker};
 use emulator::process::Logs;
 use emulator::template::{self, Stack};
 use futures_util::future::BoxFuture;
@@ -18,6 +18,14 @@ struct Nobody;
 impl Invoker for Nobody {
     fn invoke_event(&self, _: &str, _: serde_json::Value) -> BoxFuture<'static, ()> {
         Box::pin(async {})
+    }
+
+    fn invoke_for_answer(
+        &self,
+        _: &str,
+        _: serde_json::Value,
+    ) -> BoxFuture<'static, Result<bytes::Bytes, InvocationError>> {
+        Box::pin(std::future::ready(Err(InvocationError::Stopping)))
     }
 }
 

@@ -59,8 +59,8 @@ pub(super) fn check(row: &Row, value: &str) -> Result<(), SettingsError> {
 }
 
 fn secret_problem(row: &Row, value: &str) -> Option<String> {
-    // The template passes wiring that a deployment does not use as empty text.
-    if value.is_empty() && row.kind == Kind::Wiring {
+    // The template passes what a deployment does not use as empty text.
+    if value.is_empty() && (row.kind == Kind::Wiring || row.parameter.is_some()) {
         return None;
     }
     let lower = value.to_ascii_lowercase();

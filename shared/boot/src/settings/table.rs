@@ -44,6 +44,7 @@ pub(super) struct Row {
     pub(super) maximum: Option<f64>,
     #[serde(default)]
     pub(super) choices: Vec<String>,
+    pub(super) parameter: Option<String>,
     pub(super) handlers: Vec<String>,
     pub(super) description: String,
 }

@@ -21,6 +21,7 @@ mod stopwatch;
 mod suspend_session;
 mod sweep_tree;
 mod task;
+mod tell;
 mod timeline;
 mod wait_session;
 mod wake;
@@ -55,6 +56,7 @@ pub use suspend_session::{
 };
 pub use sweep_tree::{TreeSwept, sweep_tree};
 pub use task::{TaskError, TaskState, cancel_task, get_task};
+pub use tell::tell;
 pub use timeline::{Timeline, TimelineSession, get_timeline};
 pub use wait_session::{Observer, Until, WaitError, WaitSession, Waited, wait_session};
 pub use wake::Woken;

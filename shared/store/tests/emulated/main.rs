@@ -13,4 +13,5 @@ mod lost_answers;
 mod outage;
 mod outside;
 mod services;
+mod topic;
 mod usage;

@@ -12,7 +12,7 @@ use domain::{SessionKey, session_token::SigningKey};
 use emulator::{
     aws::{AwsEndpoint, AwsOptions, RunningAws},
     credentials::{AccessKey, Credentials, Principal},
-    invoker::Invoker,
+    invoker::{InvocationError, Invoker},
     process::Logs,
     template,
 };
@@ -28,6 +28,14 @@ impl Invoker for Nobody {
     fn invoke_event(&self, _: &str, _: serde_json::Value) -> BoxFuture<'static, ()> {
         Box::pin(async {})
     }
+
+    fn invoke_for_answer(
+        &self,
+        _: &str,
+        _: serde_json::Value,
+    ) -> BoxFuture<'static, Result<bytes::Bytes, InvocationError>> {
+        Box::pin(std::future::ready(Err(InvocationError::Stopping)))
+    }
 }
 
 /// `SHANNON_RETENTION_DAYS` of the template, as the bucket's rules have it.
@@ -42,6 +50,7 @@ pub(crate) struct Services {
     lifecycle: Vec<serde_json::Value>,
     cluster: String,
     task_definition: String,
+    topic: String,
 }
 
 /// The key that signs session tokens here.
@@ -95,6 +104,7 @@ impl Services {
             lifecycle: stack.buckets[0].lifecycle.clone(),
             cluster: stack.clusters[0].clone(),
             task_definition,
+            topic: stack.topics[0].clone(),
         }
     }
 
@@ -114,6 +124,11 @@ impl Services {
                 session_token_milliseconds: 900_000,
             }),
         }
+    }
+
+    /// ARN of the topic for notices.
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
     }
 
     /// Rules of the bucket, as the template has them.
@@ -267,8 +282,13 @@ impl Services {
 
     /// The next `count` calls of this operation fail with this error.
     pub(crate) async fn plan_fault(&self, operation: &str, error: &str, count: u32) {
+        self.fault_of("dynamodb", operation, error, count).await;
+    }
+
+    /// The same for another service.
+    pub(crate) async fn fault_of(&self, service: &str, operation: &str, error: &str, count: u32) {
         let fault = serde_json::json!({
-            "service": "dynamodb", "operation": operation, "error": error, "count": count,
+            "service": service, "operation": operation, "error": error, "count": count,
         });
         let url = format!("{}/_emulator/faults", self.running.url());
         let json = [("content-type".to_owned(), "application/json".to_owned())];

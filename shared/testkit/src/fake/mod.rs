@@ -6,6 +6,7 @@ mod directory;
 mod erasure;
 mod inbox;
 mod log;
+mod notices;
 mod objects;
 mod outside;
 mod world;

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use super::clients::Clients;
 use domain::{
     Checkpoint, Command, Event, FencingToken, Head, OwnerId, RefName, Sequence, SessionId,
-    SessionKey, TreeKey, UnixMillis, UploadId, checkpoint::CheckpointRef, event::NewEvent,
-    ports::LiveText, upload::Upload,
+    SessionKey, TreeKey, UnixMillis, UploadId,
+    checkpoint::CheckpointRef,
+    event::NewEvent,
+    ports::{LiveText, NoticeMessage, Webhook},
+    upload::Upload,
 };
 
 use super::{checkpoints::TreeRecord, objects::Version};
@@ -30,6 +33,10 @@ pub(super) struct World {
     /// Deletions of objects so far.
     pub(super) deletions: usize,
     pub(super) clients: Clients,
+    pub(super) webhooks: BTreeMap<OwnerId, Webhook>,
+    pub(super) published: Vec<NoticeMessage>,
+    /// With the address.
+    pub(super) posted: Vec<(String, NoticeMessage)>,
 }
 
 #[derive(Debug)]

@@ -1,0 +1,96 @@
+//! SNS: Publish, over the query protocol. Facts: Amazon SNS API Reference, "Publish".
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{StatusCode, header};
+
+use super::messages::Messages;
+
+/// Most bytes of a message.
+const MESSAGE_BYTES: usize = 262_144;
+const NAMESPACE: &str = "http://sns.amazonaws.com/doc/2010-03-31/";
+
+/// The operation that a request of the query protocol names.
+pub(super) fn operation(body: &[u8]) -> String {
+    field(body, "Action").unwrap_or_default()
+}
+
+fn field(body: &[u8], name: &str) -> Option<String> {
+    url::form_urlencoded::parse(body)
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
+}
+
+/// Answers one request whose sender is known.
+pub(super) fn answer(messages: &Messages, operation: &str, body: &Bytes) -> Response {
+    if operation != "Publish" {
+        let words = format!("the emulator does not know the action {operation:?} of SNS");
+        return refuse(StatusCode::BAD_REQUEST, "InvalidAction", &words);
+    }
+    let Some(topic) = field(body, "TopicArn") else {
+        let words = "Invalid parameter: TopicArn is missing; the emulator publishes to topics only";
+        return refuse(StatusCode::BAD_REQUEST, "InvalidParameter", words);
+    };
+    if !messages.knows(&topic) || !topic.contains(":sns:") {
+        return refuse(StatusCode::NOT_FOUND, "NotFound", "Topic does not exist");
+    }
+    let message = field(body, "Message").unwrap_or_default();
+    if message.is_empty() {
+        let words = "Invalid parameter: Empty message";
+        return refuse(StatusCode::BAD_REQUEST, "InvalidParameter", words);
+    }
+    if message.len() > MESSAGE_BYTES {
+        let words = "Invalid parameter: Message too long";
+        return refuse(StatusCode::BAD_REQUEST, "InvalidParameter", words);
+    }
+    match messages.add(&topic, &message) {
+        Some(id) => {
+            let result = format!("<PublishResult><MessageId>{id}</MessageId></PublishResult>");
+            respond(StatusCode::OK, "PublishResponse", &result)
+        }
+        None => refuse(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalError",
+            "the message could not be kept",
+        ),
+    }
+}
+
+/// What SNS answers when it is told to fail.
+pub(super) fn fault(code: &str, message: &str) -> Response {
+    let status = match code {
+        "InternalError" => StatusCode::INTERNAL_SERVER_ERROR,
+        "Throttled" => StatusCode::TOO_MANY_REQUESTS,
+        "NotFound" => StatusCode::NOT_FOUND,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    refuse(status, code, message)
+}
+
+fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
+    let kind = if status.is_server_error() {
+        "Receiver"
+    } else {
+        "Sender"
+    };
+    let message = message
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    let error = format!(
+        "<Error><Type>{kind}</Type><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
+    respond(status, "ErrorResponse", &error)
+}
+
+fn respond(status: StatusCode, element: &str, inner: &str) -> Response {
+    let id = uuid::Uuid::new_v4();
+    // An error has its request id beside it, a result in its metadata.
+    let metadata = if element == "ErrorResponse" {
+        format!("<RequestId>{id}</RequestId>")
+    } else {
+        format!("<ResponseMetadata><RequestId>{id}</RequestId></ResponseMetadata>")
+    };
+    let text = format!("<{element} xmlns=\"{NAMESPACE}\">{inner}{metadata}</{element}>");
+    (status, [(header::CONTENT_TYPE, "text/xml")], text).into_response()
+}
