@@ -33,7 +33,10 @@ impl Granted {
             to_ask: HashSet::new(),
         };
         let granted = Self(Arc::new(RwLock::new(inner)));
-        granted.set(grants)?;
+        // Reading the policies takes most of a start's time here: twice only where there is a reason.
+        if !grants.is_empty() {
+            granted.set(grants)?;
+        }
         Ok(granted)
     }
 
