@@ -10,6 +10,7 @@ pub mod gate_server;
 pub mod granted;
 pub mod journal;
 pub mod objects;
+mod place;
 pub mod preview;
 pub mod relay;
 pub mod sandbox;

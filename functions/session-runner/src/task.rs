@@ -1,5 +1,5 @@
-//! The program as a task: what it reads from its environment, where the session's directories
-//! lie, and how a signal reaches the supervision.
+//! The program as a task: what it reads from its environment, and how a signal reaches the
+//! supervision.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use boot::{Boot, Settings, SettingsError, StartError};
 use domain::ports::{Clock, SessionDirectory};
 use domain::{OwnerId, SessionId, SessionKey};
-use nix::fcntl::{Flock, FlockArg};
 use store::{ObjectError, RunnerFacts, Store, StoreSettings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::objects::{DownloadError, PutError, SessionObjects};
+use crate::place::{self, SessionPlace};
 use crate::sandbox::plan::Isolation;
 use crate::settings::{RunnerSettings, STARTUP_TIMEOUT, Strategy};
 use crate::supervisor::{self, Assignment, Claude, Outcome};
@@ -22,8 +22,6 @@ use crate::supervisor::{self, Assignment, Claude, Outcome};
 const METADATA: &str = "ECS_CONTAINER_METADATA_URI_V4";
 /// Environment variables whose values must not reach an event.
 const SECRETS: [&str; 2] = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
-/// Directories of sessions begin so.
-const PREFIX: &str = "shannon-session-";
 /// What is left of the stop timeout for the process to end.
 const LAST_MOMENT: Duration = Duration::from_secs(3);
 
@@ -76,7 +74,7 @@ pub async fn run(boot: Boot) -> Result<(), StartError> {
         runner_settings.claude_path.clone(),
         claude,
     ));
-    tokio::task::spawn_blocking(|| remove_abandoned(&std::env::temp_dir()));
+    tokio::task::spawn_blocking(|| place::remove_abandoned(&std::env::temp_dir()));
     let (stop_sender, stop) = watch::channel(false);
     listen_for_signals(stop_sender).map_err(StartError::Serve)?;
     let objects = StoreObjects {
@@ -271,100 +269,6 @@ async fn too_late(mut stop: watch::Receiver<bool>, timeout: Duration) {
     tokio::time::sleep(timeout.saturating_sub(LAST_MOMENT)).await;
 }
 
-/// Where a session's directories lie. Removed when it is dropped, except in a container of its own.
-struct SessionPlace {
-    path: PathBuf,
-    /// Held while the runner lives: who can lock it knows that its runner is gone.
-    #[expect(dead_code, reason = "dropping it unlocks the file")]
-    lock: Option<Flock<std::fs::File>>,
-    temporary: bool,
-}
-
-impl SessionPlace {
-    fn make(isolation: Isolation) -> std::io::Result<Self> {
-        if isolation == Isolation::Uid {
-            return Ok(SessionPlace {
-                path: PathBuf::from("/"),
-                lock: None,
-                temporary: false,
-            });
-        }
-        let parent = std::env::temp_dir();
-        let path = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(&parent)?
-            .keep();
-        let lock = Self::lock(&path)?;
-        Ok(SessionPlace {
-            path,
-            lock,
-            temporary: true,
-        })
-    }
-
-    fn lock(directory: &Path) -> std::io::Result<Option<Flock<std::fs::File>>> {
-        let file = std::fs::File::create(directory.join("lock"))?;
-        Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok())
-    }
-}
-
-impl Drop for SessionPlace {
-    fn drop(&mut self) {
-        if self.temporary {
-            remove(&self.path);
-        }
-    }
-}
-
-/// Removes what killed runners left. Others may do the same at the same time.
-fn remove_abandoned(parent: &Path) {
-    use std::os::unix::fs::MetadataExt;
-    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-        let ours = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(PREFIX))
-            && entry
-                .metadata()
-                .is_ok_and(|data| data.is_dir() && data.uid() == nix::unistd::geteuid().as_raw());
-        if !ours {
-            continue;
-        }
-        // Without a lock file its runner is just beginning.
-        let Ok(file) = std::fs::File::open(entry.path().join("lock")) else {
-            continue;
-        };
-        if let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            remove(&entry.path());
-        }
-    }
-}
-
-fn remove(path: &Path) {
-    if std::fs::remove_dir_all(path).is_err() {
-        // Some tools write directories that nobody may change; their owner may allow it again.
-        allow_removal(path);
-        if let Err(error) = std::fs::remove_dir_all(path) {
-            tracing::warn!(%error, path = %path.display(), "a session's directory was not removed");
-        }
-    }
-}
-
-fn allow_removal(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let Ok(data) = path.symlink_metadata() else {
-        return;
-    };
-    if !data.is_dir() {
-        return;
-    }
-    // What still cannot be changed shows when it is removed.
-    let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700));
-    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-        allow_removal(&entry.path());
-    }
-}
-
 #[derive(Clone)]
 struct StoreObjects {
     store: Store,
@@ -418,32 +322,6 @@ impl SessionObjects for StoreObjects {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_killed_runners_left_is_removed_and_nothing_else() {
-        let parent = tempfile::tempdir().unwrap();
-        let make = |name: &str| {
-            let path = parent.path().join(name);
-            std::fs::create_dir_all(path.join("workspace/read-only")).unwrap();
-            path
-        };
-        let (abandoned, living, beginning, other) = (
-            make("shannon-session-a"),
-            make("shannon-session-b"),
-            make("shannon-session-c"),
-            make("other"),
-        );
-        for path in [&abandoned, &living, &other] {
-            std::fs::write(path.join("lock"), "").unwrap();
-        }
-        let _held = SessionPlace::lock(&living).unwrap().unwrap();
-        use std::os::unix::fs::PermissionsExt;
-        let read_only = std::fs::Permissions::from_mode(0o500);
-        std::fs::set_permissions(abandoned.join("workspace/read-only"), read_only).unwrap();
-        remove_abandoned(parent.path());
-        let exist = [abandoned, living, beginning, other].map(|path| path.exists());
-        assert_eq!(exist, [false, true, true, true]);
-    }
 
     #[tokio::test]
     async fn a_runner_that_is_stopped_has_its_time_and_no_more() {

@@ -437,8 +437,13 @@ fn an_ordinary_user_can_run_sessions_too() {
     let mut command = std::process::Command::new(RUNNER);
     let program = base.path().join("session-runner");
     if nix::unistd::geteuid().is_root() {
-        // The program must be readable for that user, wherever the checkout is.
-        std::fs::copy(RUNNER, &program).expect("copied");
+        // The program must be readable for that user, wherever the checkout is. Another process
+        // copies it: a child that another test starts now would keep a file open that this one
+        // writes, and what is open for writing cannot be run.
+        let copied = std::process::Command::new("cp")
+            .args([Path::new(RUNNER), &program])
+            .status();
+        assert!(copied.expect("cp").success());
         command = std::process::Command::new(&program);
         for path in ["", "root", "workspace", "plan", "session-runner"] {
             std::os::unix::fs::chown(base.path().join(path), Some(54321), Some(54321))

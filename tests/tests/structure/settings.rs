@@ -7,8 +7,8 @@ use e2e::checkout;
 const BOOT: &str = "shared/boot/src/settings/tests.rs";
 const EMULATOR: &str = "emulator/tests/command_line/main.rs";
 const EMULATOR_LOGS: &str = "emulator/tests/command_line/logs.rs";
-const FAILURES: &str = "functions/session-runner/tests/failures.rs";
-const RUNNER_APPROVALS: &str = "functions/session-runner/tests/approvals.rs";
+const FAILURES: &str = "functions/session-runner/tests/runner/failures/mod.rs";
+const RUNNER_APPROVALS: &str = "functions/session-runner/tests/runner/approvals.rs";
 const GATEWAY: &str = "functions/model-gateway/src/gateway/tests.rs";
 const JOURNAL: &str = "functions/session-runner/src/journal/tests.rs";
 const LOCATE: &str = "shared/claude/tests/locate.rs";
@@ -205,7 +205,7 @@ const TESTED: &[(&str, &str, &str)] = &[
     ),
     (
         "RUNNER_BUFFER_BYTES",
-        "functions/session-runner/tests/failures/floods.rs",
+        "functions/session-runner/tests/runner/failures/floods.rs",
         "while_the_log_cannot_be_written_the_cli_waits_and_nothing_is_lost",
     ),
     (

@@ -9,7 +9,7 @@
 //! of `testkit`, which keep the same contracts as the store; the runner (`runner`) follows the rules
 //! of the ports without a CLI; its disk, packs and manifests (`disk`) and the sweep over them
 //! (`chunks`) are small images of those of `checkpoint`. The real ones are disturbed elsewhere: the
-//! runner in `functions/session-runner/tests`, and by kills in `tests`, the store in
+//! runner in `functions/session-runner/tests/runner`, and by kills in `tests`, the store in
 //! `shared/store/tests`, checkpoints in `shared/checkpoint/tests`.
 
 mod actors;

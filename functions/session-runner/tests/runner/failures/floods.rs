@@ -6,8 +6,8 @@ use domain::session::Attachment;
 use domain::{CommandBody, Event, EventBody, State, UploadId};
 use session_runner::supervisor::Outcome;
 
+use super::{Script, polite, world};
 use crate::support::{World, bodies};
-use crate::{Script, polite, world};
 
 fn texts(events: &[Event]) -> Vec<&str> {
     let texts = bodies(events).into_iter().filter_map(|body| match body {

@@ -1,10 +1,10 @@
 //! Whole sessions with the real CLI in the real sandbox, and a scripted model.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::support::installed::real_claude;
+use crate::support::{World, bodies, model, results, script};
 use domain::command::FileContent;
 use domain::event::ChangeKind;
 use domain::workspace::RelativePath;
@@ -12,8 +12,6 @@ use domain::{CommandBody, CommandOutcome, CommandState, EventBody, PermissionMod
 use serde_json::json;
 use session_runner::sandbox::plan::Isolation;
 use session_runner::supervisor::Outcome;
-use support::installed::real_claude;
-use support::{World, bodies, model, results, script};
 
 /// So that a call that needs approval is denied at once.
 const NOBODY_DECIDES: Duration = Duration::from_millis(100);

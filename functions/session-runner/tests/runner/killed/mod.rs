@@ -6,15 +6,13 @@
 
 mod cloud;
 mod conversation;
-#[expect(dead_code, reason = "each test program uses a part of it")]
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::{TOKEN, installed::real_claude, model};
 use domain::ports::{
     Clock, ControlChange, Inbox, NewCommand, SessionDirectory, SessionLog, SlotLimits,
 };
@@ -23,10 +21,9 @@ use domain::{
     Transition,
 };
 use store::Store;
-use support::{TOKEN, installed::real_claude, model};
 
-use crate::cloud::Cloud;
-use crate::conversation::{conversations, turn};
+use self::cloud::Cloud;
+use self::conversation::{conversations, turn};
 
 const TURNS: usize = 20;
 /// Longest time for everything; a session that stands still fails long before a person gives up.

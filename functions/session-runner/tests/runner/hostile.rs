@@ -1,18 +1,15 @@
 //! A hostile repository gains nothing: it is cloned from a server on loopback, and whatever it
 //! brings to take the session over has no effect, while its `CLAUDE.md` is read.
 
-#[expect(dead_code, reason = "each test program uses a part of it")]
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::installed::real_claude;
+use crate::support::{World, bodies, model, results, script};
 use domain::workspace::{GitReference, GitUrl, RelativePath, Workspace, WorkspaceSource};
 use domain::{EventBody, PermissionMode, State};
 use serde_json::json;
 use session_runner::supervisor::Outcome;
-use support::installed::real_claude;
-use support::{World, bodies, model, results, script};
 
 fn git(directory: &Path, arguments: &[&str]) {
     let output = Command::new("git")

@@ -8,8 +8,8 @@ use domain::session::Attachment;
 use domain::{CommandBody, CommandOutcome, EventBody, State, UploadId};
 use session_runner::supervisor::Outcome;
 
+use super::{Script, polite, reason, world};
 use crate::support::{World, bodies};
-use crate::{Script, polite, reason, world};
 
 const INSIDE: &str = "SHANNON_TEST_ON_SMALL_DISK";
 

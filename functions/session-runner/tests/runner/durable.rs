@@ -1,54 +1,21 @@
 //! Sessions that go on elsewhere: suspended and stopped runners, and questions to a person, with the
 //! real CLI in the real sandbox, and a scripted model. Killed ones are in `killed`.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::support::installed::real_claude;
+use crate::support::{World, model, results, script};
 use domain::checkpoint::CheckpointStrategy;
 use domain::event::EventBody;
-use domain::ports::{ControlChange, SessionDirectory, SlotLimits};
-use domain::{CommandBody, CommandOutcome, PermissionMode, State, Transition};
+use domain::{CommandBody, CommandOutcome, PermissionMode, State};
 use serde_json::{Value, json};
 use session_runner::supervisor::Outcome;
-use support::installed::real_claude;
-use support::{World, model, results, script};
-use tokio::sync::watch;
 
 async fn world(prompt: &str) -> World {
     let mut spec = testkit::spec();
     spec.permission_mode = PermissionMode::Bypass;
     World::new(model().await, real_claude().await, spec, prompt).await
-}
-
-async fn control(world: &World, transition: Transition) {
-    loop {
-        let based_on = world.head().await;
-        let change = ControlChange {
-            rewind: None,
-            slots: SlotLimits {
-                deployment: 100,
-                owner: 100,
-            },
-            based_on,
-            transition,
-            reason: "tested".to_owned(),
-            events: vec![],
-            now: domain::ports::Clock::now(&world.ports),
-        };
-        if world.ports.control(change).await.is_ok() {
-            return;
-        }
-    }
-}
-
-/// A machine that has nothing of the session, for the next runner.
-fn elsewhere(world: &mut World, number: usize) {
-    world.base = tempfile::tempdir().expect("a directory");
-    world.assignment.base = world.base.path().to_owned();
-    world.assignment.task = format!("task-{number}");
-    (world.stop, world.stopped) = watch::channel(false);
 }
 
 fn question() -> Value {
@@ -104,8 +71,7 @@ async fn a_suspended_session_goes_on_elsewhere_with_its_files() {
     world
         .send("m2", testkit::message(&format!("MARKER {}", script(steps))))
         .await;
-    control(&world, Transition::WasWoken).await;
-    elsewhere(&mut world, 2);
+    world.wake_elsewhere().await;
     world.start();
     assert_eq!(world.outcome().await, Outcome::Suspended);
     let events = world.events().await;
@@ -181,9 +147,8 @@ async fn an_answer_wakes_the_session_and_exactly_that_call_goes_on() {
     let head = world.head().await;
     let pending = head.question.expect("the question waits");
     world.send("a1", answer(&pending.id)).await;
-    control(&world, Transition::WasWoken).await;
     world.settings.idle_time = Duration::from_secs(60);
-    elsewhere(&mut world, 2);
+    world.wake_elsewhere().await;
     world.start();
     let events = world.idle_after(1).await;
     let texts: Vec<String> = results(&events).into_iter().map(|(_, text)| text).collect();
@@ -264,8 +229,7 @@ async fn a_stopped_runner_hands_its_turn_over() {
     world.stop();
     assert_eq!(world.outcome().await, Outcome::Suspended);
     world.send("a1", answer(&question)).await;
-    control(&world, Transition::WasWoken).await;
-    elsewhere(&mut world, 2);
+    world.wake_elsewhere().await;
     world.start();
     let events = world.idle_after(1).await;
     assert!(results(&events)[1].1.contains("Blue"));
@@ -319,8 +283,7 @@ async fn a_result_that_the_cli_keeps_in_a_file_is_there_on_the_next_machine() {
         {"text": "second"},
     ]);
     world.send("m2", testkit::message(&script(steps))).await;
-    control(&world, Transition::WasWoken).await;
-    elsewhere(&mut world, 2);
+    world.wake_elsewhere().await;
     world.start();
     let events = world.idle_after(2).await;
     let again = std::fs::read(projects(&world).join(&name)).expect("its bytes");

@@ -1,22 +1,18 @@
 //! Calls on which a person decides, with the real CLI in the real sandbox, and a scripted model:
 //! allowed, denied, edited, expired; over suspensions, lost runners and new machines.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::installed::real_claude;
+use crate::support::{World, bodies, model, results, script};
 use domain::approval::Way;
 use domain::event::EventBody;
-use domain::ports::{ControlChange, SessionDirectory, SlotLimits};
+use domain::use_cases;
 use domain::{
     ApprovalRequest, CallDigest, CommandBody, CommandOutcome, Decision, Grant, QuestionId, State,
-    Transition,
 };
 use serde_json::{Value, json};
 use session_runner::supervisor::Outcome;
-use support::installed::real_claude;
-use support::{World, bodies, model, results, script};
-use tokio::sync::watch;
 
 async fn world(steps: Value) -> World {
     let prompt = script(steps);
@@ -55,45 +51,6 @@ async fn decide(world: &World, asked: &(QuestionId, ApprovalRequest), decision: 
         way: Way::Page,
     };
     world.send(&format!("answer.{}", asked.0), body).await;
-}
-
-async fn control(world: &World, transition: Transition) {
-    loop {
-        let based_on = world.head().await;
-        let change = ControlChange {
-            rewind: None,
-            slots: SlotLimits {
-                deployment: 100,
-                owner: 100,
-            },
-            based_on,
-            transition,
-            reason: "tested".to_owned(),
-            events: vec![],
-            now: domain::ports::Clock::now(&world.ports),
-        };
-        if world.ports.control(change).await.is_ok() {
-            return;
-        }
-    }
-}
-
-/// A machine that has nothing of the session, for the next runner.
-fn elsewhere(world: &mut World, number: usize) {
-    world.base = tempfile::tempdir().expect("a directory");
-    world.assignment.base = world.base.path().to_owned();
-    world.assignment.task = format!("task-{number}");
-    (world.stop, world.stopped) = watch::channel(false);
-}
-
-/// The machine is gone; the next runner is asked for.
-async fn lose(world: &mut World, number: usize) {
-    let running = world.running.take().expect("it runs");
-    running.abort();
-    let _ = running.await;
-    control(world, Transition::RunnerVanished).await;
-    control(world, Transition::WasWoken).await;
-    elsewhere(world, number);
 }
 
 fn exists(world: &World, name: &str) -> bool {
@@ -199,8 +156,7 @@ async fn what_is_allowed_for_the_session_is_so_on_the_next_machine() {
         {"text": "done"},
     ]);
     world.send("m2", testkit::message(&script(steps))).await;
-    control(&world, Transition::WasWoken).await;
-    elsewhere(&mut world, 2);
+    world.wake_elsewhere().await;
     world.start();
     let third = next_approval(&world, None).await;
     assert_eq!(asked(&world.events().await), 3);
@@ -282,8 +238,7 @@ async fn an_approval_waits_while_nothing_runs_and_exactly_that_call_goes_on() {
     assert_eq!(world.outcome().await, Outcome::Suspended);
     let asked = next_approval(&world, None).await;
     decide(&world, &asked, Decision::AllowOnce).await;
-    control(&world, Transition::WasWoken).await;
-    elsewhere(&mut world, 2);
+    world.wake_elsewhere().await;
     world.settings.idle_time = Duration::from_secs(60);
     world.start();
     let next = next_approval(&world, Some(&asked.0)).await;
@@ -300,7 +255,7 @@ async fn a_decision_outlives_the_runner_that_asked() {
     let mut world = world(json!([bash("touch one"), {"text": "done"}])).await;
     world.start();
     let asked = next_approval(&world, None).await;
-    lose(&mut world, 2).await;
+    world.lose().await;
     // It waits on, under the same name; and nothing runs without the decision.
     world.start();
     world
@@ -342,7 +297,7 @@ async fn what_was_let_go_once_is_asked_about_again_after_a_loss() {
         assert!(start.elapsed() < Duration::from_secs(30));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    lose(&mut world, 2).await;
+    world.lose().await;
     world.start();
     let again = next_approval(&world, Some(&asked.0)).await;
     assert_eq!(again.1.digest, asked.1.digest);
@@ -392,9 +347,13 @@ async fn time_goes_by_while_nothing_runs_too() {
     while !request.is_expired(domain::ports::Clock::now(&world.ports)) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    world.send("m2", testkit::message("go on")).await;
-    control(&world, Transition::WasWoken).await;
-    elsewhere(&mut world, 2);
+    // As the schedule does, which finds the session by its time.
+    let head = world.head().await;
+    assert_eq!(head.look_at(), Some(request.expires_at));
+    let pending = head.question.clone().expect("it waits");
+    let woken = use_cases::expire_approval(&world.ports, &world.key, &pending).await;
+    assert!(woken.expect("reached"));
+    world.wake_elsewhere().await;
     world.settings.idle_time = Duration::from_secs(60);
     world.start();
     let events = world.idle_after(1).await;
@@ -489,18 +448,74 @@ async fn where_claude_code_does_not_agree_that_a_command_reads_a_person_is_asked
     world.start();
     let asked = next_approval(&world, None).await;
     let events = world.events().await;
-    let results = results(&events);
+    let refused = results(&events);
     assert!(
-        results.len() == 1 && results[0].1.contains("exactly this call again"),
-        "{results:?}"
+        refused.len() == 1 && refused[0].1.contains("exactly this call again"),
+        "{refused:?}"
     );
     assert!(asked.1.reason.contains("Claude Code itself"), "{asked:?}");
     decide(&world, &asked, Decision::AllowOnce).await;
     let next = next_approval(&world, Some(&asked.0)).await;
     decide(&world, &next, deny("")).await;
     let events = world.idle_after(1).await;
-    let results = support::results(&events);
+    let results = results(&events);
     assert!(results[1].1.contains("notes"), "{results:?}");
+    world.stop();
+    assert_eq!(world.outcome().await, Outcome::Suspended);
+}
+
+#[tokio::test]
+async fn calls_that_stand_behind_one_are_all_settled() {
+    let call = |name: &str| json!({"tool": "Bash", "input": {"command": format!("touch {name}"), "description": "d"}});
+    let mut world = world(json!([
+        {"tools": [call("same"), call("same"), call("same"), call("other")]},
+        {"text": "done"},
+    ]))
+    .await;
+    world.start();
+    let first = next_approval(&world, None).await;
+    decide(&world, &first, Decision::AllowCall).await;
+    // Two go without a question, and the last is asked about.
+    let last = next_approval(&world, Some(&first.0)).await;
+    assert!(
+        last.1.parts.iter().any(|part| part.contains("other")),
+        "{last:?}"
+    );
+    decide(&world, &last, deny("")).await;
+    let events = world.idle_after(1).await;
+    let failed: Vec<bool> = results(&events).iter().map(|(failed, _)| *failed).collect();
+    assert_eq!(
+        failed.iter().filter(|failed| **failed).count(),
+        1,
+        "{failed:?}"
+    );
+    assert!(exists(&world, "same") && !exists(&world, "other"));
+    world.stop();
+    assert_eq!(world.outcome().await, Outcome::Suspended);
+}
+
+#[tokio::test]
+async fn the_same_call_again_is_a_question_of_its_own_also_after_a_loss() {
+    let mut world = world(json!([
+        bash("touch one"),
+        bash("touch one"),
+        {"text": "done"},
+    ]))
+    .await;
+    world.start();
+    let asked = next_approval(&world, None).await;
+    world.lose().await;
+    world.start();
+    world
+        .until("a second runner", |body| {
+            matches!(body, EventBody::SessionResumed { .. })
+        })
+        .await;
+    decide(&world, &asked, Decision::AllowOnce).await;
+    let again = next_approval(&world, Some(&asked.0)).await;
+    assert_eq!(again.1.digest, asked.1.digest);
+    decide(&world, &again, deny("")).await;
+    world.idle_after(1).await;
     world.stop();
     assert_eq!(world.outcome().await, Outcome::Suspended);
 }

@@ -8,9 +8,6 @@
 
 mod left;
 mod life;
-#[expect(dead_code, reason = "each test program uses a part of it")]
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,8 +15,8 @@ use std::sync::Mutex;
 
 use testkit::FaultTime;
 
-use crate::left::Left;
-use crate::life::{Fault, OBJECT, Story, Way, life};
+use self::left::Left;
+use self::life::{Fault, OBJECT, Story, Way, life};
 
 /// Calls of a runner that takes a checkpoint.
 const KEEPS: [&str; 3] = ["append", "put_new", "tree"];

@@ -1,42 +1,20 @@
 //! A session whose conversation alone is set back: files of one checkpoint and conversation of an
 //! earlier one, restored on another machine by the real runner with the real CLI.
 
-#[expect(dead_code, reason = "each test program uses a part of it")]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::installed::real_claude;
+use crate::support::{World, model, results, script};
 use domain::checkpoint::{CheckpointName, RestoreScope};
 use domain::event::EventBody;
-use domain::ports::{ControlChange, SessionDirectory};
 use domain::use_cases::{RestoreCheckpoint, restore_checkpoint};
-use domain::{PermissionMode, State, Transition};
+use domain::{PermissionMode, State};
 use serde_json::json;
 use session_runner::supervisor::Outcome;
-use support::installed::real_claude;
-use support::{World, model, results, script};
-use tokio::sync::watch;
 
 /// Wakes the session on a machine that has nothing of it, and lets it run until it suspends itself.
-async fn on_another_machine(world: &mut World, number: usize) {
-    loop {
-        let change = ControlChange {
-            based_on: world.head().await,
-            transition: Transition::WasWoken,
-            reason: "tested".to_owned(),
-            events: vec![],
-            rewind: None,
-            slots: testkit::deployment().slots(),
-            now: domain::ports::Clock::now(&world.ports),
-        };
-        if world.ports.control(change).await.is_ok() {
-            break;
-        }
-    }
-    world.base = tempfile::tempdir().expect("a directory");
-    world.assignment.base = world.base.path().to_owned();
-    world.assignment.task = format!("task-{number}");
-    (world.stop, world.stopped) = watch::channel(false);
+async fn on_another_machine(world: &mut World) {
+    world.wake_elsewhere().await;
     world.start();
     assert_eq!(world.outcome().await, Outcome::Suspended);
 }
@@ -70,7 +48,7 @@ async fn the_conversation_goes_back_and_the_files_stay() {
     let steps = json!([bash("echo two > file; echo new > more"), {"text": "second, after {saw}"}]);
     let message = testkit::message(&format!("MARKER {}", script(steps)));
     world.send("m2", message).await;
-    on_another_machine(&mut world, 2).await;
+    on_another_machine(&mut world).await;
     assert_eq!(last_words(&world).await, "second, after MARKER");
     let second = world.head().await.checkpoint.expect("a checkpoint");
 
@@ -96,7 +74,7 @@ async fn the_conversation_goes_back_and_the_files_stay() {
 
     let steps = json!([bash("cat file more; echo three >> file"), {"text": "third, after {saw}"}]);
     world.send("m3", testkit::message(&script(steps))).await;
-    on_another_machine(&mut world, 3).await;
+    on_another_machine(&mut world).await;
     let events = world.events().await;
     let last = results(&events).pop().expect("a result");
     assert_eq!(last, (false, "two\nnew".to_owned()));
@@ -105,7 +83,7 @@ async fn the_conversation_goes_back_and_the_files_stay() {
     // From here on both are of one cut again.
     let steps = json!([bash("cat file more"), {"text": "fourth, after {saw}"}]);
     world.send("m4", testkit::message(&script(steps))).await;
-    on_another_machine(&mut world, 4).await;
+    on_another_machine(&mut world).await;
     let events = world.events().await;
     let last = results(&events).pop().expect("a result");
     assert_eq!(last, (false, "two\nthree\nnew".to_owned()));

@@ -1,21 +1,16 @@
 //! When checkpoints are taken, what is said about them, and what happens beside one: with the real CLI
 //! in the real sandbox, and a scripted model.
 
-#[expect(dead_code, reason = "each test program uses a part of it")]
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::installed::real_claude;
+use crate::support::{World, model, results, script};
 use checkpoint::{Manifest, Snapshots};
 use domain::checkpoint::{CheckpointStrategy, CheckpointTrigger};
 use domain::event::EventBody;
-use domain::ports::{ControlChange, SessionDirectory, SlotLimits};
-use domain::{CheckpointId, CommandBody, PermissionMode, SessionSpec, State, Transition};
+use domain::{CheckpointId, CommandBody, PermissionMode, SessionSpec, State};
 use serde_json::json;
 use session_runner::supervisor::Outcome;
-use support::installed::real_claude;
-use support::{World, model, results, script};
-use tokio::sync::watch;
 
 fn spec() -> SessionSpec {
     let mut spec = testkit::spec();
@@ -29,27 +24,6 @@ async fn world(spec: SessionSpec, steps: serde_json::Value) -> World {
 
 fn bash(command: &str) -> serde_json::Value {
     json!({"tool": "Bash", "input": {"command": command, "description": "d"}})
-}
-
-/// A machine that has nothing of the session, for the next runner.
-async fn elsewhere(world: &mut World) {
-    let change = ControlChange {
-        rewind: None,
-        slots: SlotLimits {
-            deployment: 100,
-            owner: 100,
-        },
-        based_on: world.head().await,
-        transition: Transition::WasWoken,
-        reason: "tested".to_owned(),
-        events: vec![],
-        now: domain::ports::Clock::now(&world.ports),
-    };
-    world.ports.control(change).await.expect("woken");
-    world.base = tempfile::tempdir().expect("a directory");
-    world.assignment.base = world.base.path().to_owned();
-    world.assignment.task = "task-2".to_owned();
-    (world.stop, world.stopped) = watch::channel(false);
 }
 
 async fn manifest(world: &World, id: &CheckpointId) -> Manifest {
@@ -91,7 +65,7 @@ async fn damage_ends_the_session_with_the_checkpoint_that_a_fork_goes_on_from() 
         assert!(world.ports.damage_object(&tree, pack, spoil));
     }
     world.send("m3", testkit::message("go on")).await;
-    elsewhere(&mut world).await;
+    world.wake_elsewhere().await;
     world.start();
     assert_eq!(world.outcome().await, Outcome::Ended(State::Failed));
     let reason = world.head().await.end_reason.expect("a reason");

@@ -8,7 +8,7 @@ use checkpoint::{RestoreOptions, RootName, Snapshots, SweepOptions, TargetRoot};
 use domain::ports::Clock;
 use domain::{Checkpoint, CheckpointId, CommandBody};
 
-use crate::life::head;
+use super::life::head;
 use crate::support::World;
 
 /// What is left of a session.

@@ -15,7 +15,7 @@ use session_runner::supervisor::Outcome;
 use testkit::{FaultTime, caller, deployment};
 use tokio::sync::watch;
 
-use crate::left::{Left, all_is_whole, stream};
+use super::left::{Left, all_is_whole, stream};
 use crate::support::{Memory, World};
 
 /// The name of a write of a transcript segment.

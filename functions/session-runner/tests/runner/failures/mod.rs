@@ -1,25 +1,20 @@
 //! What goes wrong with a CLI, a lease or a session's files, and how the session ends for it.
 //! The CLI is a script here: it does what the real one never should.
 
-#[path = "failures/floods.rs"]
 mod floods;
 #[cfg(target_os = "linux")]
-#[path = "failures/full_disk.rs"]
 mod full_disk;
-#[expect(dead_code, reason = "each test program uses a part of it")]
-mod support;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use domain::ports::{ControlChange, SessionDirectory};
+use crate::support::{World, bodies, model};
 use domain::session::Attachment;
 use domain::workspace::{RelativePath, Workspace, WorkspaceSource};
 use domain::{
     CommandBody, CommandOutcome, CommandState, EventBody, SessionSpec, State, Transition, UploadId,
 };
 use session_runner::supervisor::Outcome;
-use support::{World, bodies, model};
 
 /// A CLI in a shell. `body` runs after the version check.
 struct Script {
@@ -270,21 +265,7 @@ async fn without_the_lease_everything_dies_and_nothing_is_written() {
         .until("retry", |body| matches!(body, EventBody::Retry { .. }))
         .await;
     // Somebody declares the runner lost.
-    loop {
-        let based_on = world.head().await;
-        let change = ControlChange {
-            rewind: None,
-            slots: domain::ports::SlotLimits::NONE,
-            based_on,
-            transition: Transition::RunnerVanished,
-            reason: "declared lost".to_owned(),
-            events: vec![],
-            now: domain::UnixMillis(0),
-        };
-        if world.ports.control(change).await.is_ok() {
-            break;
-        }
-    }
+    world.control(Transition::RunnerVanished).await;
     let before = world.events().await.len();
     assert_eq!(world.outcome().await, Outcome::LeaseLost);
     assert_eq!(world.events().await.len(), before);

@@ -1,28 +1,27 @@
-//! A world for one session: every port in memory, a scripted model behind a gateway on loopback,
+//! A world for one session: every port in memory, a scripted [`model`] behind a gateway on loopback,
 //! and the real `claude` CLI or a script that pretends to be one.
 
 pub(crate) mod installed;
+mod model;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use domain::ports::{Inbox, NewCommand, SessionDirectory, SessionLog};
+use domain::ports::{Clock, ControlChange, Inbox, NewCommand, SessionDirectory, SessionLog};
 use domain::{
     Command, CommandBody, CommandId, Event, EventBody, Head, Sequence, SessionKey, SessionSpec,
-    UploadId,
+    Transition, UploadId,
 };
-use serde_json::{Value, json};
 use session_runner::objects::{DownloadError, PutError, SessionObjects};
 use session_runner::sandbox::plan::Isolation;
 use session_runner::settings::RunnerSettings;
 use session_runner::supervisor::{self, Assignment, Outcome};
 use testkit::{Fake, FaultTime};
 use tokio::sync::watch;
+
+pub(crate) use self::model::{TOKEN, model, script};
 
 /// Objects in memory: uploads by id, and what the runner wrote.
 #[derive(Clone, Default)]
@@ -78,116 +77,6 @@ impl SessionObjects for Memory {
     }
 }
 
-/// The session token that the model knows; as long as the real program wants one.
-pub(crate) const TOKEN: &str = "session-token-for-tests-0123456789";
-
-/// A model behind a gateway. The prompt carries the script: after `@@` a JSON list of steps, each
-/// `{"text": ..}` or `{"tool": .., "input": ..}`; step N answers the N-th request.
-pub(crate) async fn model() -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let router = axum::Router::new().fallback(answer);
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    url
-}
-
-async fn answer(request: Request) -> Response {
-    let path = request.uri().path().to_owned();
-    let token = request.headers().get("authorization").cloned();
-    let body = axum::body::to_bytes(request.into_body(), usize::MAX)
-        .await
-        .unwrap_or_default();
-    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    if token.is_none_or(|token| token != format!("Bearer {TOKEN}")) {
-        return StatusCode::UNAUTHORIZED.into_response();
-    }
-    if path != "/model/v1/messages" {
-        return axum::Json(json!({"input_tokens": 1})).into_response();
-    }
-    let mut step = 0;
-    let mut script = Vec::new();
-    for message in body["messages"].as_array().into_iter().flatten().rev() {
-        if message["role"] == "assistant" {
-            step += 1;
-        }
-        let text = match &message["content"] {
-            Value::String(text) => text.clone(),
-            blocks => blocks
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|b| b["text"].as_str())
-                .collect(),
-        };
-        if message["role"] == "user"
-            && let Some((_, steps)) = text.split_once("@@")
-        {
-            script = serde_json::Deserializer::from_str(steps)
-                .into_iter::<Vec<Value>>()
-                .next()
-                .and_then(Result::ok)
-                .unwrap_or_default();
-            break;
-        }
-    }
-    let block = script.get(step).cloned().unwrap_or(json!({"text": "done"}));
-    if let Some(status) = block["status"].as_u64() {
-        let status =
-            StatusCode::from_u16(u16::try_from(status).expect("a status")).expect("a status");
-        return (
-            status,
-            axum::Json(
-                json!({"type": "error", "error": {"type": "permission_error", "message": "no"}}),
-            ),
-        )
-            .into_response();
-    }
-    let asks = serde_json::to_string(&body).unwrap_or_default();
-    let text = block["text"].as_str().map(|text| {
-        text.replace(
-            "{saw}",
-            if asks.contains("MARKER") {
-                "MARKER"
-            } else {
-                "nothing"
-            },
-        )
-    });
-    let (start, delta, reason) = match (&text, block["tool"].as_str()) {
-        (Some(text), _) => (
-            json!({"type": "text", "text": ""}),
-            json!({"type": "text_delta", "text": text}),
-            "end_turn",
-        ),
-        (None, Some(tool)) => (
-            json!({"type": "tool_use", "id": format!("toolu_{}_{}", std::process::id(), body["messages"].as_array().map_or(0, Vec::len)), "name": tool, "input": {}}),
-            json!({"type": "input_json_delta", "partial_json": block["input"].to_string()}),
-            "tool_use",
-        ),
-        _ => panic!("not a step: {block}"),
-    };
-    let usage = json!({"input_tokens": 10, "output_tokens": 5, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0});
-    let events = [
-        json!({"type": "message_start", "message": {"id": format!("msg_{step}"), "type": "message", "role": "assistant",
-            "model": body["model"], "content": [], "stop_reason": null, "stop_sequence": null, "usage": usage}}),
-        json!({"type": "content_block_start", "index": 0, "content_block": start}),
-        json!({"type": "content_block_delta", "index": 0, "delta": delta}),
-        json!({"type": "content_block_stop", "index": 0}),
-        json!({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": null}, "usage": usage}),
-        json!({"type": "message_stop"}),
-    ];
-    let mut stream = String::new();
-    for event in events {
-        stream.push_str(&format!(
-            "event: {}\ndata: {event}\n\n",
-            event["type"].as_str().unwrap_or_default()
-        ));
-    }
-    ([("content-type", "text/event-stream")], stream).into_response()
-}
-
 /// One session under supervision.
 pub(crate) struct World {
     pub(crate) ports: Fake,
@@ -199,6 +88,8 @@ pub(crate) struct World {
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) stopped: watch::Receiver<bool>,
     pub(crate) running: Option<tokio::task::JoinHandle<Outcome>>,
+    /// So many there were, this one included.
+    machines: usize,
 }
 
 pub(crate) fn settings(gateway_url: String, claude: PathBuf) -> RunnerSettings {
@@ -286,6 +177,7 @@ impl World {
             stop,
             stopped,
             running: None,
+            machines: 1,
         }
     }
 
@@ -385,6 +277,43 @@ impl World {
         }
     }
 
+    /// A change of the session that its runner does not make.
+    pub(crate) async fn control(&self, transition: Transition) {
+        loop {
+            let change = ControlChange {
+                based_on: self.head().await,
+                transition,
+                reason: "tested".to_owned(),
+                events: vec![],
+                rewind: None,
+                slots: testkit::deployment().slots(),
+                now: self.ports.now(),
+            };
+            if self.ports.control(change).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// The session is woken, on a machine that has nothing of it.
+    pub(crate) async fn wake_elsewhere(&mut self) {
+        self.control(Transition::WasWoken).await;
+        self.machines += 1;
+        self.base = tempfile::tempdir().expect("a directory");
+        self.assignment.base = self.base.path().to_owned();
+        self.assignment.task = format!("task-{}", self.machines);
+        (self.stop, self.stopped) = watch::channel(false);
+    }
+
+    /// The machine is gone with its runner; the next one is asked for.
+    pub(crate) async fn lose(&mut self) {
+        let running = self.running.take().expect("it runs");
+        running.abort();
+        let _ = running.await;
+        self.control(Transition::RunnerVanished).await;
+        self.wake_elsewhere().await;
+    }
+
     pub(crate) async fn send(&self, id: &str, body: CommandBody) -> Command {
         let now = testkit::new_command(&self.ports, id, body.clone()).now;
         let command = NewCommand {
@@ -421,9 +350,4 @@ pub(crate) fn results(events: &[Event]) -> Vec<(bool, String)> {
         _ => None,
     });
     results.collect()
-}
-
-/// A prompt with a script for [`model`].
-pub(crate) fn script(steps: Value) -> String {
-    format!("do @@{steps}")
 }

@@ -1,0 +1,14 @@
+//! The runner as a whole, in the real sandbox: with the real CLI, or with a script for what that one
+//! never should do. One program, so that it is linked once and tests that wait do so side by side.
+
+mod apart;
+mod approvals;
+mod cuts;
+mod durable;
+mod failures;
+mod faults;
+mod hostile;
+mod killed;
+mod real_cli;
+mod redaction;
+mod support;
