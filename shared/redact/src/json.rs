@@ -1,8 +1,14 @@
 //! JSON text: its strings are read without their escapes, and written with them again.
 
+use std::rc::Rc;
+
 use crate::Redactor;
 use crate::anchors::{self, ends_with_mask};
 use crate::names;
+
+/// Deepest JSON that is read as such; deeper one is cleaned as text. Own: what programs write is far
+/// flatter.
+const DEPTH: usize = 128;
 
 /// The cleaned JSON; `None` when it is not JSON as far as its strings go.
 pub(crate) fn clean(redactor: &Redactor, text: &str) -> Option<String> {
@@ -11,8 +17,10 @@ pub(crate) fn clean(redactor: &Redactor, text: &str) -> Option<String> {
     }
     let mut clean = String::with_capacity(text.len());
     // Names of the members whose values are being read; an array takes the name of its member.
-    let mut names: Vec<Option<String>> = vec![None];
+    let mut names: Vec<Option<Rc<str>>> = vec![None];
     let mut objects: Vec<bool> = Vec::new();
+    // There is one value at the top.
+    let mut begun = false;
     let mut rest = text;
     while let Some(at) = rest.find(['"', '{', '}', '[', ']', ',']) {
         is_between(&rest[..at], objects.last().copied()).then_some(())?;
@@ -30,9 +38,9 @@ pub(crate) fn clean(redactor: &Redactor, text: &str) -> Option<String> {
                         None
                     };
                     names.push(inherited);
-                    // There is one value at the top, and it is this or around this.
-                    let first = clean.trim_start().len() == 1;
-                    (objects.is_empty() == first).then_some(())?;
+                    let another = objects.is_empty() && begun;
+                    (!another && objects.len() < DEPTH).then_some(())?;
+                    begun = true;
                     objects.push(mark == b'{');
                 }
                 b'}' | b']' => {
@@ -62,7 +70,7 @@ pub(crate) fn clean(redactor: &Redactor, text: &str) -> Option<String> {
             write(&mut clean, &new);
         }
         if is_name {
-            *names.last_mut()? = Some(read);
+            *names.last_mut()? = Some(read.into());
         }
     }
     clean.push_str(rest);

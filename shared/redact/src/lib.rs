@@ -43,6 +43,46 @@ pub struct Redactor {
     own: Arc<Literals>,
 }
 
+/// Whether what was taken out of a text are words of letters, digits and a few marks: then whoever reads
+/// the cleaned text sees everything that a shell or a program would read otherwise than as a word.
+///
+/// The cleaned text and such words in the places of its replacements must give the original; which
+/// words stood where does not matter to that.
+#[must_use]
+pub fn hides_only_words(original: &str, cleaned: &str) -> bool {
+    if original == cleaned {
+        return true;
+    }
+    let is_word = |hidden: &str| {
+        hidden
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._~+/=%-".contains(&byte))
+    };
+    let mut pieces = cleaned.split(anchors::MASK_BEGINS);
+    let Some(mut rest) = original.strip_prefix(pieces.next().unwrap_or_default()) else {
+        return false;
+    };
+    let pieces: Vec<&str> = pieces.collect();
+    for (number, piece) in pieces.iter().enumerate() {
+        let Some((_, shown)) = piece.split_once(']') else {
+            return false;
+        };
+        let at = if number + 1 == pieces.len() {
+            // The last piece is the end.
+            rest.len()
+                .checked_sub(shown.len())
+                .filter(|_| rest.ends_with(shown))
+        } else {
+            rest.find(shown)
+        };
+        let Some(at) = at.filter(|at| is_word(&rest[..*at])) else {
+            return false;
+        };
+        rest = &rest[at + shown.len()..];
+    }
+    rest.is_empty()
+}
+
 impl std::fmt::Debug for Redactor {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Redactor({} secrets)", self.own.len())

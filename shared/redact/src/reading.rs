@@ -200,10 +200,15 @@ impl<'t> Reader<'t> {
         if run.open {
             return Err(Undecided);
         }
-        let parts: Vec<&[u8]> = self.text[to..run.end].split(|byte| *byte == b'.').collect();
+        let mut parts = self.text[to..run.end].split(|byte| *byte == b'.').skip(1);
         let number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
-        let good = matches!(parts[..], [_, session, fence, until, signature, ..]
-            if session.starts_with(b"ses_") && number(fence) && number(until) && signature.len() >= 20);
+        // One after the other, so that what is none is left at once.
+        let good = parts
+            .next()
+            .is_some_and(|session| session.starts_with(b"ses_"))
+            && parts.next().is_some_and(number)
+            && parts.next().is_some_and(number)
+            && parts.next().is_some_and(|signature| signature.len() >= 20);
         Ok(if good {
             Verdict::Secret(from, run.end)
         } else {

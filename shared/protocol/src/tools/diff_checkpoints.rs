@@ -29,7 +29,7 @@ pub(super) const DEFINITION: Definition = Definition {
     title: "Compare two checkpoints",
     description: "Shows what changed in the files of a Claude Code session from one checkpoint to another: the list of \
         files with lines added and removed (moved and binary files noted) and a patch. With binary the patch holds the \
-        contents of binary files too, so that git apply takes all of it. To compare with the files as they are, use now: \
+        contents of binary files too. Bytes of secrets are * here; export_workspace gives a patch that git apply takes. To compare with the files as they are, use now: \
         of a session that has a runner a checkpoint is taken for it. A patch that is too long is cut after a whole file; \
         then truncated is true; the linked resource has the text of it in pieces, and export_workspace with since has all of it.",
     effect: Effect::MayAdd,

@@ -28,7 +28,7 @@ pub(super) const DEFINITION: Definition = Definition {
     description: "Reads a file of a Claude Code session's workspace: as it is while the session is running or idle, as its \
         newest checkpoint holds it while the session is suspended or has ended, or as it was at a checkpoint. Text comes \
         as text, anything else as base64. One call returns 65536 bytes unless length says otherwise; when next_offset is \
-        present there is more: call again with it as offset. Links are not followed.",
+        present there is more: call again with it as offset. Links are not followed, and bytes of secrets are *.",
     effect: Effect::Reads,
     input,
     output,
