@@ -8,14 +8,14 @@ mod event;
 mod payload;
 mod webhooks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use boot::events::EventError;
 use domain::{
     SessionKey,
     notice::{Notice, notices},
-    ports::{NoticeMessage, Notifier, WebhookDirectory, WebhookSender},
-    use_cases::tell,
+    ports::{NoticeMessage, Notifier, Unavailable, WebhookDirectory, WebhookSender},
+    use_cases::post_to_owner,
 };
 use futures_util::future::join_all;
 use serde::Serialize;
@@ -44,7 +44,7 @@ pub struct Failure {
 type Due = (String, Notice);
 
 /// Tells what the records say. Sessions are told side by side, so that one whose receiver is slow
-/// keeps no other waiting; of one session in order, and none behind one that failed.
+/// keeps no other waiting; of one session in order.
 ///
 /// # Errors
 /// [`EventError`] when the event is none of a stream.
@@ -102,33 +102,51 @@ fn due(records: Vec<Record>) -> (BTreeMap<SessionKey, Vec<Due>>, Vec<String>) {
     (sessions, unreadable)
 }
 
-/// The records that were not told.
-async fn tell_session<T, W>(topic: &T, webhooks: &W, due: Vec<Due>) -> Vec<String>
+/// The records that were not told. The topic hears everything first: a webhook that takes its time, or
+/// is not there, keeps nothing from it. The webhook hears of a session in order, and nothing behind what
+/// it did not take.
+async fn tell_session<T, W>(topic: &T, webhooks: &W, due: Vec<Due>) -> BTreeSet<String>
 where
     T: Notifier,
     W: WebhookDirectory + WebhookSender,
 {
-    let mut due = due.into_iter();
-    while let Some((sequence, notice)) = due.next() {
+    let mut failed = BTreeSet::new();
+    let mut messages = Vec::new();
+    for (sequence, notice) in due {
         let message = NoticeMessage {
             body: payload::of(&notice),
             notice,
         };
-        let notice = &message.notice;
-        let (session, kind, id) = (&notice.key.session, notice.kind.as_str(), &notice.id);
-        if let Err(error) = tell(topic, webhooks, &message).await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                %session,
-                kind,
-                id,
-                "a notice was not told"
-            );
-            let mut failed = vec![sequence];
-            failed.extend(due.map(|(sequence, _)| sequence));
-            return failed;
+        if !was_told("topic", &message, topic.publish(&message).await) {
+            failed.insert(sequence.clone());
         }
-        tracing::info!(%session, kind, id, "a notice was told");
+        messages.push((sequence, message));
     }
-    Vec::new()
+    let mut messages = messages.into_iter();
+    while let Some((sequence, message)) = messages.next() {
+        let posted = post_to_owner(webhooks, &message).await;
+        if !was_told("webhook", &message, posted) {
+            failed.insert(sequence);
+            failed.extend(messages.map(|(sequence, _)| sequence));
+            break;
+        }
+    }
+    failed
+}
+
+fn was_told(receiver: &str, message: &NoticeMessage, told: Result<(), Unavailable>) -> bool {
+    let notice = &message.notice;
+    let (session, kind, id) = (&notice.key.session, notice.kind.as_str(), &notice.id);
+    match &told {
+        Ok(()) => tracing::info!(receiver, %session, kind, id, "a notice was told"),
+        Err(error) => tracing::error!(
+            error = error as &dyn std::error::Error,
+            receiver,
+            %session,
+            kind,
+            id,
+            "a notice was not told"
+        ),
+    }
+    told.is_ok()
 }

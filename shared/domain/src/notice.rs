@@ -12,7 +12,7 @@ pub enum NoticeKind {
     SessionFinished,
     /// The session ended because it could not go on, or ran for too long.
     SessionFailed,
-    /// A turn ended and no message waits.
+    /// A turn ended, and the session has nothing to do for now.
     TurnFinished,
     /// A person is asked something, and the turn waits for the answer.
     QuestionAsked,
@@ -23,16 +23,6 @@ pub enum NoticeKind {
 }
 
 impl NoticeKind {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::SessionFinished,
-        Self::SessionFailed,
-        Self::TurnFinished,
-        Self::QuestionAsked,
-        Self::ApprovalNeeded,
-        Self::BudgetReached,
-    ];
-
     /// As receivers read it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -93,14 +83,15 @@ pub fn notices(old: &Head, new: &Head) -> Vec<Notice> {
         notices.push(notice(new, kind, Some(question), &what));
     }
     // The cost is written with the end of a turn, often in a change before this one.
-    if old.state == State::Running && new.state == State::Idle {
-        if new.total_cost_usd >= new.spec.max_budget_usd {
-            notices.push(notice(new, NoticeKind::BudgetReached, None, ""));
-        } else if !new.has_queued() {
-            // Only one change has this as its last event.
-            let last = new.last_sequence.0.to_string();
-            notices.push(notice(new, NoticeKind::TurnFinished, None, &last));
-        }
+    if matches!(old.state, State::Running | State::Waiting) && new.state == State::Idle {
+        let kind = if new.total_cost_usd >= new.spec.max_budget_usd {
+            NoticeKind::BudgetReached
+        } else {
+            NoticeKind::TurnFinished
+        };
+        // Only one change has this as its last event.
+        let last = new.last_sequence.0.to_string();
+        notices.push(notice(new, kind, None, &last));
     }
     notices
 }
