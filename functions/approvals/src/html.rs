@@ -1,6 +1,7 @@
 //! The pages as HTML.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use domain::approval::has_treacherous;
 use domain::event::EventBody;
 use domain::{ApprovalRequest, Decision, Event, Head, UnixMillis};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -8,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::asked::Around;
-use crate::visible::{has_treacherous, visible};
+use crate::visible::visible;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8886;--soft:#8881;--yes:#1a7f37;--no:#b3261e}\
@@ -102,7 +103,9 @@ impl Waiting<'_> {
 
     /// All of the call stands on the page. Nobody can allow what they cannot see.
     pub(crate) fn is_whole(&self) -> bool {
-        self.around.input.is_some() || serde_json::from_str::<Value>(self.shown).is_ok()
+        let whole =
+            self.around.input.is_some() || serde_json::from_str::<Value>(self.shown).is_ok();
+        self.request.visible && whole
     }
 
     pub(crate) fn page(&self) -> String {
@@ -178,6 +181,9 @@ impl Waiting<'_> {
                 }
             } @else {
                 pre.call { (visible(text)) }
+            }
+            @if text.contains("[redacted: ") {
+                p.problem { "Words that look like secrets are hidden: " code { "[redacted: …]" } " stands for each." }
             }
             @if has_treacherous(text) {
                 p.problem { "It holds characters that cannot be seen or that change how text looks. They are \

@@ -14,7 +14,10 @@ use domain::ports::{
 };
 use domain::session_token::SigningKey;
 use domain::use_cases::{DecideApproval, DecideError, decide_approval, given_decision};
-use domain::{ApprovalLink, ApprovalRequest, CallDigest, Decision, Deployment, Head, Principal};
+use domain::{
+    ApprovalLink, ApprovalRequest, CallDigest, CommandOutcome, Decision, Deployment, Head,
+    Principal,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::Value;
 
@@ -214,11 +217,18 @@ impl<P: Ports> Pages<P> {
     ) -> Answer {
         let head = self.head(link, login).await?;
         let given = given_decision(&self.ports, &link.key, &link.approval);
-        if let Some((_, decision)) = given.await.map_err(unavailable)? {
-            let words = match &problem {
-                Some((_, problem)) => format!("{} {problem}", html::decided(&decision)),
-                None => html::decided(&decision),
-            };
+        if let Some(given) = given.await.map_err(unavailable)? {
+            let mut words = html::decided(&given.decision);
+            match &given.outcome {
+                None => words.push_str(" The session takes it as soon as it goes on."),
+                Some(CommandOutcome::Refused(why)) => {
+                    words.push_str(&format!(" It did not come to that: {why}."));
+                }
+                Some(_) => {}
+            }
+            if let Some((_, problem)) = &problem {
+                words.push_str(&format!(" {problem}"));
+            }
             let status = problem.map_or(StatusCode::OK, |(status, _)| status);
             return Ok(page(status, html::note("Decided", &words)));
         }

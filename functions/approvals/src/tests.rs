@@ -270,6 +270,7 @@ async fn a_person_sees_the_call_and_decides_once() {
     assert_eq!(site.decided().await, [Decision::AllowOnce]);
     let page = site.get(&site.path()).await;
     assert!(page.text.contains("Allowed once"), "{}", page.text);
+    assert!(page.text.contains("as soon as it goes on"), "{}", page.text);
     // The second approver, with a page from before, is told.
     let late = [
         ("action", "decide"),
@@ -461,6 +462,26 @@ async fn what_cannot_be_shown_whole_cannot_be_allowed() {
     assert_eq!(site.decided().await, []);
     let got = site.decide(&[("decision", "deny")]).await;
     assert_eq!(got.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn what_is_hidden_as_a_secret_and_is_none_cannot_be_allowed() {
+    let input = json!({"command": "echo [redacted: private key]"}).to_string();
+    let site = Site::new(&input, |request| {
+        request.editable = false;
+        request.visible = false;
+    })
+    .await
+    .log_in()
+    .await;
+    let page = site.get(&site.path()).await.text;
+    assert!(page.contains("look like secrets are hidden"), "{page}");
+    assert!(!page.contains("Allow once"), "{page}");
+    for decision in ["allow_once", "allow_call", "allow_pattern"] {
+        let got = site.decide(&[("decision", decision)]).await;
+        assert_eq!(got.status, StatusCode::BAD_REQUEST, "{decision}");
+    }
+    assert_eq!(site.decided().await, []);
 }
 
 #[tokio::test]

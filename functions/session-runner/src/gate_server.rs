@@ -199,13 +199,13 @@ impl Rules {
         })
     }
 
-    /// Whether a call with another input than the model's may run because a person wrote that: nothing
-    /// denies it for good.
+    /// Whether a call may run because a person allows it, or wrote its input: nothing denies it for good.
+    /// Looked at again with the decision, because files may have become links meanwhile.
     ///
     /// # Errors
     /// Why it may not.
-    pub fn may_run_edited(&self, call: &Call<'_>) -> Result<(), String> {
-        let checked = self.check(call, &self.granted.policies(), false);
+    pub fn may_run_approved(&self, call: &Call<'_>, subagent: bool) -> Result<(), String> {
+        let checked = self.check(call, &self.granted.policies(), subagent);
         if checked.outcome == Outcome::Deny {
             Err(checked.reason)
         } else {
@@ -236,6 +236,8 @@ pub struct WaitingCall {
     pub tool: String,
     /// The subagent that makes it.
     pub agent: Option<String>,
+    /// The CLI's own permission mode for this call.
+    pub cli_mode: Option<String>,
     /// Its input, when it waits for a person.
     pub question: Option<Value>,
     /// Whether it may run is what a person is asked.
@@ -329,6 +331,7 @@ async fn answer(
         tool_use_id,
         tool: call.tool_name,
         agent: call.agent_id,
+        cli_mode: call.permission_mode.clone(),
         question: (asks || approval.is_some()).then_some(call.tool_input),
         approval,
         allowed,

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 use domain::limits;
 use domain::workspace::RelativePath;
@@ -10,6 +11,11 @@ use serde_json::Value;
 use similar::TextDiff;
 
 use crate::workspace::tree::{Tree, WalkError};
+
+/// The same limit as for the diffs of a turn's files.
+const DIFF_TIME: Duration = Duration::from_secs(2);
+/// Longest text that an edit gives. Own: its diff would not fit anyway.
+const EDITED_BYTES: usize = 512 * 1024;
 
 /// The diff; `None` for other tools, files outside the workspace, links, and what is no text or too
 /// long. It shows the file as it is now.
@@ -48,7 +54,9 @@ pub fn preview(
     };
     // Before they are compared, so that a change within a secret shows no line of it.
     let (before, after) = (redactor.clean_lines(&before), redactor.clean_lines(&after));
-    let diff = TextDiff::from_lines(&before, &after)
+    let diff = TextDiff::configure()
+        .timeout(DIFF_TIME)
+        .diff_lines(&before, &after)
         .unified_diff()
         .context_radius(3)
         .header(&format!("a/{below}"), &format!("b/{below}"))
@@ -79,11 +87,14 @@ fn edited(text: &str, edit: &Value) -> Option<String> {
     if !text.contains(old) {
         return None;
     }
-    Some(if edit["replace_all"] == true {
-        text.replace(old, new)
+    let times = if edit["replace_all"] == true {
+        text.matches(old).count()
     } else {
-        text.replacen(old, new, 1)
-    })
+        1
+    };
+    // Before it is made: what a model writes here could fill the memory.
+    let most = times.checked_mul(new.len())?.checked_add(text.len())?;
+    (most <= EDITED_BYTES).then(|| text.replacen(old, new, times))
 }
 
 #[cfg(test)]
@@ -128,6 +139,14 @@ mod tests {
                 json!({"file_path": "a.txt", "old_string": "absent", "new_string": ""}),
             ),
             ("Bash", json!({"command": "ls"})),
+            (
+                "Edit",
+                json!({"file_path": "a.txt", "old_string": "o", "new_string": "x".repeat(300_000), "replace_all": true}),
+            ),
+            (
+                "MultiEdit",
+                json!({"file_path": "a.txt", "edits": vec![json!({"old_string": "o", "new_string": "oo", "replace_all": true}); 40]}),
+            ),
         ] {
             assert_eq!(shown(tool, input.clone()), None, "{tool} {input}");
         }

@@ -73,6 +73,9 @@ pub struct ApprovalRequest {
     pub preview: Option<String>,
     /// The subagent that makes the call.
     pub agent: Option<String>,
+    /// All of the call can be shown, but for words that look like secrets: what is hidden holds nothing
+    /// that a shell or a program would read otherwise than as a word. Only then it can be allowed.
+    pub visible: bool,
     /// The input that people see is the input itself: nothing was redacted or cut, so they can edit
     /// it.
     pub editable: bool,
@@ -186,6 +189,24 @@ pub enum Grant {
     Call(CallDigest),
     /// What this policy (Cedar) permits.
     Pattern(String),
+}
+
+/// Characters that show nothing, or turn or overlay what stands around them.
+#[must_use]
+pub fn is_treacherous(character: char) -> bool {
+    matches!(character,
+        '\u{0}'..='\u{8}' | '\u{b}'..='\u{1f}' | '\u{7f}'..='\u{9f}'
+        | '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}'
+        | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}'
+        | '\u{3000}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Whether any character of a text does.
+#[must_use]
+pub fn has_treacherous(text: &str) -> bool {
+    text.chars().any(is_treacherous)
 }
 
 /// Where a person decides: what the address of an approval's page says.
@@ -410,6 +431,12 @@ mod tests {
         assert!(!is_form_token(&token, "me", &other, &digest, &key));
         assert!(!is_form_token(&token, "me", &approval, &another, &key));
         assert!(!is_form_token("", "me", &approval, &digest, &key));
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_known() {
+        assert!(has_treacherous("a\u{0}b") && has_treacherous("\u{202e}x"));
+        assert!(!has_treacherous("a\n\tb é"));
     }
 
     #[test]

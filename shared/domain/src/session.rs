@@ -229,11 +229,15 @@ impl Head {
                 Some(self.runner_asked_at.plus(limits::START_MILLISECONDS))
             }
             State::Lost => Some(self.updated_at),
-            State::Suspended
-            | State::Completed
-            | State::Failed
-            | State::Cancelled
-            | State::TimedOut => self.kept_until,
+            State::Suspended => {
+                let asked = self.question.as_ref().and_then(|it| it.approval.as_ref());
+                let expiry = asked.map(|request| request.expires_at);
+                // After it was looked at there is a command, or the answer that came before.
+                expiry.into_iter().chain(self.kept_until).min()
+            }
+            State::Completed | State::Failed | State::Cancelled | State::TimedOut => {
+                self.kept_until
+            }
         }
     }
 

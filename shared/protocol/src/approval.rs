@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use domain::approval::has_treacherous;
 use domain::authorization::Approve;
 use domain::checkpoint::PendingQuestion;
 use domain::session_token::SigningKey;
@@ -184,16 +185,21 @@ const CALL: &str = "Allow this exact call for the session";
 const PATTERN: &str = "Allow calls like this for the session";
 const DENY: &str = "Deny";
 
-/// The approval as a form.
+/// The approval as a form; `None` where it would not show all of the call as it is: the page does.
 pub(crate) fn form(
     title: &str,
     question: &PendingQuestion,
     request: &ApprovalRequest,
 ) -> Option<InputRequest> {
+    let input = &question.input;
+    let shows_all = request.visible && request.editable && input.len() <= show::TEXT_CHARACTERS;
+    if !shows_all || has_treacherous(input) {
+        return None;
+    }
     let mut message = format!(
-        "Session \u{201c}{title}\u{201d} needs your approval for {}:\n\n{}\n\n{}",
+        "Session \u{201c}{title}\u{201d} needs your approval for {}:\n\n{input}\n\n{}\n\n{}",
         request.tool,
-        call(question, request),
+        request.parts.join("\n"),
         request.reason
     );
     let mut choices = vec![ONCE, CALL];

@@ -286,7 +286,7 @@ fn workspace(workspace: &Workspace) -> Value {
     match &workspace.source {
         WorkspaceSource::Empty => {}
         WorkspaceSource::Git { url, reference } => {
-            shown["git_url"] = url.as_str().into();
+            shown["git_url"] = redact::Redactor::default().clean(url.as_str()).into();
             shown["git_ref"] = reference.as_ref().map(|it| it.as_str()).into();
         }
         WorkspaceSource::Directory { path } => shown["directory"] = path.as_str().into(),

@@ -180,7 +180,7 @@ where
         _ => given_decision(ports, &head.key, &approval)
             .await
             .map_err(NotDecided::Unavailable)?
-            .map(|(digest, _)| digest),
+            .map(|given| given.digest),
     };
     let decide = DecideApproval {
         key: head.key.clone(),

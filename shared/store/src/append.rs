@@ -237,7 +237,8 @@ impl Store {
             change.set(LIVE_UNTIL, number(append.lease_until.0))
         } else {
             let reason = append.end_reason.as_deref();
-            self.leave(change, append.state, reason, append.now)
+            let question = append.question.as_ref();
+            self.leave(change, append.state, reason, question, append.now)
         };
 
         let mut writes = vec![change];

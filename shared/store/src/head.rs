@@ -2,7 +2,7 @@
 
 use domain::{
     CheckpointId, FencingToken, Head, Sequence, SessionId, SessionKey, State, TreeId, UnixMillis,
-    ports::Unavailable, session::Parent,
+    checkpoint::PendingQuestion, ports::Unavailable, session::Parent,
 };
 
 use crate::{
@@ -321,12 +321,17 @@ impl Store {
         write: Write,
         state: State,
         end_reason: Option<&str>,
+        question: Option<&PendingQuestion>,
         now: UnixMillis,
     ) -> Write {
         let until = self.head_expiry(now);
+        let waits = question.filter(|_| !state.is_ended());
+        let expiry = waits.and_then(|it| it.approval.as_ref());
+        // As `Head::look_at` has it.
+        let look_at = expiry.map_or(until, |request| request.expires_at.min(until));
         let write = write
             .set(KEPT_UNTIL, number(until.0))
-            .set(LIVE_UNTIL, number(until.0));
+            .set(LIVE_UNTIL, number(look_at.0));
         if state.is_ended() {
             write.set(END_REASON, text(end_reason.unwrap_or_default()))
         } else {

@@ -195,6 +195,7 @@ pub fn approval_request(expires_at: UnixMillis) -> ApprovalRequest {
         pattern: Some("permit (principal, action, resource);".to_owned()),
         preview: None,
         agent: None,
+        visible: true,
         editable: true,
         expires_at,
     }

@@ -6,11 +6,15 @@
 //! that call go once: after a runner was lost behind it, the person is asked again.
 
 use claude::gate::Answer;
+use std::time::Duration;
+
 use domain::approval::Way;
 use domain::checkpoint::PendingQuestion;
 use domain::event::EventBody;
+use domain::use_cases::expire_approval;
 use domain::{ApprovalRequest, Command, CommandBody, Decision, Grant, limits};
 use policy::Call;
+use redact::hides_only_words;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -18,9 +22,11 @@ use super::questions::{HeldQuestion, Settled};
 use super::starting::Started;
 use super::{Ports, Stop, Supervision};
 use crate::gate_server::{Approval, Decided, WaitingCall};
-use crate::journal::Entry;
 use crate::objects::SessionObjects;
 use crate::preview::preview;
+
+/// Between two tries to end an approval. Own: far longer than a command needs to come.
+const EXPIRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// Told to the model when a person gave no reason.
 const DENIED: &str = "The person who was asked does not allow this. Do not try it in another form; go \
@@ -48,14 +54,16 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let looked_at = Call {
             tool: &call.tool,
             input,
-            cli_mode: Some("default"),
+            cli_mode: call.cli_mode.as_deref(),
         };
-        let again = started
+        // It may have stood behind another call for hours.
+        match started
             .rules
-            .decide(&looked_at, &call.tool_use_id, call.agent.is_some());
-        if let Decided::Goes(Answer::Allow) = again {
-            // Granted while it stood behind another call.
-            return Ok(Put::Goes);
+            .decide(&looked_at, &call.tool_use_id, call.agent.is_some())
+        {
+            Decided::Goes(Answer::Allow) => return Ok(Put::Goes),
+            Decided::Refused(refusal) => return Ok(Put::Denied(refusal.reason)),
+            Decided::Goes(_) | Decided::Asks(_) => {}
         }
         let text = input.to_string();
         if text.len() > limits::APPROVAL_INPUT_BYTES {
@@ -74,13 +82,23 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             request.is_some_and(|request| request.digest == approval.digest)
         });
         let known = known.map(|at| self.known_questions.remove(at));
-        let (id, expires_at) = match known {
+        let (id, expires_at, pattern) = match known {
             Some(PendingQuestion {
                 id,
                 approval: Some(request),
                 ..
-            }) => (id, request.expires_at),
-            _ => (self.new_question_id("apr"), now.plus(expiry)),
+            }) => {
+                // Only what was shown can be allowed.
+                let shown = approval
+                    .pattern
+                    .filter(|it| request.pattern.as_ref() == Some(it));
+                (id, request.expires_at, shown)
+            }
+            _ => (
+                self.new_question_id("apr"),
+                now.plus(expiry),
+                approval.pattern,
+            ),
         };
         let mut shown = whole.clone();
         shown.truncate(shown.floor_char_boundary(limits::APPROVAL_SHOWN_BYTES));
@@ -91,9 +109,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             reason: clean(approval.reason),
             policies: approval.policies,
             parts: approval.parts.into_iter().map(clean).collect(),
-            pattern: approval.pattern.filter(|text| clean(text.clone()) == *text),
+            pattern: pattern.filter(|text| clean(text.clone()) == *text),
             preview: self.preview(call, input, started).await,
             agent: call.agent.clone(),
+            visible: hides_only_words(&text, &whole),
             editable: shown == text,
             expires_at,
         };
@@ -104,23 +123,6 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             asked_at: now,
             approval: Some(request),
         };
-        // A decision that came in time counts, however late it is carried out.
-        let decided = self.early_answers.iter().any(|command| {
-            matches!(&command.body, CommandBody::Decide { approval, .. } if *approval == pending.id)
-        });
-        if let Some(request) = &pending.approval
-            && request.is_expired(now)
-            && !decided
-        {
-            let body = expired(&pending, request);
-            self.journal.note(Entry {
-                events: vec![self.conversation.event(now, None, body)],
-                question: Some(None),
-                ..Entry::default()
-            });
-            self.question_on_head = false;
-            return Ok(Put::Denied(self.nobody_decided()));
-        }
         Ok(Put::Asks(Box::new(pending), whole))
     }
 
@@ -180,13 +182,24 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             // No tool decides, so no answer to a question does.
             _ => (deny("an answer decides nothing"), Way::Clock),
         };
+        let mut refused = None;
+        let decision = match self.still_allowed(held, &decision, started) {
+            Ok(()) => decision,
+            Err(reason) => {
+                refused = Some(reason.clone());
+                Decision::Deny { reason }
+            }
+        };
         let (answer, decision) = match decision {
             Decision::AllowEdited { input } => match self.edited(held, &input, started) {
                 Ok(edited) => (
                     Answer::AllowWith { input: edited },
                     Decision::AllowEdited { input },
                 ),
-                Err(reason) => (denied(&reason), deny(&reason)),
+                Err(reason) => {
+                    refused = Some(reason.clone());
+                    (denied(&reason), deny(&reason))
+                }
             },
             Decision::Deny { reason } => (denied(&reason), Decision::Deny { reason }),
             Decision::Expire => (denied(&self.nobody_decided()), Decision::Expire),
@@ -214,7 +227,26 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 grants.push(grant);
                 grants
             }),
+            refused,
         }
+    }
+
+    /// What a person allows is looked at once more: what is denied for good stays so.
+    fn still_allowed(
+        &self,
+        held: &HeldQuestion,
+        decision: &Decision,
+        started: &Started,
+    ) -> Result<(), String> {
+        if !matches!(
+            decision,
+            Decision::AllowOnce | Decision::AllowCall | Decision::AllowPattern
+        ) {
+            return Ok(());
+        }
+        started
+            .rules
+            .may_run_approved(&held.as_call(&held.input), held.is_of_agent())
     }
 
     /// A call with the input that a person wrote: they allow what would need their approval, and nobody
@@ -224,47 +256,35 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             .ok()
             .filter(Value::is_object)
             .ok_or("the edited input is no JSON object")?;
-        let call = Call {
-            tool: &held.call.tool,
-            input: &edited,
-            cli_mode: Some("default"),
-        };
-        started.rules.may_run_edited(&call)?;
+        started
+            .rules
+            .may_run_approved(&held.as_call(&edited), held.is_of_agent())?;
         Ok(edited)
     }
 
-    /// When the approval that waits counts as denied.
+    /// When the approval that waits counts as denied, and when that is looked at again.
     pub(crate) fn expiry(&self, started: &Started) -> Option<Instant> {
         let held = started.question.as_ref()?;
         let expires_at = held.pending.approval.as_ref()?.expires_at;
         let left = expires_at.0.saturating_sub(self.ports.now().0) + 1;
-        Some(Instant::now() + std::time::Duration::from_millis(left))
+        let at = Instant::now() + Duration::from_millis(left);
+        Some(
+            started
+                .expired
+                .map_or(at, |last| at.max(last + EXPIRY_AGAIN)),
+        )
     }
 
-    /// Time is up. Cut off before the append, the next runner finds it so too.
-    pub(crate) async fn expire(&mut self, started: &mut Started) -> Result<(), Stop> {
-        let now = self.ports.now();
-        let Some(pending) = started.question.as_ref().map(|held| &held.pending) else {
-            return Ok(());
+    /// Time is up: says so by a command, which comes as a decision does. One that came before counts.
+    pub(crate) async fn expire(&self, started: &mut Started) {
+        let Some(held) = &started.question else {
+            return;
         };
-        let Some(request) = pending.approval.as_ref().filter(|it| it.is_expired(now)) else {
-            return Ok(());
-        };
-        let entry = self
-            .conversation
-            .answered(None, expired(pending, request), now);
-        self.write(entry).await?;
-        let reason = self.nobody_decided();
-        self.go_on_with(Answer::Deny { reason }, started).await
-    }
-}
-
-fn expired(pending: &PendingQuestion, request: &ApprovalRequest) -> EventBody {
-    EventBody::ApprovalDecided {
-        approval: pending.id.clone(),
-        digest: request.digest.clone(),
-        decision: Decision::Expire,
-        way: Way::Clock,
+        started.expired = Some(Instant::now());
+        let key = &self.assignment.key;
+        if let Err(error) = expire_approval(&*self.ports, key, &held.pending).await {
+            tracing::warn!(%error, "an approval that nobody decided cannot be ended now");
+        }
     }
 }
 

@@ -87,6 +87,16 @@ impl Calls {
         self.running.clear();
     }
 
+    /// Subagents work beside the conversation.
+    pub(crate) fn agents_go_on(&self) -> bool {
+        self.agents > 0
+    }
+
+    /// A subagent works, beside the conversation or within its turn.
+    pub(crate) fn has_agents(&self) -> bool {
+        self.agents > 0 || self.running.values().any(|call| call.is_agent)
+    }
+
     /// Nothing runs that could change files without the transcript knowing.
     pub(crate) fn is_quiet(&self) -> bool {
         self.running.is_empty() && self.agents == 0

@@ -33,6 +33,15 @@ pub(crate) struct HeldQuestion {
 }
 
 impl HeldQuestion {
+    /// The held call, with this input.
+    pub(crate) fn as_call<'a>(&'a self, input: &'a Value) -> policy::Call<'a> {
+        policy::Call {
+            tool: &self.call.tool,
+            input,
+            cli_mode: self.call.cli_mode.as_deref(),
+        }
+    }
+
     /// A subagent asks: its call cannot be deferred.
     pub(crate) fn is_of_agent(&self) -> bool {
         self.call.agent.is_some()
@@ -190,7 +199,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             .answered(Some(command), self.cleaned(settled.body), now);
         entry.grants.clone_from(&settled.grants);
         entry.take = take.then(|| command.clone()).into_iter().collect();
-        entry.finish = vec![(command.clone(), CommandOutcome::Answered)];
+        let outcome = match settled.refused {
+            None => CommandOutcome::Answered,
+            Some(words) => CommandOutcome::Refused(words),
+        };
+        entry.finish = vec![(command.clone(), outcome)];
         if !self.write(entry).await? {
             return Ok(false);
         }
@@ -223,7 +236,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 }
             }
         }
-        if let Some(next) = started.later.pop_front() {
+        // Until one of them holds the turn up: others may be settled by now.
+        while started.question.is_none()
+            && let Some(next) = started.later.pop_front()
+        {
             Box::pin(self.ask(next, started)).await?;
         }
         Ok(())
@@ -314,6 +330,8 @@ pub(crate) struct Settled {
     pub(crate) body: EventBody,
     /// What counts as granted from here on, when that changes.
     pub(crate) grants: Option<Vec<Grant>>,
+    /// Why it did not come to what was decided.
+    pub(crate) refused: Option<String>,
 }
 
 fn answered(held: &HeldQuestion, command: &Command) -> Result<Settled, String> {
@@ -330,6 +348,7 @@ fn answered(held: &HeldQuestion, command: &Command) -> Result<Settled, String> {
             answers: answers.clone(),
         },
         grants: None,
+        refused: None,
     })
 }
 

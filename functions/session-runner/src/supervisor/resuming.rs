@@ -135,7 +135,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     question,
                     tool_use_id,
                     input,
-                } => self.known_questions.push(PendingQuestion {
+                } => self.know(PendingQuestion {
                     id: question.clone(),
                     tool_use_id: tool_use_id.clone(),
                     input: input.clone(),
@@ -147,7 +147,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     tool_use_id,
                     request,
                     ..
-                } => self.known_questions.push(PendingQuestion {
+                } => self.know(PendingQuestion {
                     id: approval.clone(),
                     tool_use_id: tool_use_id.clone(),
                     input: String::new(),
@@ -174,6 +174,17 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             .cloned()
             .collect();
         Ok(tail)
+    }
+
+    /// It may be asked again, under its name; known once, because its name is good for one answer.
+    fn know(&mut self, question: PendingQuestion) {
+        if self
+            .known_questions
+            .iter()
+            .all(|known| known.id != question.id)
+        {
+            self.known_questions.push(question);
+        }
     }
 
     /// Says in the log where the session goes on.

@@ -168,7 +168,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     ) -> Result<(), Stop> {
         match wake {
             Wake::Cut => Ok(()),
-            Wake::ApprovalExpired => self.expire(started).await,
+            Wake::ApprovalExpired => {
+                self.expire(started).await;
+                Ok(())
+            }
             Wake::IdleTimeElapsed if self.must_stay(started) => {
                 started.stay_idle();
                 Ok(())
@@ -261,11 +264,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         match effect {
             Effect::Note(entry) => self.note(entry),
             Effect::TurnEnded(entry) => {
-                if !started
-                    .question
-                    .as_ref()
-                    .is_some_and(HeldQuestion::is_of_agent)
-                {
+                // The question of a subagent outlives the turn where the subagent does.
+                if !(asks_for_agent(started) && started.calls.agents_go_on()) {
                     self.question_is_gone(started);
                 }
                 self.end_turn(entry, started).await?;
@@ -274,7 +274,12 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 started.calls.turn_over();
                 started.turn_deferred = true;
             }
-            Effect::Background(tasks) => started.calls.background(&tasks),
+            Effect::Background(tasks) => {
+                started.calls.background(&tasks);
+                if asks_for_agent(started) && !started.calls.has_agents() {
+                    self.question_is_gone(started);
+                }
+            }
             Effect::WentIdle => {
                 started.calls.idle();
                 self.question_is_gone(started);
@@ -362,6 +367,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             started.said()
         ))
     }
+}
+
+fn asks_for_agent(started: &Started) -> bool {
+    let asks = started.question.as_ref();
+    asks.is_some_and(HeldQuestion::is_of_agent)
 }
 
 /// What a deadline means.

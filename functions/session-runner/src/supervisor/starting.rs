@@ -56,6 +56,8 @@ pub(crate) struct Started {
     /// The question that is open, and those behind it.
     pub(crate) question: Option<HeldQuestion>,
     pub(crate) later: VecDeque<WaitingCall>,
+    /// When it was last tried to end an approval whose time is up.
+    pub(crate) expired: Option<tokio::time::Instant>,
     /// No call is let go any more: the question is being deferred.
     pub(crate) deferring: bool,
     /// The CLI has ended its turn at a deferred call.
@@ -322,6 +324,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             held_since: None,
             question: None,
             later: VecDeque::new(),
+            expired: None,
             deferring: false,
             turn_deferred: false,
             deferred: None,
@@ -336,8 +339,18 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         git_is_trusted: bool,
     ) -> Result<Rules, Unusable> {
         let directories = sandbox.directories();
+        let tier = self.spec.tier.raised_to(self.settings.tier);
+        let granted = Granted::new(tier, &self.grants)?;
+        // A person was asked about these, so they are asked at the gate, whatever the CLI thinks.
+        for request in self
+            .known_questions
+            .iter()
+            .filter_map(|it| it.approval.as_ref())
+        {
+            granted.ask_about(request.digest.clone());
+        }
         Ok(Rules {
-            granted: Granted::new(self.spec.tier.raised_to(self.settings.tier), &self.grants)?,
+            granted,
             owner: self.assignment.key.owner.to_string(),
             tags: self.spec.tags.clone(),
             mode: self.spec.permission_mode,

@@ -3,10 +3,11 @@
 use thiserror::Error;
 
 use crate::{
-    Authorized, CallDigest, CommandBody, Decision, Deployment, Head, OwnerId, QuestionId,
-    SessionKey, State, UnixMillis,
+    Authorized, CallDigest, CommandBody, CommandOutcome, Decision, Deployment, Head, OwnerId,
+    QuestionId, SessionKey, State, UnixMillis,
     approval::Way,
     authorization::{Approve, ReadSessions},
+    checkpoint::PendingQuestion,
     limits,
     ports::{
         Clock, Compute, EnqueueError, Enqueued, Inbox, ListPosition, ListQuery, NewCommand,
@@ -29,6 +30,17 @@ pub struct DecideApproval {
     pub decision: Decision,
     /// By which way.
     pub way: Way,
+}
+
+/// A decision that was given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided {
+    /// On which call.
+    pub digest: CallDigest,
+    /// What.
+    pub decision: Decision,
+    /// What came of it; absent while the session has not gone on.
+    pub outcome: Option<CommandOutcome>,
 }
 
 /// Why a decision was not accepted. Nothing was recorded.
@@ -61,6 +73,9 @@ pub enum DecideError {
         limits::GRANTS
     )]
     TooManyGrants,
+    /// Nobody can allow what they cannot see; it can be denied.
+    #[error("not all of this call can be shown, so it can only be denied")]
+    NotVisible,
     /// The input cannot be edited as it was shown, because not all of it was.
     #[error("this input cannot be edited: parts of it are not shown")]
     NotEditable,
@@ -131,7 +146,42 @@ where
     Ok(enqueued)
 }
 
-/// The decision that an approval got, whether or not its session has gone on with it; `None` while
+/// Ends an approval that nobody decided in time: the same command as a decision, so that the first one
+/// counts. Nothing happens before its time, nor to one that is decided. Run twice, it gives the recorded
+/// command. Gives whether a suspended session has to be woken for it.
+///
+/// # Errors
+/// [`Unavailable`]: try again.
+pub async fn expire_approval<P: Inbox + Clock>(
+    ports: &P,
+    key: &SessionKey,
+    question: &PendingQuestion,
+) -> Result<bool, Unavailable> {
+    let now = ports.now();
+    let expired = question.approval.as_ref().filter(|it| it.is_expired(now));
+    let (Some(request), Some(id)) = (expired, answer_id(&question.id)) else {
+        return Ok(false);
+    };
+    let command = NewCommand {
+        id,
+        body: CommandBody::Decide {
+            approval: question.id.clone(),
+            digest: request.digest.clone(),
+            decision: Decision::Expire,
+            way: Way::Clock,
+        },
+        now,
+        max_queued: u32::MAX,
+    };
+    match ports.enqueue(key, command).await {
+        Ok(enqueued) => Ok(enqueued.suspended),
+        Err(EnqueueError::Unavailable(unavailable)) => Err(unavailable),
+        // Decided, ended, or gone.
+        Err(_) => Ok(false),
+    }
+}
+
+/// The decision that an approval got, and what came of it once its session has gone on; `None` while
 /// nobody decided. Reads only.
 ///
 /// # Errors
@@ -140,7 +190,7 @@ pub async fn given_decision<P: Inbox>(
     ports: &P,
     key: &SessionKey,
     approval: &QuestionId,
-) -> Result<Option<(CallDigest, Decision)>, Unavailable> {
+) -> Result<Option<Decided>, Unavailable> {
     let Some(id) = answer_id(approval) else {
         return Ok(None);
     };
@@ -148,7 +198,11 @@ pub async fn given_decision<P: Inbox>(
     Ok(given.and_then(|command| match command.body {
         CommandBody::Decide {
             digest, decision, ..
-        } => Some((digest, decision)),
+        } => Some(Decided {
+            digest,
+            decision,
+            outcome: command.outcome,
+        }),
         _ => None,
     }))
 }
@@ -181,6 +235,8 @@ fn may_decide(head: &Head, decide: &DecideApproval, now: UnixMillis) -> Result<(
         return Err(DecideError::OtherCall);
     }
     match &decide.decision {
+        Decision::Deny { .. } => Ok(()),
+        _ if !request.visible => Err(DecideError::NotVisible),
         Decision::AllowPattern if request.pattern.is_none() => Err(DecideError::NoPattern),
         Decision::AllowEdited { .. } if !request.editable => Err(DecideError::NotEditable),
         decision if decision.is_for_the_session() && head.grants.len() >= limits::GRANTS => {

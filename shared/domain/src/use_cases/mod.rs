@@ -40,7 +40,8 @@ pub use checkpoints::{
 pub use create_session::{CreateSession, CreateSessionError, create_session};
 pub use create_upload::{CreateUploadError, create_upload};
 pub use decide_approval::{
-    ApprovalPage, DecideApproval, DecideError, decide_approval, given_decision, list_approvals,
+    ApprovalPage, DecideApproval, DecideError, Decided, decide_approval, expire_approval,
+    given_decision, list_approvals,
 };
 pub use delete_session::{DeleteError, Deletion, Erased, delete_session, erase_session};
 pub use fork_session::{ForkSession, ForkSessionError, fork_session};
@@ -56,7 +57,7 @@ pub use suspend_session::{
 };
 pub use sweep_tree::{TreeSwept, sweep_tree};
 pub use task::{TaskError, TaskState, cancel_task, get_task};
-pub use tell::tell;
+pub use tell::post_to_owner;
 pub use timeline::{Timeline, TimelineSession, get_timeline};
 pub use wait_session::{Observer, Until, WaitError, WaitSession, Waited, wait_session};
 pub use wake::Woken;

@@ -6,7 +6,7 @@ use crate::{
     ports::{Clock, Compute, Inbox, SessionDirectory, SlotLimits, Unavailable},
 };
 
-use super::{Woken, observe, wake};
+use super::{Woken, expire_approval, observe, wake};
 
 /// How often a session that moves on under us is looked at again. Own.
 const ATTEMPTS: usize = 5;
@@ -80,7 +80,11 @@ async fn suspended<P>(ports: &P, slots: SlotLimits, head: Head) -> Result<Reconc
 where
     P: SessionDirectory + Inbox + Compute + Clock,
 {
-    if head.has_queued() {
+    let mut woken = head.has_queued();
+    if let Some(question) = head.question.as_ref().filter(|_| !woken) {
+        woken = expire_approval(ports, &head.key, question).await?;
+    }
+    if woken {
         return Ok(match wake::wake(ports, slots, &head.key).await? {
             Woken::Awake(_) => Reconciled::Started,
             Woken::NoSlot(_) => Reconciled::NoSlot,

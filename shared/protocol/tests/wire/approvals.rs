@@ -165,6 +165,24 @@ async fn a_form_decides_only_where_that_is_permitted() {
 
     let client = permitted(Client::of(Class::Call, client.fake.clone())).approver();
     let params = json!({"name": "wait_session", "arguments": wait(&session)});
+    // Nor by a form that would not show all of it.
+    let key = client.key(&session);
+    let head = client.fake.peek_head(&key).expect("a session");
+    let runner = Runner {
+        fake: client.fake.clone(),
+        lease: head.lease(),
+    };
+    for hide in [0, 1, 2] {
+        let mut hidden = pending(&client.fake);
+        match hide {
+            0 => hidden.approval.as_mut().expect("an approval").visible = false,
+            1 => hidden.input = json!({"command": "x".repeat(3000)}).to_string(),
+            _ => hidden.input = json!({"command": "ls \u{202e}x"}).to_string(),
+        }
+        hold(&runner, hidden).await;
+        without_url(client.call("wait_session", wait(&session)).await);
+    }
+    hold(&runner, pending(&client.fake)).await;
     let asked = client.request("tools/call", params.clone()).await;
     let result = asked.result();
     assert_eq!(result["resultType"], "input_required", "{result}");

@@ -19,6 +19,8 @@ pub(crate) struct StoredRequest {
     pattern: Option<String>,
     preview: Option<String>,
     agent: Option<String>,
+    #[serde(default)]
+    visible: bool,
     editable: bool,
     #[serde(with = "milliseconds")]
     expires_at: UnixMillis,

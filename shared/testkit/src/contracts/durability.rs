@@ -100,7 +100,7 @@ pub async fn suspension_contract<P: Ports>(ports: &P) {
         tool_use_id: "tool-1".to_owned(),
         input: "{\"questions\":[\"é\"]}".to_owned(),
         asked_at: ports.now(),
-        approval: Some(builders::approval_request(ports.now())),
+        approval: Some(builders::approval_request(ports.now().plus(900_000))),
     };
     let (lease, base) = suspended(ports, Some(question.clone())).await;
     let key = &lease.key;
@@ -109,6 +109,8 @@ pub async fn suspension_contract<P: Ports>(ports: &P) {
     assert_eq!(base.grants.len(), 2);
     assert!(base.kept_until > Some(ports.now()));
     is_overdue(ports, &base, 600_000, false).await;
+    // Somebody has to look when the approval expires.
+    is_overdue(ports, &base, 1_000_000, true).await;
 
     // It holds no slot, and nobody writes to it.
     let mut one = builders::new_session(ports, &key.owner);
@@ -146,6 +148,7 @@ pub async fn suspension_contract<P: Ports>(ports: &P) {
     let withdrawn = ports.withdraw(key, id, ports.now()).await.expect("asked");
     assert_eq!(withdrawn, Withdrawal::Withdrawn);
     is_overdue(ports, &base, 600_000, false).await;
+    is_overdue(ports, &base, 1_000_000, true).await;
     let again = builders::new_command(ports, "wakes-too", builders::message("go on"));
     ports.enqueue(key, again).await.expect("accepted");
     waking(ports, &lease, &other).await;
