@@ -127,8 +127,9 @@ impl Conversation {
         }
         // Only what stays is looked at, and what cuts a secret at its end.
         let end = text.floor_char_boundary(TEXT_BYTES);
-        let beginning = self.redactor.clean_beginning(&text[..end]);
-        format!("{beginning}\n[cut: {} bytes in all]", text.len())
+        let mut beginning = self.redactor.clean_beginning(&text[..end]);
+        beginning.truncate(beginning.floor_char_boundary(TEXT_BYTES));
+        with_rest(&beginning, text.len() - end)
     }
 
     /// What finds the secrets of this session.
@@ -304,11 +305,12 @@ pub fn shorten(text: &str, most_bytes: usize) -> String {
     if text.len() <= most_bytes {
         return text.to_owned();
     }
-    let end = (0..=most_bytes)
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(0);
-    format!("{}… [{} more bytes]", &text[..end], text.len() - end)
+    let end = text.floor_char_boundary(most_bytes);
+    with_rest(&text[..end], text.len() - end)
+}
+
+fn with_rest(beginning: &str, more: usize) -> String {
+    format!("{beginning}… [{more} more bytes]")
 }
 
 #[cfg(test)]

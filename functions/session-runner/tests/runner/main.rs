@@ -10,5 +10,4 @@ mod faults;
 mod hostile;
 mod killed;
 mod real_cli;
-mod redaction;
 mod support;

@@ -65,7 +65,7 @@ async fn ends_for_the_disk(world: &mut World, problem: &str) {
 
 #[tokio::test]
 async fn a_transcript_that_does_not_fit_ends_the_session_and_keeps_what_was_said() {
-    let test = "full_disk::a_transcript_that_does_not_fit_ends_the_session_and_keeps_what_was_said";
+    let test = "failures::full_disk::a_transcript_that_does_not_fit_ends_the_session_and_keeps_what_was_said";
     if !is_inside(24, test) {
         return;
     }
@@ -89,7 +89,8 @@ async fn a_transcript_that_does_not_fit_ends_the_session_and_keeps_what_was_said
 
 #[tokio::test]
 async fn a_transcript_that_does_not_fit_during_a_cut_ends_the_session_too() {
-    let test = "full_disk::a_transcript_that_does_not_fit_during_a_cut_ends_the_session_too";
+    let test =
+        "failures::full_disk::a_transcript_that_does_not_fit_during_a_cut_ends_the_session_too";
     if !is_inside(24, test) {
         return;
     }
@@ -113,7 +114,8 @@ async fn a_transcript_that_does_not_fit_during_a_cut_ends_the_session_too() {
 
 #[tokio::test]
 async fn an_attachment_that_does_not_fit_is_refused_and_the_session_goes_on() {
-    let test = "full_disk::an_attachment_that_does_not_fit_is_refused_and_the_session_goes_on";
+    let test =
+        "failures::full_disk::an_attachment_that_does_not_fit_is_refused_and_the_session_goes_on";
     if !is_inside(24, test) {
         return;
     }
@@ -168,7 +170,7 @@ async fn an_attachment_that_does_not_fit_is_refused_and_the_session_goes_on() {
 
 #[tokio::test]
 async fn a_session_for_which_there_is_no_room_says_so() {
-    let test = "full_disk::a_session_for_which_there_is_no_room_says_so";
+    let test = "failures::full_disk::a_session_for_which_there_is_no_room_says_so";
     if !is_inside(8, test) {
         return;
     }

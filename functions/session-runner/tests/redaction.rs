@@ -1,19 +1,26 @@
 //! A session in which the CLI prints every secret of the corpus wherever it can: nothing that is
 //! stored, shown or logged has one of them, but the transcript has them all.
 
-#[path = "../../../../shared/redact/tests/corpus/mod.rs"]
+#[path = "../../../shared/redact/tests/corpus/mod.rs"]
 #[expect(dead_code, reason = "each test program uses a part of it")]
 mod corpus;
+#[path = "runner/support/mod.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "each test program uses a part of it"
+)]
+mod support;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use crate::support::{TOKEN, World, model};
 use domain::ports::SessionLog;
 use domain::{CommandBody, EventBody};
 use serde_json::{Value, json};
+use support::{TOKEN, World, model};
 
 /// What a process writes, in memory.
 #[derive(Clone, Default)]
