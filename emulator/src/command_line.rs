@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod arguments;
+mod audit;
 mod calls;
 mod interrupt;
 mod messages;
@@ -23,7 +24,7 @@ mod start;
 mod stdio;
 mod tried;
 
-use arguments::{Arguments, Command, ConfigCommand, PolicyCommand, StartArguments};
+use arguments::{Arguments, AuditCommand, Command, ConfigCommand, PolicyCommand, StartArguments};
 pub(crate) use interrupt::Interrupts;
 
 /// Everything went well.
@@ -53,7 +54,12 @@ pub fn main() -> ExitCode {
         &settings,
         matches!(
             arguments.command,
-            Some(Command::Try(_) | Command::Stdio(_) | Command::Policy { .. })
+            Some(
+                Command::Try(_)
+                    | Command::Stdio(_)
+                    | Command::Policy { .. }
+                    | Command::Audit { .. }
+            )
         ),
     );
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -77,6 +83,9 @@ pub fn main() -> ExitCode {
             Some(Command::Policy {
                 command: PolicyCommand::Check(checked),
             }) => policy::check(checked, &arguments.start, settings).await,
+            Some(Command::Audit {
+                command: AuditCommand::Verify(asked),
+            }) => audit::verify(asked, &arguments.start, settings).await,
             Some(Command::Calls { json }) => calls::run(&settings, json).await,
             Some(Command::Messages { json }) => messages::run(&settings, json).await,
         }

@@ -139,6 +139,8 @@ pub struct BucketResource {
     pub name: String,
     /// Whether it keeps versions.
     pub versioning: bool,
+    /// Whether its objects can be locked.
+    pub object_lock: bool,
     /// What its lifecycle rules say. The emulator applies none: nothing local lives that long.
     pub lifecycle: Vec<serde_json::Value>,
 }

@@ -139,6 +139,10 @@ fn nothing_that_a_session_stored_expires_by_age() {
         if rule["Prefix"] == "uploads/" {
             assert_eq!(by_age, ["ExpirationInDays"], "{rule}");
             assert_eq!(rule["ExpirationInDays"], "7", "{rule}");
+        } else if rule["Prefix"] == "audit/" {
+            // Long after what it is about.
+            assert_eq!(by_age, ["ExpirationInDays"], "{rule}");
+            assert_eq!(rule["ExpirationInDays"], "2557", "{rule}");
         } else {
             assert!(by_age.is_empty(), "{rule} ends {by_age:?}");
         }

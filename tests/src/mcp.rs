@@ -11,7 +11,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 /// Every tool, as the tests of clients expect them, in alphabetical order.
-pub const TOOLS: [&str; 24] = [
+pub const TOOLS: [&str; 26] = [
     "answer_question",
     "cancel_session",
     "check_policy",
@@ -31,10 +31,12 @@ pub const TOOLS: [&str; 24] = [
     "list_sessions",
     "name_checkpoint",
     "pin_checkpoint",
+    "query_audit",
     "read_file",
     "restore_checkpoint",
     "send_message",
     "suspend_session",
+    "verify_audit",
     "wait_session",
 ];
 

@@ -191,6 +191,7 @@ impl AwsEndpoint {
             .map(|bucket| WantedBucket {
                 name: bucket.name.clone(),
                 versioning: bucket.versioning,
+                object_lock: bucket.object_lock,
             })
             .collect();
         let objects = ObjectService::open(

@@ -117,6 +117,12 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
+    /// Look after the audit of the stack
+    Audit {
+        /// What about it.
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Count the AWS calls that the running stack has made, for each session
     Calls {
         /// As JSON
@@ -129,6 +135,32 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What to do with the audit.
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditCommand {
+    /// Compute it all again: entries, logs of sessions, and sealed ends
+    ///
+    /// Yours, and the deployment's (refused logins). Names what was changed, replaced, or is missing.
+    ///
+    /// Exit code: 0 it holds, 1 something does not, or it could not be asked, 2 wrong usage, 3 no
+    /// stack.
+    Verify(AuditVerifyArguments),
+}
+
+/// Arguments of `audit verify`.
+#[derive(Debug, Args)]
+pub(super) struct AuditVerifyArguments {
+    /// MCP endpoint of a deployed stack, for example https://api.example.com/production/mcp; without
+    /// it the stack that runs here, or a new one over the state that is kept
+    ///
+    /// The token comes from SHANNON_ACCESS_TOKEN or the file that SHANNON_ACCESS_TOKEN_FILE names.
+    #[arg(long, value_name = "URL")]
+    pub(super) url: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Arguments of `stdio`.

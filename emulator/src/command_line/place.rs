@@ -17,6 +17,18 @@ pub(super) struct Place {
     pub(super) own: Option<RunningStack>,
 }
 
+/// A deployed stack, with the token that the settings have for it.
+pub(super) fn at(url: &str, settings: &Settings) -> Result<Place, String> {
+    let token = settings
+        .text("SHANNON_ACCESS_TOKEN")
+        .ok_or("SHANNON_ACCESS_TOKEN is not set: the token of the stack at that address")?;
+    Ok(Place {
+        mcp_url: url.to_owned(),
+        token: token.to_owned(),
+        own: None,
+    })
+}
+
 /// The stack that runs, or one that is started.
 pub(super) async fn running_or_new(
     arguments: &StartArguments,

@@ -27,14 +27,10 @@ pub(super) async fn run(
         }
     };
     let place = match &stdio.url {
-        Some(url) => match settings.text("SHANNON_ACCESS_TOKEN") {
-            Some(token) => Ok(Place {
-                mcp_url: url.clone(),
-                token: token.to_owned(),
-                own: None,
-            }),
-            None => {
-                say("SHANNON_ACCESS_TOKEN is not set: the token of the stack at that address");
+        Some(url) => match place::at(url, &settings) {
+            Ok(place) => Ok(place),
+            Err(problem) => {
+                say(&problem);
                 return USAGE;
             }
         },

@@ -90,10 +90,12 @@ fn whole_numbers(
 
 pub(super) fn bucket(resource: &Resource) -> Result<BucketResource, TemplateError> {
     let mut versioning = false;
+    let mut object_lock = false;
     let mut lifecycle = Vec::new();
     for (name, value) in &resource.properties {
         match name.as_str() {
             "VersioningConfiguration" => versioning = value["Status"] == "Enabled",
+            "ObjectLockEnabled" => object_lock = truth(value),
             "LifecycleConfiguration" => {
                 let rules = value["Rules"].as_array();
                 let missing = || invalid(&resource.place(name), "Rules is missing");
@@ -106,6 +108,7 @@ pub(super) fn bucket(resource: &Resource) -> Result<BucketResource, TemplateErro
     Ok(BucketResource {
         name: resource.name.clone(),
         versioning,
+        object_lock,
         lifecycle,
     })
 }

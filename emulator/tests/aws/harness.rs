@@ -34,6 +34,7 @@ Transform: AWS::Serverless-2016-10-31
 Parameters:
   KeyType: {Type: String, Default: S, AllowedValues: [S, N]}
   Versioning: {Type: String, Default: Enabled, AllowedValues: [Enabled, Suspended]}
+  Locks: {Type: String, Default: 'true', AllowedValues: ['true', 'false']}
   Command: {Type: String, Default: exit 0}
   StopTimeout: {Type: Number, Default: 20}
   Period: {Type: String, Default: rate(1 hour)}
@@ -117,6 +118,7 @@ Resources:
     Type: AWS::S3::Bucket
     Properties:
       VersioningConfiguration: {Status: !Ref Versioning}
+      ObjectLockEnabled: !Ref Locks
   Cluster:
     Type: AWS::ECS::Cluster
     Properties: {ClusterName: !Ref AWS::StackName}

@@ -13,6 +13,7 @@ mod plain_http;
 mod s3;
 mod s3_access;
 mod s3_crash;
+mod s3_locks;
 mod s3_multipart;
 mod s3_versions;
 mod streams;

@@ -29,6 +29,7 @@ pub(crate) async fn connect(boot: &Boot) -> Result<Pages<Store>, StartError> {
         bucket: text("SHANNON_BUCKET")?,
         retention_days: boot.deployment.retention_days,
         keep_deltas_hours: settings.integer("SHANNON_KEEP_DELTAS_HOURS")?,
+        audit_retention_days: boot.deployment.audit_retention_days,
         compute: Some(compute),
     })
     .await;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use boot::AccessToken;
 use boot::events::EventError;
+use domain::ports::{Clock, RefusalCounts};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,6 +16,45 @@ pub(crate) struct Request {
     method_arn: String,
     #[serde(default)]
     headers: Option<HashMap<String, String>>,
+    #[serde(default, rename = "requestContext")]
+    context: Context,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Context {
+    #[serde(default)]
+    identity: Identity,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Identity {
+    #[serde(default, rename = "sourceIp")]
+    source: Option<String>,
+}
+
+/// Decides, and counts who is refused, by address and minute: the audit makes entries of that. A count
+/// that cannot be kept is an error in the log, and changes nothing of the answer.
+///
+/// # Errors
+/// As [`decide`].
+pub(crate) async fn answer<P: RefusalCounts + Clock>(
+    token: &AccessToken,
+    ports: &P,
+    request: &Request,
+) -> Result<Value, EventError> {
+    let decided = decide(token, request);
+    if decided.is_err() {
+        let source = request.context.identity.source.as_deref();
+        let source = source.unwrap_or("unknown");
+        if let Err(error) = ports.count_refusal(source, ports.now()).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                source,
+                "a refused request was not counted"
+            );
+        }
+    }
+    decided
 }
 
 /// Allows the bearer of the token the whole stage and says who they are.
@@ -115,6 +155,26 @@ mod tests {
             assert_eq!(refused, Err(unauthorized()));
         }
         assert_eq!(unauthorized().to_string(), "Unauthorized");
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_is_counted_and_answered_whatever_becomes_of_it() {
+        let ports = testkit::Fake::new(1);
+        let refused = async |text: &str| {
+            let answer = answer(&token("another"), &ports, &sample(text)).await;
+            assert_eq!(answer, Err(unauthorized()));
+        };
+        refused(WITH_TOKEN).await;
+        refused(WITH_TOKEN).await;
+        refused(r#"{"methodArn": "arn:aws:execute-api:r:1:a/s/POST/mcp"}"#).await;
+        let allowed = answer(&token("sample-token"), &ports, &sample(WITH_TOKEN)).await;
+        assert!(allowed.is_ok());
+        ports.fail_call(1, testkit::FaultTime::Before);
+        refused(WITH_TOKEN).await;
+        let counted = ports.refusals(ports.now().plus(60_000), 10).await;
+        let counted = counted.expect("read");
+        let counted: Vec<_> = counted.iter().map(|it| (&*it.source, it.count)).collect();
+        assert_eq!(counted, [("198.51.100.7", 2), ("unknown", 1)]);
     }
 
     #[test]

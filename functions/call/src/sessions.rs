@@ -29,6 +29,7 @@ pub(crate) async fn connect(boot: &Boot) -> Result<Sessions<Store, Finder>, Star
         table: text("SHANNON_TABLE")?,
         bucket: text("SHANNON_BUCKET")?,
         retention_days: boot.deployment.retention_days,
+        audit_retention_days: boot.deployment.audit_retention_days,
         keep_deltas_hours: settings.integer("SHANNON_KEEP_DELTAS_HOURS")?,
         compute: Some(ComputeSettings {
             cluster: text("SHANNON_CLUSTER")?,

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
             bucket: boot.settings.text("SHANNON_BUCKET")?.to_owned(),
             retention_days: boot.deployment.retention_days,
             keep_deltas_hours: boot.settings.integer("SHANNON_KEEP_DELTAS_HOURS")?,
+            audit_retention_days: boot.deployment.audit_retention_days,
             compute: None,
         })
         .await;

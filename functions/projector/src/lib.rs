@@ -1,4 +1,5 @@
-//! From the table's stream to those who do not look: which sessions ended, which wait for a person.
+//! From the table's stream to those who do not look: which sessions ended, which wait for a person; and
+//! to the audit, which keeps what the logs of sessions say.
 //!
 //! Records may come late, twice, or again because another one failed. A notice has the same id each
 //! time, by which its receivers know it. What could not be told is named in the answer: then Lambda
@@ -14,10 +15,13 @@ use boot::events::EventError;
 use domain::{
     SessionKey,
     notice::{Notice, notices},
-    ports::{NoticeMessage, Notifier, Unavailable, WebhookDirectory, WebhookSender},
-    use_cases::post_to_owner,
+    ports::{
+        AuditTrail, Clock, LogChain, NoticeMessage, Notifier, SessionLog, Unavailable,
+        WebhookDirectory, WebhookSender,
+    },
+    use_cases::{audit_session, post_to_owner},
 };
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use serde::Serialize;
 use store::head_change;
 
@@ -41,17 +45,34 @@ pub struct Failure {
 }
 
 /// A notice and the record that it comes from.
-type Due = (String, Notice);
+type DueNotice = (String, Notice);
+
+/// What records ask for.
+#[derive(Default)]
+struct Due {
+    /// What is to be told, by session and in order.
+    told: BTreeMap<SessionKey, Vec<DueNotice>>,
+    /// Sessions whose logs have more for the audit, and the records that say so.
+    audited: BTreeMap<SessionKey, Vec<String>>,
+    /// Records that cannot be read.
+    unreadable: Vec<String>,
+}
 
 /// Tells what the records say. Sessions are told side by side, so that one whose receiver is slow
 /// keeps no other waiting; of one session in order.
 ///
 /// # Errors
 /// [`EventError`] when the event is none of a stream.
-pub async fn handle<T, W>(topic: &T, webhooks: &W, event: Event) -> Result<Answer, EventError>
+pub async fn handle<T, W, A>(
+    topic: &T,
+    webhooks: &W,
+    audit: &A,
+    event: Event,
+) -> Result<Answer, EventError>
 where
     T: Notifier,
     W: WebhookDirectory + WebhookSender,
+    A: SessionLog + LogChain + AuditTrail + Clock,
 {
     let Event::Records(records) = event else {
         return Err(EventError {
@@ -59,12 +80,22 @@ where
             message: "projector knows events of a stream only".to_owned(),
         });
     };
-    let (due, mut failed) = due(records);
-    let told = join_all(
-        due.into_values()
-            .map(|due| tell_session(topic, webhooks, due)),
-    );
-    failed.extend(told.await.into_iter().flatten());
+    let Due {
+        told,
+        audited,
+        unreadable: mut failed,
+    } = due(records);
+    let told = told
+        .into_values()
+        .map(|due| tell_session(topic, webhooks, due));
+    let audited = audited
+        .iter()
+        .map(|(key, records)| record_session(audit, key, records));
+    let (told, audited) = join(join_all(told), join_all(audited)).await;
+    failed.extend(told.into_iter().flatten());
+    failed.extend(audited.into_iter().flatten());
+    failed.sort();
+    failed.dedup();
     let batch_item_failures = failed
         .into_iter()
         .map(|item_identifier| Failure { item_identifier })
@@ -74,11 +105,10 @@ where
     })
 }
 
-/// What is to be told, by session and in order, and the records that cannot be read. Of equal notices
-/// about a session the newest counts: what it said before is over.
-fn due(records: Vec<Record>) -> (BTreeMap<SessionKey, Vec<Due>>, Vec<String>) {
-    let mut sessions: BTreeMap<SessionKey, Vec<Due>> = BTreeMap::new();
-    let mut unreadable = Vec::new();
+/// What records ask for. Of equal notices about a session the newest counts: what it said before is
+/// over.
+fn due(records: Vec<Record>) -> Due {
+    let mut all = Due::default();
     for record in records {
         let change = match head_change(&record.change) {
             Ok(Some(change)) => change,
@@ -89,23 +119,46 @@ fn due(records: Vec<Record>) -> (BTreeMap<SessionKey, Vec<Due>>, Vec<String>) {
                     record = record.sequence,
                     "a record cannot be read"
                 );
-                unreadable.push(record.sequence);
+                all.unreadable.push(record.sequence);
                 continue;
             }
         };
+        let audited = all.audited.entry(change.new.key.clone());
+        audited.or_default().push(record.sequence.clone());
         for notice in notices(&change.old, &change.new) {
-            let due = sessions.entry(notice.key.clone()).or_default();
+            let due = all.told.entry(notice.key.clone()).or_default();
             due.retain(|(_, earlier)| earlier.kind != notice.kind);
             due.push((record.sequence.clone(), notice));
         }
     }
-    (sessions, unreadable)
+    all
+}
+
+/// Writes what the session's log says into the audit: the records that have to come again for it.
+async fn record_session<A>(audit: &A, key: &SessionKey, records: &[String]) -> Vec<String>
+where
+    A: SessionLog + LogChain + AuditTrail + Clock,
+{
+    match audit_session(audit, key).await {
+        Ok(entries) => {
+            tracing::debug!(session = %key.session, entries, "wrote to the audit");
+            Vec::new()
+        }
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                session = %key.session,
+                "a session's log is not in the audit yet"
+            );
+            records.to_vec()
+        }
+    }
 }
 
 /// The records that were not told. The topic hears everything first: a webhook that takes its time, or
 /// is not there, keeps nothing from it. The webhook hears of a session in order, and nothing behind what
 /// it did not take.
-async fn tell_session<T, W>(topic: &T, webhooks: &W, due: Vec<Due>) -> BTreeSet<String>
+async fn tell_session<T, W>(topic: &T, webhooks: &W, due: Vec<DueNotice>) -> BTreeSet<String>
 where
     T: Notifier,
     W: WebhookDirectory + WebhookSender,

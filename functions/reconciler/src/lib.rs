@@ -9,15 +9,13 @@ mod sweep;
 
 use boot::events::EventError;
 use domain::{
-    ports::{
-        Checkpoints, Clock, Compute, Erasure, Inbox, SessionDirectory, TreeObjects, Unavailable,
-    },
+    ports::{Clock, Compute, Inbox, SessionDirectory, Unavailable},
     use_cases::{Reconciled, task_stopped},
 };
 use serde::Serialize;
 
 pub use event::{Event, StoppedTask};
-pub use sweep::Limits;
+pub use sweep::{Limits, SweepPorts};
 
 /// What came of an event; the function's answer, which only logs and tests read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -36,6 +34,8 @@ pub struct Answer {
     pub damaged: usize,
     /// Bytes of chunks that their sweeps took, or would take.
     pub bytes_reclaimed: u64,
+    /// Chains of the audit that were sealed.
+    pub sealed: usize,
     /// That are ended now.
     pub ended: usize,
     /// That could not be looked at; the next sweep does.
@@ -60,9 +60,9 @@ impl Answer {
 /// # Errors
 /// [`EventError`] when the event is none of ours (it stays in the log), or when the store is not
 /// reachable: then Lambda delivers it again.
-pub async fn handle<P>(ports: &P, limits: Limits, event: Event) -> Result<Answer, EventError>
+pub async fn handle<P>(ports: &P, limits: &Limits, event: Event) -> Result<Answer, EventError>
 where
-    P: SessionDirectory + Inbox + Compute + Checkpoints + Erasure + TreeObjects + Clock,
+    P: SweepPorts,
 {
     match event {
         Event::Sweep => sweep::sweep(ports, limits).await.map_err(again),

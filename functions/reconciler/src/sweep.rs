@@ -4,10 +4,11 @@ use checkpoint::StoredChunks;
 use domain::{
     Retention, SessionId, SessionKey, UnixMillis, limits,
     ports::{
-        Checkpoints, Clock, Compute, Erasure, Inbox, SessionDirectory, SlotLimits, Swept,
-        TreeObjects, Unavailable,
+        AuditTrail, Checkpoints, Clock, Compute, Erasure, Inbox, LogChain, RefusalCounts, Seals,
+        SessionDirectory, SessionLog, SlotLimits, Swept, TreeObjects, Unavailable,
     },
-    use_cases::{Reconciled, erase_session, reconcile_session, sweep_tree},
+    session_token::SigningKey,
+    use_cases::{AuditKept, Reconciled, erase_session, keep_audit, reconcile_session, sweep_tree},
 };
 
 use crate::Answer;
@@ -20,9 +21,43 @@ const TREES: usize = 20;
 /// The function has 60 s.
 const MILLISECONDS: u64 = 40_000;
 
+/// Every port of a sweep; whatever has them is one.
+pub trait SweepPorts:
+    SessionDirectory
+    + SessionLog
+    + Inbox
+    + Compute
+    + Checkpoints
+    + Erasure
+    + TreeObjects
+    + LogChain
+    + AuditTrail
+    + RefusalCounts
+    + Seals
+    + Clock
+{
+}
+impl<P> SweepPorts for P where
+    P: SessionDirectory
+        + SessionLog
+        + Inbox
+        + Compute
+        + Checkpoints
+        + Erasure
+        + TreeObjects
+        + LogChain
+        + AuditTrail
+        + RefusalCounts
+        + Seals
+        + Clock
+{
+}
+
 /// What the owner of a deployment has set for sweeps.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Limits {
+    /// Signs the ends of audit chains.
+    pub signing_key: SigningKey,
     /// Sessions that may hold compute.
     pub slots: SlotLimits,
     /// For how long checkpoints are kept.
@@ -34,9 +69,9 @@ pub struct Limits {
 ///
 /// # Errors
 /// [`Unavailable`] when not even the lists can be read.
-pub(crate) async fn sweep<P>(ports: &P, limits: Limits) -> Result<Answer, Unavailable>
+pub(crate) async fn sweep<P>(ports: &P, limits: &Limits) -> Result<Answer, Unavailable>
 where
-    P: SessionDirectory + Inbox + Compute + Checkpoints + Erasure + TreeObjects + Clock,
+    P: SweepPorts,
 {
     let started = ports.now();
     let out_of_time = || ports.now().since(started) > MILLISECONDS;
@@ -61,8 +96,28 @@ where
             }
         }
     }
+    audit(ports, &limits.signing_key, &mut answer).await;
     trees(ports, limits.retention, started, false, &mut answer).await?;
     Ok(answer)
+}
+
+/// Keeps the audit. When that is not possible, the rest is not kept waiting.
+async fn audit<P: SweepPorts>(ports: &P, key: &SigningKey, answer: &mut Answer) {
+    match keep_audit(ports, key).await {
+        Ok(kept) => {
+            answer.sealed += kept.sealed;
+            if kept != AuditKept::default() {
+                tracing::info!(?kept, "kept the audit");
+            }
+        }
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "could not keep the audit; the next sweep does"
+            );
+            answer.failed += 1;
+        }
+    }
 }
 
 /// What the next sweep would take from trees; changes nothing, and can be asked as often as one
@@ -70,7 +125,7 @@ where
 ///
 /// # Errors
 /// [`Unavailable`] when not even the list can be read.
-pub(crate) async fn dry_run<P>(ports: &P, limits: Limits) -> Result<Answer, Unavailable>
+pub(crate) async fn dry_run<P>(ports: &P, limits: &Limits) -> Result<Answer, Unavailable>
 where
     P: SessionDirectory + Checkpoints + TreeObjects + Clock,
 {
@@ -143,9 +198,9 @@ fn is_damaged(session: &SessionId, swept: &Swept) -> bool {
     damaged
 }
 
-async fn session<P>(ports: &P, limits: Limits, key: &SessionKey) -> Result<Reconciled, Unavailable>
+async fn session<P>(ports: &P, limits: &Limits, key: &SessionKey) -> Result<Reconciled, Unavailable>
 where
-    P: SessionDirectory + Inbox + Compute + Checkpoints + Erasure + TreeObjects + Clock,
+    P: SweepPorts,
 {
     let reconciled = reconcile_session(ports, limits.slots, key).await?;
     if !matches!(reconciled, Reconciled::Expired | Reconciled::Gone) {

@@ -47,6 +47,7 @@ pub async fn run(boot: Boot) -> Result<(), StartError> {
         bucket: settings.text("SHANNON_BUCKET")?.to_owned(),
         retention_days: boot.deployment.retention_days,
         keep_deltas_hours: settings.integer("SHANNON_KEEP_DELTAS_HOURS")?,
+        audit_retention_days: boot.deployment.audit_retention_days,
         compute: None,
     });
     let (store, task) = tokio::join!(connecting, task_name());

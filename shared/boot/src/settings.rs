@@ -380,6 +380,7 @@ impl Settings {
             response_budget_characters: usize::try_from(budget).unwrap_or(usize::MAX),
             lease_milliseconds: self.integer("SHANNON_LEASE_SECONDS")? * 1000,
             retention_days: self.integer("SHANNON_RETENTION_DAYS")?,
+            audit_retention_days: self.integer("SHANNON_AUDIT_RETENTION_DAYS")?,
             session_token_seconds: self.integer("SHANNON_SESSION_TOKEN_SECONDS")?,
         })
     }

@@ -38,6 +38,8 @@ pub struct Deployment {
     pub lease_milliseconds: u64,
     /// Days after its end at which a session's records expire.
     pub retention_days: u64,
+    /// Days for which entries of the audit are kept.
+    pub audit_retention_days: u64,
     /// Lifetime of a session token.
     pub session_token_seconds: u64,
 }

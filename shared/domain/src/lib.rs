@@ -5,7 +5,9 @@
 //! `protocol` and `claude`, stored types to `store`.
 
 pub mod approval;
+pub mod audit;
 pub mod authorization;
+pub mod chain;
 pub mod checkpoint;
 pub mod client_session;
 pub mod command;
@@ -25,6 +27,7 @@ pub mod workspace;
 
 pub use approval::{ApprovalLink, ApprovalRequest, CallDigest, Decision, Grant};
 pub use authorization::{Authorized, Principal, Scope};
+pub use chain::ChainDigest;
 pub use checkpoint::{Checkpoint, NewCheckpoint};
 pub use client_session::{ClientKey, ClientSessionId};
 pub use command::{Command, CommandBody, CommandOutcome, CommandState};

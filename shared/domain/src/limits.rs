@@ -111,3 +111,16 @@ pub const POLICY_ID_CHARACTERS: usize = 64;
 /// Longest shell command that is read; a longer one is not understood. Own: far above what a model
 /// writes in one call.
 pub const SHELL_COMMAND_BYTES: usize = 64 * 1024;
+/// Longest name or id that an entry of the audit keeps; the rest is in the session's log. Own.
+pub const AUDIT_NAME_BYTES: usize = 200;
+/// Policies that an entry of the audit names for one decision. Own.
+pub const AUDIT_POLICIES: usize = 10;
+/// Events of the piece of a log that one entry of the audit is about. Own: what matters of them fits an
+/// item of DynamoDB of 400 KB many times, packed
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>).
+pub const AUDIT_PIECE_EVENTS: u64 = 1000;
+/// Between a change of an audit chain and the next seal of it. Own: what could be changed unseen by
+/// somebody who has both the table and the functions.
+pub const SEAL_MILLISECONDS: u64 = 15 * 60 * 1000;
+/// Entries of the audit on one page.
+pub const AUDIT_PAGE: usize = 100;

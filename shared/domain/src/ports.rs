@@ -4,6 +4,7 @@
 //! conditions, and repeating one that had happened gives what it gave the first time or a named
 //! refusal. `testkit` has a fake for each and a contract that fake and real store both pass.
 
+mod audit;
 mod checkpoints;
 mod clients;
 mod control;
@@ -24,6 +25,7 @@ use crate::{
     upload::{SignedRequest, Upload},
 };
 
+pub use audit::{AuditTrail, LogChain, LogEnd, RecordError, RefusalCounts, Seals};
 pub use checkpoints::{CheckpointError, Checkpoints, RefError, RemoveError, SweepError, Tree};
 pub use clients::{
     Claim, ClientSession, ClientSessions, ClientStream, Posted, PostedMessages, ReplyMailbox,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ports::{
-    Checkpoints, Clock, Compute, Erasure, IdSource, Inbox, Rounds, SessionDirectory, SessionLog,
-    Uploads, WholeBodies,
+    AuditTrail, Checkpoints, Clock, Compute, Erasure, IdSource, Inbox, LogChain, Rounds, Seals,
+    SessionDirectory, SessionLog, Uploads, WholeBodies,
 };
 use domain::{Deployment, Principal};
 use rmcp::ErrorData;
@@ -41,6 +41,9 @@ pub trait Ports:
     + Uploads
     + Compute
     + Rounds
+    + LogChain
+    + AuditTrail
+    + Seals
     + Clock
     + IdSource
     + 'static
@@ -56,6 +59,9 @@ impl<P> Ports for P where
         + Uploads
         + Compute
         + Rounds
+        + LogChain
+        + AuditTrail
+        + Seals
         + Clock
         + IdSource
         + 'static

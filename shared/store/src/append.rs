@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    EventBody, Head, NewCheckpoint, Sequence, State,
+    ChainDigest, EventBody, Head, NewCheckpoint, Sequence, State,
     event::NewEvent,
     ids::base32,
     limits,
@@ -47,7 +47,7 @@ impl Store {
         let last = Sequence(append.first.0 + append.events.len() as u64 - 1);
         for attempt in 0..ATTEMPTS {
             self.check_holes(lease, append, passing.after).await?;
-            let writes = self.append_writes(lease, append, last, passing).await?;
+            let (writes, digest) = self.append_writes(lease, append, last, passing).await?;
             let content = format!(
                 "{} {lease:?} {:?} {:?} {:?} {:?} {:?}",
                 append.request_token,
@@ -61,7 +61,12 @@ impl Store {
             // The first part is the head, then come the commands.
             let commands = 1..=command_writes(lease, append)?.len();
             let refused = match self.table.transact(ATTEMPTED, &token[..36], writes).await {
-                Ok(()) => return Ok(last),
+                Ok(()) => {
+                    if let Some(digest) = digest {
+                        self.log_end.note(&lease.key, last, digest);
+                    }
+                    return Ok(last);
+                }
                 Err(NotWritten::Unavailable(unavailable)) => return Err(unavailable.into()),
                 Err(NotWritten::Refused(refused)) => refused,
             };
@@ -163,14 +168,15 @@ impl Store {
         Ok(passing)
     }
 
-    /// The parts of the transaction: head, commands, batch, and the slots of an end.
+    /// The parts of the transaction: head, commands, batch, and the slots of an end. And the digest of
+    /// the log with the batch.
     async fn append_writes(
         &self,
         lease: &Lease,
         append: &Append,
         last: Sequence,
         passing: Passing,
-    ) -> Result<Vec<Write>, Unavailable> {
+    ) -> Result<(Vec<Write>, Option<ChainDigest>), Unavailable> {
         let key = &lease.key;
         let taken = passing
             .to
@@ -241,15 +247,19 @@ impl Store {
             self.leave(change, append.state, reason, question, append.now)
         };
 
-        let mut writes = vec![change];
-        writes.extend(command_writes(lease, append)?);
+        let mut batch = None;
+        let mut log = None;
         if !append.events.is_empty() {
             let tree = lease.tree_key();
-            writes.push(
-                self.batch(key, &tree, append.first, lease.fence, &append.events)
-                    .await?,
-            );
+            let (write, digest) = self
+                .batch(key, &tree, append.first, lease.fence, &append.events)
+                .await?;
+            change = head::with_log(change, digest);
+            (batch, log) = (Some(write), Some(digest));
         }
+        let mut writes = vec![change];
+        writes.extend(command_writes(lease, append)?);
+        writes.extend(batch);
         if !append.state.holds_slot() {
             writes.extend(Self::free_slots(key));
         }
@@ -265,7 +275,7 @@ impl Store {
             };
             writes.push(checkpoints::of_generation(write, checkpoint.generation));
         }
-        Ok(writes)
+        Ok((writes, log))
     }
 }
 

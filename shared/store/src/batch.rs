@@ -1,9 +1,13 @@
 //! Events in batches: compressed JSON, with long bodies in the bucket.
 
-use std::io::Read;
+use std::{
+    io::Read,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use domain::{
-    Event, EventBody, FencingToken, Sequence, SessionKey, TreeKey,
+    ChainDigest, Event, EventBody, FencingToken, Sequence, SessionKey, TreeKey,
+    chain::Link,
     event::NewEvent,
     ids::base32,
     ports::{Unavailable, WholeBodies},
@@ -12,8 +16,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Store, failure,
-    item::{Row, UnreadableRow, bytes, number},
-    keys::Record,
+    item::{Row, UnreadableRow, bytes, number, text},
+    keys::{self, Record},
     objects::session_object,
     stored::{
         event::{StoredEvent, WholeBody, body_json, read_body},
@@ -25,6 +29,8 @@ use crate::{
 const EVENTS: &str = "events";
 const FIRST: &str = "first";
 const COUNT: &str = "count";
+const PREVIOUS: &str = "previous";
+const DIGEST: &str = "digest";
 /// Fast, and text shrinks to a quarter all the same.
 const COMPRESSION_LEVEL: i32 = 3;
 /// A batch never unpacks to more: 500 events with bodies under 8 KiB and their envelopes.
@@ -33,7 +39,8 @@ const MOST_UNPACKED_BYTES: u64 = 16 * 1024 * 1024;
 impl Store {
     /// The batch row for `events` from `first` on. Puts long bodies into the bucket first: when
     /// the row is not written after all, they lie there unused until the session is erased.
-    /// The same events give the same objects and the same row.
+    /// The same events after the same ones give the same objects and the same row. Its digest
+    /// belongs into the head, in the same transaction.
     pub(crate) async fn batch(
         &self,
         key: &SessionKey,
@@ -41,8 +48,9 @@ impl Store {
         first: Sequence,
         fence: FencingToken,
         events: &[NewEvent],
-    ) -> Result<Write, Unavailable> {
+    ) -> Result<(Write, ChainDigest), Unavailable> {
         const ATTEMPTED: &str = "write the events";
+        let previous = self.log_digest(key, Sequence(first.0 - 1)).await?;
         let mut stored = Vec::with_capacity(events.len());
         let mut sequence = first;
         for event in events {
@@ -71,13 +79,102 @@ impl Store {
         let packed = zstd::bulk::compress(&json, COMPRESSION_LEVEL)
             .map_err(|error| failure::own(ATTEMPTED, error))?;
         let last = Sequence(first.0 + events.len() as u64 - 1);
-        Ok(Write::put_new(
-            Row::at(&Record::Batch(key, last).key())
-                .with(FIRST, number(first))
-                .with(COUNT, number(events.len()))
-                .with(EVENTS, bytes(packed)),
-        ))
+        let at = Record::Batch(key, last).key();
+        let digest = digest(previous, &at.partition, first, last, &packed);
+        let row = Row::at(&at)
+            .with(FIRST, number(first))
+            .with(COUNT, number(events.len()))
+            .with_some(PREVIOUS, previous.map(|it| text(it.to_string())))
+            .with(DIGEST, text(digest.to_string()))
+            .with(EVENTS, bytes(packed));
+        Ok((Write::put_new(row), digest))
     }
+
+    /// The digest of a session's log up to this event, the last of a batch; none before the first, and
+    /// of a batch that is not there. Then the log is broken, which keeps nobody from going on with it:
+    /// whoever looks at its chain sees where.
+    async fn log_digest(
+        &self,
+        key: &SessionKey,
+        last: Sequence,
+    ) -> Result<Option<ChainDigest>, Unavailable> {
+        const ATTEMPTED: &str = "read the log's digest";
+        if last.0 == 0 {
+            return Ok(None);
+        }
+        if let Some(known) = self.log_end.of(key, last) {
+            return Ok(Some(known));
+        }
+        let row = self
+            .table
+            .get(ATTEMPTED, &Record::Batch(key, last).key())
+            .await?;
+        let digest = row.map(|row| digest_if(&row, DIGEST)).transpose();
+        let digest = digest.map_err(|error| failure::own(ATTEMPTED, error))?;
+        Ok(digest.flatten())
+    }
+}
+
+/// The batch that this process wrote last, for whoever writes the next one of the same log. It never
+/// changes, so that what is known of it stays true.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogEnd(Arc<Mutex<Option<(SessionKey, Sequence, ChainDigest)>>>);
+
+impl LogEnd {
+    /// The batch that ends here was written.
+    pub(crate) fn note(&self, key: &SessionKey, last: Sequence, digest: ChainDigest) {
+        let end = Some((key.clone(), last, digest));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = end;
+    }
+
+    fn of(&self, key: &SessionKey, last: Sequence) -> Option<ChainDigest> {
+        let end = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = end.as_ref()?;
+        (end.0 == *key && end.1 == last).then_some(end.2)
+    }
+}
+
+/// Of a batch of a session's log. The packed events name the objects of long bodies by their SHA-256.
+fn digest(
+    previous: Option<ChainDigest>,
+    log: &str,
+    first: Sequence,
+    last: Sequence,
+    packed: &[u8],
+) -> ChainDigest {
+    let content = [&first.0.to_be_bytes(), packed].concat();
+    ChainDigest::of(previous, log, last.0, &content)
+}
+
+/// A batch as a link of its log.
+pub(crate) fn link(row: &Row) -> Result<Link, UnreadableRow> {
+    let last = keys::batch_last(row.text(keys::SORT)?).ok_or(UnreadableRow::Rule(keys::SORT))?;
+    let log = row.text(keys::PARTITION)?;
+    // Somebody may have changed these, which whoever computes the link again is to hear.
+    let first = row.number(FIRST).unwrap_or(0);
+    let packed = row.bytes(EVENTS).unwrap_or_default();
+    let previous = digest_or_unreadable(row, PREVIOUS);
+    let stored = digest_or_unreadable(row, DIGEST).unwrap_or(ChainDigest::UNREADABLE);
+    Ok(Link {
+        first,
+        last,
+        previous,
+        stored,
+        computed: digest(previous, log, Sequence(first), Sequence(last), packed),
+    })
+}
+
+/// For whoever looks for what was changed: what is no digest is one that fits nothing.
+pub(crate) fn digest_or_unreadable(row: &Row, name: &'static str) -> Option<ChainDigest> {
+    digest_if(row, name).unwrap_or(Some(ChainDigest::UNREADABLE))
+}
+
+pub(crate) fn digest_if(
+    row: &Row,
+    name: &'static str,
+) -> Result<Option<ChainDigest>, UnreadableRow> {
+    let digest = row.text_if(name)?.map(ChainDigest::parse).transpose();
+    digest.map_err(|_| UnreadableRow::Rule(name))
 }
 
 impl WholeBodies for Store {
@@ -87,14 +184,14 @@ impl WholeBodies for Store {
         sequence: Sequence,
     ) -> Result<Option<EventBody>, Unavailable> {
         const ATTEMPTED: &str = "read the whole event";
-        let partition = crate::keys::session_partition(key);
+        let partition = keys::session_partition(key);
         let (rows, _) = self
             .table
             .range(
                 ATTEMPTED,
                 &partition,
-                &crate::keys::batch_sort(sequence),
-                &crate::keys::batch_sort(Sequence(u64::MAX)),
+                &keys::batch_sort(sequence),
+                &keys::batch_sort(Sequence(u64::MAX)),
                 1,
             )
             .await?;

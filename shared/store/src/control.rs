@@ -32,20 +32,23 @@ impl Store {
         } else if based_on.state.holds_slot() && !head.state.holds_slot() {
             writes.extend(Self::free_slots(&head.key));
         }
-        let update = head::changes(update_unmoved(based_on), based_on, &head)
+        let mut update = head::changes(update_unmoved(based_on), based_on, &head)
             .map_err(|error| failure::own(ATTEMPTED, error))?;
+        let mut batch = None;
+        if !change.events.is_empty() {
+            let (tree, first) = (head.tree_key(), based_on.last_sequence.next());
+            let (write, digest) = self
+                .batch(&head.key, &tree, first, based_on.fence, &change.events)
+                .await?;
+            update = head::with_log(update, digest);
+            batch = Some(write);
+        }
         let place_of_head = writes.len();
         writes.push(update);
         if let Some(rewind) = &change.rewind {
             writes.extend(self.rewind(change, rewind).await?);
         }
-        if !change.events.is_empty() {
-            let (tree, first) = (head.tree_key(), based_on.last_sequence.next());
-            writes.push(
-                self.batch(&head.key, &tree, first, based_on.fence, &change.events)
-                    .await?,
-            );
-        }
+        writes.extend(batch);
         // The same change of the same head is the same request; another one is not.
         let token = base32(&Sha256::digest(format!("{change:?}")));
         match self.table.transact(ATTEMPTED, &token[..36], writes).await {

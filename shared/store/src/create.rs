@@ -166,7 +166,7 @@ impl Store {
             body: EventBody::SessionCreated,
         };
         let (tree, fence) = (head.tree_key(), FencingToken(0));
-        let batch = self
+        let (batch, digest) = self
             .batch(&new.key, &tree, Sequence(1), fence, &[created])
             .await?;
         let slots = SlotLimits {
@@ -174,7 +174,7 @@ impl Store {
             owner: new.max_sessions_per_owner,
         };
         let mut writes: Vec<Write> = Self::take_slots(&new.key, slots).into();
-        let row = head::write(head).map_err(|error| failure::own(ATTEMPTED, error))?;
+        let row = head::write_new(head, digest).map_err(|error| failure::own(ATTEMPTED, error))?;
         writes.extend([
             Write::put_new(created_by(row, new.client_token.as_ref())),
             batch,

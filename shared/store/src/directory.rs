@@ -164,6 +164,22 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<SessionKey>, Unavailable> {
         const ATTEMPTED: &str = "look for what is overdue";
+        let partitions = self.overdue_partitions(shards, now, limit).await?;
+        let session = |partition: &String| {
+            let key = keys::session_of(partition);
+            key.ok_or_else(|| failure::own(ATTEMPTED, UnreadableRow::Rule(PARTITION)))
+        };
+        partitions.iter().map(session).collect()
+    }
+
+    /// The partitions in which rows of the live index are overdue, by `shards`; the oldest first.
+    pub(crate) async fn overdue_partitions(
+        &self,
+        shards: fn(u8) -> String,
+        now: UnixMillis,
+        limit: usize,
+    ) -> Result<Vec<String>, Unavailable> {
+        const ATTEMPTED: &str = "look for what is overdue";
         let mut found = Vec::new();
         for shard in 0..LIVE_SHARDS {
             let answer = Box::pin(
@@ -183,17 +199,13 @@ impl Store {
             .await
             .map_err(|error| failure::aws(ATTEMPTED, Kind::Read, error))?;
             for row in answer.items.unwrap_or_default().into_iter().map(Row) {
-                let read = || {
-                    let partition = row.text(PARTITION)?;
-                    let key = keys::session_of(partition).ok_or(UnreadableRow::Rule(PARTITION))?;
-                    Ok((row.number(LIVE_UNTIL)?, key))
-                };
+                let read = || Ok((row.number(LIVE_UNTIL)?, row.text(PARTITION)?.to_owned()));
                 found.push(read().map_err(|error: UnreadableRow| failure::own(ATTEMPTED, error))?);
             }
         }
         found.sort();
         found.truncate(limit);
-        Ok(found.into_iter().map(|(_, key)| key).collect())
+        Ok(found.into_iter().map(|(_, partition)| partition).collect())
     }
 }
 

@@ -77,11 +77,13 @@ impl Store {
         let mut writes: Vec<Write> = relies_on
             .map(|ordinal| checkpoints::is_there(&new.parent.key, *ordinal))
             .collect();
-        let row = head::write(head).map_err(|error| failure::own(ATTEMPTED, error))?;
+        let (batch, digest) = self
+            .batch(&new.key, &tree, Sequence(1), fence, &new.events)
+            .await?;
+        let row = head::write_new(head, digest).map_err(|error| failure::own(ATTEMPTED, error))?;
         writes.extend([
             Write::put_new(created_by(row, new.client_token.as_ref())),
-            self.batch(&new.key, &tree, Sequence(1), fence, &new.events)
-                .await?,
+            batch,
             // Not its root, which may be gone.
             checkpoints::join(&tree, &[&new.parent.key.session, &new.key.session]),
         ]);

@@ -1,8 +1,8 @@
 //! The head of a session: the row that every change of a session goes through.
 
 use domain::{
-    CheckpointId, FencingToken, Head, Sequence, SessionId, SessionKey, State, TreeId, UnixMillis,
-    checkpoint::PendingQuestion, ports::Unavailable, session::Parent,
+    ChainDigest, CheckpointId, FencingToken, Head, Sequence, SessionId, SessionKey, State, TreeId,
+    UnixMillis, checkpoint::PendingQuestion, ports::Unavailable, session::Parent,
 };
 
 use crate::{
@@ -39,6 +39,8 @@ const PARENT_CHECKPOINT: &str = "parent_checkpoint";
 pub(crate) const TASK: &str = "task";
 pub(crate) const CLAUDE_SESSION_ID: &str = "claude_session_id";
 pub(crate) const TOTAL_COST_USD: &str = "total_cost_usd";
+/// The digest of the log up to its last event. Not part of [`Head`].
+pub(crate) const LOG_DIGEST: &str = "log_digest";
 /// The request token of the newest append, by which its repeat is recognised. Not part of
 /// [`Head`].
 pub(crate) const APPEND_TOKEN: &str = "append_token";
@@ -46,7 +48,17 @@ const TITLE: &str = "title";
 pub(crate) const CREATED_AT: &str = "created_at";
 const SPEC: &str = "spec";
 
-/// The row of a new session.
+/// Adds the digest of the log to a change of its head.
+pub(crate) fn with_log(change: Write, digest: ChainDigest) -> Write {
+    change.set(LOG_DIGEST, text(digest.to_string()))
+}
+
+/// The row of a new session, whose log has this digest.
+pub(crate) fn write_new(head: &Head, digest: ChainDigest) -> Result<Row, UnreadableRow> {
+    Ok(write(head)?.with(LOG_DIGEST, text(digest.to_string())))
+}
+
+/// The attributes of a head.
 pub(crate) fn write(head: &Head) -> Result<Row, UnreadableRow> {
     let spec =
         spec::write(&head.spec).map_err(|source| UnreadableRow::Json { name: SPEC, source })?;

@@ -192,10 +192,12 @@ impl Inbox for Store {
                 // Nothing may wait in it any more.
                 update = update.set_some(LIVE_UNTIL, after.look_at().map(|time| number(time.0)));
             }
+            let (batch, digest) = self
+                .batch(key, &head.tree_key(), first, head.fence, &[event])
+                .await?;
             let writes = vec![
-                update,
-                self.batch(key, &head.tree_key(), first, head.fence, &[event])
-                    .await?,
+                head::with_log(update, digest),
+                batch,
                 Write::update(Record::Command(key, command.ordinal).key())
                     .set(STATE, text(WITHDRAWN))
                     .when(STATE, "=", text(QUEUED)),

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     CheckpointId, ClientKey, CommandId, OwnerId, RefName, Sequence, SessionId, SessionKey, TreeKey,
-    UnixMillis, UploadId, client_session::RoundId,
+    UnixMillis, UploadId, audit::AuditChain, client_session::RoundId,
 };
 
 pub(crate) const PARTITION: &str = "pk";
@@ -26,7 +26,8 @@ pub(crate) const OWNER_SORT: &str = "owner_sort";
 
 /// Sparse index of what somebody has to look at in time: `live_key` = [`live_shard`] of a session,
 /// `live_until` = when (its lease ends, its start may have to be repeated, its time is up); of a
-/// tree [`tree_shard`], and when it is to be swept.
+/// tree [`tree_shard`], and when it is to be swept; of a chain of the audit [`seal_shard`], and when
+/// its end is to be sealed.
 pub(crate) const LIVE: &str = "live";
 pub(crate) const LIVE_KEY: &str = "live_key";
 pub(crate) const LIVE_UNTIL: &str = "live_until";
@@ -124,6 +125,22 @@ pub(crate) enum Record<'a> {
     /// once whoever finishes what they were for. Dies with the round's state. Key: `owner`,
     /// `round#<id>`. Value: `answers_digest`, `outcome` (zstd of JSON).
     Round(&'a OwnerId, &'a RoundId),
+    /// An entry of the audit. Scope: owner or deployment. Writer: once, whoever records it. Dies
+    /// `audit_retention_days` after it was written. Key: `audit#<owner, or deployment>`,
+    /// `entry#<number>`. Value: `previous`, `digest`, `content` (zstd of JSON).
+    AuditEntry(&'a AuditChain, u64),
+    /// The end of such a chain. Writer: with each entry. Never dies. Key: the same, `end`. Value:
+    /// `number`, `digest`, `time` of the last entry; in the live index under [`seal_shard`] until the
+    /// end is sealed.
+    AuditEnd(&'a AuditChain),
+    /// How far the entries about a session are. Writer: with each of them. Dies with the last. Key:
+    /// `audit#<owner>`, `session#<session>`. Value: `last`, and `erased` (1) once there is an entry
+    /// that says so.
+    AuditMark(&'a OwnerId, &'a SessionId),
+    /// Requests of a minute that were refused. Writer: the authorizer; taken away with the entry that
+    /// is made of it. Dies a week after its minute. Key: `refused`, `<minute>#<source>`. Value:
+    /// `count`.
+    RefusalCount(UnixMillis, &'a str),
     /// What the newest runner found on its machine. Writer: any runner; the newest wins. Never
     /// dies. Key: `deployment`, `runner`. Value: `claude_version`, `claude_path`,
     /// `noted_at`, `agents` (JSON: pairs of name and description).
@@ -196,6 +213,15 @@ impl Record<'_> {
                 (client_partition(key), format!("{POSTED_PREFIX}{name}"))
             }
             Self::Round(owner, round) => (owner.to_string(), format!("round#{}", round.as_str())),
+            Self::AuditEntry(chain, number) => (audit_partition(chain), entry_sort(*number)),
+            Self::AuditEnd(chain) => (audit_partition(chain), "end".to_owned()),
+            Self::AuditMark(owner, session) => (
+                audit_partition(&AuditChain::Owner((*owner).clone())),
+                format!("session#{session}"),
+            ),
+            Self::RefusalCount(minute, source) => {
+                (REFUSED.to_owned(), format!("{:015}#{source}", minute.0))
+            }
             Self::Runner => ("deployment".to_owned(), "runner".to_owned()),
         };
         Key { partition, sort }
@@ -203,6 +229,50 @@ impl Record<'_> {
 }
 
 const POSTED_PREFIX: &str = "posted#";
+
+const AUDIT_PREFIX: &str = "audit#";
+const ENTRY_PREFIX: &str = "entry#";
+const REFUSED: &str = "refused";
+
+/// Partition of a chain of the audit.
+pub(crate) fn audit_partition(chain: &AuditChain) -> String {
+    format!("{AUDIT_PREFIX}{}", chain.name())
+}
+
+/// The chain of a partition.
+pub(crate) fn chain_of(partition: &str) -> Option<AuditChain> {
+    AuditChain::parse(partition.strip_prefix(AUDIT_PREFIX)?)
+}
+
+/// 20 digits hold every number.
+fn entry_sort(number: u64) -> String {
+    format!("{ENTRY_PREFIX}{number:020}")
+}
+
+/// The number of an entry.
+pub(crate) fn entry_number(sort: &str) -> Option<u64> {
+    sort.strip_prefix(ENTRY_PREFIX)?.parse().ok()
+}
+
+/// Partition and range of entries, both numbers included.
+pub(crate) fn entry_range(chain: &AuditChain, from: u64, to: u64) -> (String, String, String) {
+    (audit_partition(chain), entry_sort(from), entry_sort(to))
+}
+
+/// Partition and range of what was counted in minutes before this one.
+pub(crate) fn refusals_before(minute: UnixMillis) -> (String, String, String) {
+    (
+        REFUSED.to_owned(),
+        "0".to_owned(),
+        format!("{:015}", minute.0),
+    )
+}
+
+/// Minute and source of what was counted.
+pub(crate) fn refusal(sort: &str) -> Option<(UnixMillis, &str)> {
+    let (minute, source) = sort.split_once('#')?;
+    Some((UnixMillis(minute.parse().ok()?), source))
+}
 
 /// Partition of everything that is kept for one client.
 fn client_partition(key: &ClientKey) -> String {
@@ -236,6 +306,11 @@ pub(crate) fn session_partition(key: &SessionKey) -> String {
 /// Sort key of the batch that ends with `last`; 20 digits hold every sequence.
 pub(crate) fn batch_sort(last: Sequence) -> String {
     format!("{BATCH_PREFIX}{:020}", last.0)
+}
+
+/// The last event of a batch.
+pub(crate) fn batch_last(sort: &str) -> Option<u64> {
+    sort.strip_prefix(BATCH_PREFIX)?.parse().ok()
 }
 
 /// Sort key of a command; 12 digits are more than a session can accept.
@@ -274,6 +349,17 @@ pub(crate) fn tree_shard(tree: &TreeKey) -> String {
     tree_key(last % LIVE_SHARDS)
 }
 
+/// The partition of the live index in which a chain of the audit is found.
+pub(crate) fn seal_shard(chain: &AuditChain) -> String {
+    let last = chain.name().bytes().last().unwrap_or_default();
+    seal_key(last % LIVE_SHARDS)
+}
+
+/// A partition of the live index for chains of the audit.
+pub(crate) fn seal_key(shard: u8) -> String {
+    format!("seal#{shard}")
+}
+
 /// A partition of the live index for trees.
 pub(crate) fn tree_key(shard: u8) -> String {
     format!("tree#{shard}")
@@ -303,6 +389,7 @@ mod tests {
             session: domain::ClientSessionId::from_random([0; 17]),
         };
         let round = RoundId::from_random([0; 17]);
+        let chain = AuditChain::Owner(owner.clone());
         let spelled: Vec<String> = [
             Record::Head(&key),
             Record::Tombstone(&key),
@@ -330,6 +417,10 @@ mod tests {
             Record::ClientMessage(&client, "st", 7),
             Record::PostedMessage(&client, "n"),
             Record::Round(&owner, &round),
+            Record::AuditEntry(&chain, 7),
+            Record::AuditEnd(&AuditChain::Deployment),
+            Record::AuditMark(&owner, &key.session),
+            Record::RefusalCount(UnixMillis(1_700_000_040_000), "192.0.2.1"),
         ]
         .iter()
         .map(|record| {
@@ -363,6 +454,10 @@ mod tests {
                 "OWNER#mcp_aaaaaaaaaaaaaaaaaaaaaaaaaa message#st#00000000000000000007",
                 "OWNER#mcp_aaaaaaaaaaaaaaaaaaaaaaaaaa posted#n",
                 "OWNER round#rnd_aaaaaaaaaaaaaaaaaaaaaaaaaa",
+                "audit#OWNER entry#00000000000000000007",
+                "audit#deployment end",
+                "audit#OWNER session#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa",
+                "refused 001700000040000#192.0.2.1",
             ]
         );
         // Each has exactly one row in the table of retention, and each row has a record.

@@ -5,6 +5,7 @@
 //! their machine. Its methods are safe to call again after an error whose outcome is unknown.
 
 mod append;
+mod audit;
 mod batch;
 mod changes;
 mod checkpoints;
@@ -25,6 +26,7 @@ mod log;
 mod objects;
 pub mod retention;
 mod runner;
+mod seals;
 mod settings;
 mod stored;
 mod system;
@@ -57,7 +59,10 @@ pub struct Store {
     bucket: String,
     ecs: aws_sdk_ecs::Client,
     compute: Option<ComputeSettings>,
+    /// Of the log that this process appends to.
+    log_end: batch::LogEnd,
     retention_milliseconds: u64,
+    audit_retention_milliseconds: u64,
     keep_deltas_milliseconds: u64,
 }
 
@@ -100,7 +105,9 @@ impl Store {
             bucket: settings.bucket,
             ecs: aws_sdk_ecs::Client::new(&config),
             compute: settings.compute,
+            log_end: batch::LogEnd::default(),
             retention_milliseconds: settings.retention_days * DAY_MILLISECONDS,
+            audit_retention_milliseconds: settings.audit_retention_days * DAY_MILLISECONDS,
             keep_deltas_milliseconds: settings.keep_deltas_hours * 60 * 60 * 1000,
         }
     }

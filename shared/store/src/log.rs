@@ -51,11 +51,11 @@ impl SessionLog for Store {
             let events = take_over_events(&head, &taken, task, isolation);
             taken.last_sequence = Sequence(head.last_sequence.0 + events.len() as u64);
             let update = head::changes(update_unmoved(&head), &head, &taken);
-            let writes = vec![
-                update.map_err(|error| failure::own(ATTEMPTED, error))?,
-                self.batch(key, &taken.tree_key(), first, taken.fence, &events)
-                    .await?,
-            ];
+            let update = update.map_err(|error| failure::own(ATTEMPTED, error))?;
+            let (batch, digest) = self
+                .batch(key, &taken.tree_key(), first, taken.fence, &events)
+                .await?;
+            let writes = vec![head::with_log(update, digest), batch];
             let content = format!("{key:?} {task} {isolation} {lease_until:?} {now:?} {head:?}");
             let token = base32(&Sha256::digest(content));
             match self.table.transact(ATTEMPTED, &token[..36], writes).await {

@@ -3,7 +3,7 @@
 //! Nothing else decides it. Deleting a session for good (`delete_session` with `erase`) waits for
 //! none of these times: what ends [`Ends::WithSession`] goes with the next sweep, and what
 //! [`Ends::Unneeded`] after the grace time. Logs of functions and tasks
-//! (`SHANNON_LOG_RETENTION_DAYS`) are kept by their log groups. There is no audit log and there are
+//! (`SHANNON_LOG_RETENTION_DAYS`) are kept by their log groups. There are
 //! no backups, rollups or memories yet: their retention comes into this table together with what it
 //! keeps.
 
@@ -65,7 +65,7 @@ const fn object(name: &'static str, place: &'static str, ends: Ends) -> Kind {
 }
 
 /// The table of retention.
-pub const RETENTION: [Kind; 29] = [
+pub const RETENTION: [Kind; 34] = [
     row("head", "*#* head", Ends::WithSession),
     row("tombstone", "*#* tombstone", Ends::AfterErasure),
     row("events", "*#* log#*", Ends::WithSession),
@@ -135,6 +135,27 @@ pub const RETENTION: [Kind; 29] = [
         "round of questions",
         "* round#*",
         Ends::Expires("the state of the round"),
+    ),
+    row(
+        "entry of the audit",
+        "audit#* entry#*",
+        Ends::Expires("SHANNON_AUDIT_RETENTION_DAYS"),
+    ),
+    row("end of an audit chain", "audit#* end", Ends::Never),
+    row(
+        "session in the audit",
+        "audit#* session#*",
+        Ends::Expires("SHANNON_AUDIT_RETENTION_DAYS"),
+    ),
+    row(
+        "count of refused requests",
+        "refused *#*",
+        Ends::Expires("a week, or until it is an entry of the audit"),
+    ),
+    object(
+        "seal of the audit",
+        "audit/*/*",
+        Ends::ByRule("SHANNON_AUDIT_RETENTION_DAYS"),
     ),
     object("manifest", "*/*/manifests/*", Ends::Unneeded),
     object("pack", "*/*/packs/*", Ends::Unneeded),

@@ -17,6 +17,8 @@ pub struct StoreSettings {
     pub bucket: String,
     /// Days after its end at which a session's rows expire.
     pub retention_days: u64,
+    /// Days for which entries of the audit and their seals are kept.
+    pub audit_retention_days: u64,
     /// Hours for which text that is being written is kept.
     pub keep_deltas_hours: u64,
     /// Where runners run; absent in programs that start none.
@@ -95,6 +97,7 @@ impl StoreSettings {
             table: needed("SHANNON_TABLE")?,
             bucket: needed("SHANNON_BUCKET")?,
             retention_days: number("SHANNON_RETENTION_DAYS")?,
+            audit_retention_days: number("SHANNON_AUDIT_RETENTION_DAYS")?,
             keep_deltas_hours: number("SHANNON_KEEP_DELTAS_HOURS")?,
             compute,
         })

@@ -56,6 +56,7 @@ pub fn deployment() -> Deployment {
         response_budget_characters: 8_000,
         lease_milliseconds: 10_000,
         retention_days: 90,
+        audit_retention_days: 2557,
         session_token_seconds: 900,
     }
 }

@@ -45,3 +45,8 @@ async fn the_fake_keeps_what_clients_need() {
 async fn sessions_in_the_fake_can_be_erased() {
     contracts::erasure_contract(&Fake::new(7)).await;
 }
+
+#[tokio::test]
+async fn the_fake_keeps_the_audit() {
+    contracts::audit_contract(&Fake::new(9)).await;
+}

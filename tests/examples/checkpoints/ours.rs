@@ -34,6 +34,7 @@ impl Counted {
             bucket: variable("BUCKET")?,
             retention_days: 90,
             keep_deltas_hours: 24,
+            audit_retention_days: 30,
             compute: None,
         };
         let endpoint = Endpoint {

@@ -6,6 +6,7 @@
 
 mod api_failures;
 mod approvals;
+mod audit;
 mod bad_input;
 mod calls;
 mod catalog;

@@ -199,6 +199,11 @@ const TESTED: &[(&str, &str, &str)] = &[
     ),
     ("RESPONSE_BUDGET_CHARACTERS", STACK, "waits_and_answers"),
     (
+        "AUDIT_RETENTION_DAYS",
+        STORE,
+        "every_stored_thing_goes_as_the_table_of_retention_says",
+    ),
+    (
         "RETENTION_DAYS",
         STORE,
         "a_session_expires_after_its_retention_and_is_gone_before_the_sweep",

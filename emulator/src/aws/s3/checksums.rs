@@ -34,6 +34,11 @@ impl Claims {
         }
     }
 
+    /// Whether the client says what its bytes are.
+    pub(super) fn any(&self) -> bool {
+        self.content_md5.is_some() || !self.algorithms().is_empty()
+    }
+
     /// A hasher for each algorithm that the client names; CRC64NVME, as S3 does, when it names none.
     pub(super) fn hasher(&self) -> ChecksumHasher {
         let mut hasher = ChecksumHasher::default();

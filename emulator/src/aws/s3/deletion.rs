@@ -27,6 +27,7 @@ fn delete(
     (bucket, key): (&str, &str),
     version_id: Option<&str>,
     if_match: Option<&ETagCondition>,
+    bypass: bool,
     unneeded: &mut Vec<String>,
 ) -> S3Result<Deleted> {
     let versioning = metadata::bucket(transaction, bucket)?;
@@ -39,6 +40,10 @@ fn delete(
     }
     match version_id {
         Some(id) => {
+            let version = metadata::version(transaction, bucket, key, id)?;
+            if let Some(lock) = version.and_then(|version| version.properties.lock) {
+                lock.check_removal(bypass)?;
+            }
             let removed = metadata::remove_version(transaction, bucket, key, id, unneeded)?;
             Ok(Deleted {
                 marker: removed.is_some_and(|version| version.marker),
@@ -79,6 +84,7 @@ impl ObjectStore {
                     (&input.bucket, &input.key),
                     input.version_id.as_deref(),
                     input.if_match.as_ref(),
+                    input.bypass_governance_retention.unwrap_or(false),
                     unneeded,
                 )
             })
@@ -103,6 +109,7 @@ impl ObjectStore {
                  published schema"
             ));
         }
+        let bypass = input.bypass_governance_retention.unwrap_or(false);
         let quiet = input.delete.quiet.unwrap_or(false);
         let mut deleted = Vec::new();
         let mut errors = Vec::new();
@@ -118,6 +125,7 @@ impl ObjectStore {
                         (&bucket, &key),
                         version_id.as_deref(),
                         if_match.as_ref(),
+                        bypass,
                         unneeded,
                     )
                 })

@@ -8,6 +8,7 @@ mod conditions;
 mod deletion;
 mod files;
 mod listing;
+mod lock;
 mod metadata;
 mod multipart;
 mod objects;
@@ -17,7 +18,7 @@ mod reading;
 mod upload;
 mod uploads;
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use axum::{body::Body, response::Response};
 use http::Request;
@@ -45,6 +46,7 @@ use crate::credentials::Credentials;
 pub(super) struct WantedBucket {
     pub(super) name: String,
     pub(super) versioning: bool,
+    pub(super) object_lock: bool,
 }
 
 /// The object store could not be opened.
@@ -70,6 +72,8 @@ struct ObjectStore {
     metadata: Metadata,
     files: Files,
     faults: Faults,
+    /// The buckets in which objects can be locked.
+    locking: Arc<BTreeSet<String>>,
 }
 
 /// The emulated S3 service. Cheap to clone.
@@ -97,6 +101,12 @@ impl ObjectService {
             metadata,
             files,
             faults: faults.clone(),
+            locking: wanted
+                .iter()
+                .filter(|bucket| bucket.object_lock)
+                .map(|bucket| bucket.name.clone())
+                .collect::<BTreeSet<_>>()
+                .into(),
         };
         let mut builder = S3ServiceBuilder::new(store);
         builder.set_auth(Keys(credentials.clone()));

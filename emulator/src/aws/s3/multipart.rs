@@ -80,6 +80,7 @@ impl ObjectStore {
                 ..Checksums::default()
             },
             checksum_algorithm: algorithm.clone(),
+            lock: None,
         };
         let tags = tags_from_header(input.tagging.as_deref())?;
         let output = CreateMultipartUploadOutput {

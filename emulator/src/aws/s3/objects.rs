@@ -14,6 +14,7 @@ use super::{
     checksums::Claims,
     conditions::{self, ReadConditions, etag},
     files::file_error,
+    lock::Lock,
     metadata::{self, NewVersion},
     properties::{Properties, check_encryption_context, metadata_from, tags_from_header},
     reading::find,
@@ -36,6 +37,12 @@ impl ObjectStore {
             .map(|it| it.as_str().to_owned());
         let encryption_context = input.ssekms_encryption_context;
         check_encryption_context(encryption.as_deref(), encryption_context.as_deref())?;
+        let lock = Lock::of(
+            input.object_lock_mode,
+            input.object_lock_retain_until_date,
+            self.locking.contains(&bucket),
+            claims.any(),
+        )?;
         {
             let (bucket, key) = (bucket.clone(), key.clone());
             let (if_match, if_none_match) = (if_match.clone(), if_none_match.clone());
@@ -87,6 +94,7 @@ impl ObjectStore {
                 parts: None,
                 checksums,
                 checksum_algorithm: None,
+                lock,
             },
             tags,
         };
@@ -212,6 +220,8 @@ impl ObjectStore {
                 } else {
                     source.properties.clone()
                 };
+                // A copy is locked only when it asks for it, which none does here.
+                properties.lock = None;
                 properties.encryption = encryption;
                 properties.encryption_key = encryption_key;
                 properties.encryption_context = encryption_context;

@@ -11,6 +11,8 @@ use s3s::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::lock::Lock;
+
 /// Headers and metadata of one version, as stored.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Properties {
@@ -31,6 +33,8 @@ pub(super) struct Properties {
     pub(super) checksums: Checksums,
     /// Of an upload: the algorithm that its parts use.
     pub(super) checksum_algorithm: Option<String>,
+    #[serde(default)]
+    pub(super) lock: Option<Lock>,
 }
 
 /// Refuses an encryption context as S3 does: only KMS takes one, and it is base64 of a JSON object

@@ -16,6 +16,7 @@ use super::{
     body::FileBody,
     conditions::{ReadConditions, etag},
     files::file_error,
+    lock::Lock,
     metadata::{self, Version},
     properties::{Checksums, Properties},
 };
@@ -81,6 +82,8 @@ impl ObjectStore {
             metadata: properties.metadata(),
             server_side_encryption: properties.encryption(),
             ssekms_key_id: properties.encryption_key.clone(),
+            object_lock_mode: properties.lock.as_ref().map(Lock::mode),
+            object_lock_retain_until_date: properties.lock.as_ref().map(|it| it.until().into()),
             storage_class: storage_class(properties),
             tag_count: tag_count(&found),
             version_id: shown,
@@ -140,6 +143,8 @@ impl ObjectStore {
             parts_count: None,
             server_side_encryption: properties.encryption(),
             ssekms_key_id: properties.encryption_key.clone(),
+            object_lock_mode: properties.lock.as_ref().map(Lock::mode),
+            object_lock_retain_until_date: properties.lock.as_ref().map(|it| it.until().into()),
             storage_class: storage_class(properties),
             version_id: shown,
             ..HeadObjectOutput::default()

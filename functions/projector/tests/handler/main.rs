@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use domain::ports::{NoticeMessage, Webhook};
+use domain::audit::AuditChain;
+use domain::ports::{AuditTrail, NoticeMessage, SessionDirectory, Webhook};
 use domain::{OwnerId, State};
 use projector::{Answer, Event, Failure, handle};
 use serde_json::{Value, json};
@@ -53,7 +54,7 @@ fn of_session(record: &mut Value, session: &str) {
 
 async fn told(value: Value) -> (Answer, Vec<NoticeMessage>) {
     let fake = Fake::new(1);
-    let answer = handle(&fake, &fake, event(value)).await;
+    let answer = handle(&fake, &fake, &fake, event(value)).await;
     (answer.expect("an answer"), fake.published())
 }
 
@@ -193,7 +194,7 @@ fn webhook(fake: &Fake) -> Webhook {
 async fn an_owner_with_a_webhook_is_told_there_too() {
     let fake = Fake::new(1);
     let url = webhook(&fake).url;
-    let answer = handle(&fake, &fake, event(sample("projector"))).await;
+    let answer = handle(&fake, &fake, &fake, event(sample("projector"))).await;
     assert_eq!(answer, Ok(Answer::default()));
     let expected: Vec<_> = fake
         .published()
@@ -211,10 +212,10 @@ async fn whatever_fails_is_named_and_told_the_next_time() {
     let names = ["projector-turn", "projector"];
     for time in [FaultTime::Before, FaultTime::After] {
         for n in 1..=6 {
-            let fake = Fake::new(1);
+            let (fake, audit) = (Fake::new(1), Fake::new(2));
             webhook(&fake);
             fake.fail_call(n, time);
-            let first = handle(&fake, &fake, event(joined(&names))).await;
+            let first = handle(&fake, &fake, &audit, event(joined(&names))).await;
             // The topic hears of both, then the webhook: two calls for each, none behind a failure.
             let expected = match n {
                 1 => failed(&[0]),
@@ -222,7 +223,7 @@ async fn whatever_fails_is_named_and_told_the_next_time() {
                 _ => failed(&[1]),
             };
             assert_eq!(first, Ok(expected), "{n} {time:?}");
-            let again = handle(&fake, &fake, event(joined(&names))).await;
+            let again = handle(&fake, &fake, &audit, event(joined(&names))).await;
             assert_eq!(again, Ok(Answer::default()), "{n} {time:?}");
             for heard in [
                 fake.published(),
@@ -249,7 +250,7 @@ async fn one_session_that_cannot_be_told_does_not_keep_others_from_hearing() {
     }
     let unreadable = &mut value["Records"][0]["dynamodb"]["NewImage"];
     unreadable["title"] = Value::Null;
-    let answer = handle(&fake, &fake, event(value)).await;
+    let answer = handle(&fake, &fake, &fake, event(value)).await;
     assert_eq!(answer, Ok(failed(&[0])));
     assert_eq!(
         kinds(&fake.published()),
@@ -269,7 +270,43 @@ async fn the_answer_is_what_lambda_reads() {
         json!({"Records": 3}),
         sample("reconciler-sweep"),
     ] {
-        let refused = handle(&fake, &fake, event(other)).await;
+        let refused = handle(&fake, &fake, &fake, event(other)).await;
         assert_eq!(refused.expect_err("unknown").kind, "UnknownEvent");
     }
+}
+
+#[tokio::test]
+async fn what_the_log_says_is_in_the_audit_once_however_often_the_record_comes() {
+    let fake = Fake::new(1);
+    let new = testkit::new_session(&fake, &testkit::owner("somebody"));
+    let head = fake.create(new).await.expect("created").head;
+    let mut record = sample("projector")["Records"][0].clone();
+    let keys = record["dynamodb"]["Keys"]["pk"]["S"].clone();
+    let (owner, session) = keys
+        .as_str()
+        .and_then(|it| it.split_once('#'))
+        .expect("a key");
+    let text = record.to_string();
+    let text = text.replace(owner, head.key.owner.as_str());
+    let text = text.replace(session, head.key.session.as_str());
+    record = serde_json::from_str(&text).expect("JSON");
+    let value = json!({ "Records": [record] });
+
+    // Not while the chain cannot be written.
+    fake.fail_call_of("record", 1, FaultTime::Before);
+    let answer = handle(&fake, &fake, &fake, event(value.clone())).await;
+    assert_eq!(answer.expect("an answer").batch_item_failures.len(), 1);
+    for time in [FaultTime::After, FaultTime::After] {
+        // Its answer is lost: it comes again, and there is one entry.
+        fake.fail_call_of("record", 1, time);
+        let answer = handle(&fake, &fake, &fake, event(value.clone())).await;
+        answer.expect("an answer");
+    }
+    fake.no_more_faults();
+    let answer = handle(&fake, &fake, &fake, event(value)).await;
+    assert_eq!(answer.expect("an answer"), Answer::default());
+    let chain = AuditChain::Owner(head.key.owner.clone());
+    let entries = fake.entries(&chain, 0, 10).await.expect("read");
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0].subject.session(), Some(&head.key.session));
 }

@@ -61,7 +61,7 @@ async fn nothing_needed_is_gone(fake: &Fake, tree: &TreeKey, when: &str) {
 }
 
 async fn sweep(fake: &Fake) {
-    let swept = handle(fake, LIMITS, event(sample("reconciler-sweep.json"))).await;
+    let swept = handle(fake, &LIMITS, event(sample("reconciler-sweep.json"))).await;
     // What could not be done is in the answer, or the event comes again.
     drop(swept);
 }

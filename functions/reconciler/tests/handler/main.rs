@@ -3,12 +3,18 @@
 mod faults;
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use checkpoint::{About, IgnoreRules, NewSnapshot, RootName, Snapshots, SourceRoot};
 use domain::{
     CommandOutcome, EventBody, FencingToken, NewCheckpoint, Retention, SessionId, SessionKey,
     State, TreeKey,
-    ports::{Inbox, NewSession, SessionDirectory, SessionLog, SlotLimits, TreeObjects},
+    audit::AuditChain,
+    ports::{
+        AuditTrail, Clock, Inbox, NewSession, RefusalCounts, Seals, SessionDirectory, SessionLog,
+        SlotLimits, TreeObjects,
+    },
+    session_token::SigningKey,
     use_cases::{Deletion, Reconciled, delete_session, reconcile_session},
 };
 use reconciler::{Answer, Event, Limits, handle};
@@ -46,7 +52,8 @@ fn stopped(name: &str, key: &SessionKey, task: &str) -> Event {
     event(value)
 }
 
-const LIMITS: Limits = Limits {
+static LIMITS: LazyLock<Limits> = LazyLock::new(|| Limits {
+    signing_key: SigningKey::new(&[7; 32]).expect("long enough"),
     slots: SlotLimits {
         deployment: 10,
         owner: 10,
@@ -56,7 +63,7 @@ const LIMITS: Limits = Limits {
         checkpoint_milliseconds: 90 * DAY,
         grace_milliseconds: DAY,
     },
-};
+});
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
 fn requested(fake: &Fake) -> NewSession {
@@ -94,7 +101,7 @@ async fn a_session_whose_task_stopped_gets_another_one() {
         .expect("accepted");
     for started in [1, 0] {
         let event = stopped("reconciler-task-stopped.json", &key, "t1");
-        let answer = handle(&fake, LIMITS, event).await.expect("an answer");
+        let answer = handle(&fake, &LIMITS, event).await.expect("an answer");
         assert_eq!((answer.started, answer.ended), (started, 0));
     }
     let head = fake.peek_head(&key).expect("there");
@@ -128,7 +135,7 @@ async fn a_task_that_never_began_fails_its_session() {
         .await
         .expect("noted");
     let event = stopped("reconciler-task-failed-to-start.json", &key, "t1");
-    assert_eq!(handle(&fake, LIMITS, event).await, Ok(ended(1)));
+    assert_eq!(handle(&fake, &LIMITS, event).await, Ok(ended(1)));
     let head = fake.peek_head(&key).expect("there");
     assert_eq!(head.state, State::Failed);
     assert!(
@@ -143,7 +150,7 @@ async fn the_task_of_another_runner_ends_nothing() {
     let fake = Fake::new(3);
     let key = running(&fake, "t2").await;
     let event = stopped("reconciler-task-stopped.json", &key, "t1");
-    let answer = handle(&fake, LIMITS, event).await.expect("an answer");
+    let answer = handle(&fake, &LIMITS, event).await.expect("an answer");
     assert_eq!((answer.looked_at, answer.ended), (1, 0));
     let state = fake.peek_head(&key).map(|head| head.state);
     assert_eq!(state, Some(State::Provisioning));
@@ -155,7 +162,7 @@ async fn a_message_that_comes_at_the_same_time_is_no_reason_to_wait() {
     let key = running(&fake, "t1").await;
     let event = stopped("reconciler-task-stopped.json", &key, "t1");
     let (answer, _) = tokio::join!(
-        handle(&fake, LIMITS, event),
+        handle(&fake, &LIMITS, event),
         fake.enqueue(&key, new_command(&fake, "two", message("hello")))
     );
     assert_eq!(answer.expect("an answer").started, 1);
@@ -169,7 +176,7 @@ async fn a_late_notice_about_an_earlier_task_ends_nothing() {
     let fake = Fake::new(9);
     let key = running(&fake, "t1").await;
     let event = || stopped("reconciler-task-stopped.json", &key, "t1");
-    handle(&fake, LIMITS, event()).await.expect("an answer");
+    handle(&fake, &LIMITS, event()).await.expect("an answer");
     let mut head = fake.peek_head(&key).expect("there");
     for _ in 0..2 {
         // As after the loss of the second one, before the third is noted.
@@ -177,10 +184,10 @@ async fn a_late_notice_about_an_earlier_task_ends_nothing() {
         fake.acquire(&key, "t2", "none", now.plus(10_000), now)
             .await
             .expect("acquired");
-        let again = handle(&fake, LIMITS, event()).await.expect("an answer");
+        let again = handle(&fake, &LIMITS, event()).await.expect("an answer");
         assert_eq!((again.started, again.ended), (0, 0));
         let second = stopped("reconciler-task-stopped.json", &key, "t2");
-        handle(&fake, LIMITS, second).await.expect("an answer");
+        handle(&fake, &LIMITS, second).await.expect("an answer");
         let next = fake.peek_head(&key).expect("there");
         assert!(next.fence > head.fence && next.state == State::Resuming);
         head = next;
@@ -197,7 +204,7 @@ async fn tasks_and_sessions_that_are_not_ours_are_left_alone() {
         let mut foreign = sample("reconciler-task-stopped.json");
         foreign["detail"]["overrides"]["containerOverrides"][0]["environment"] = environment;
         assert_eq!(
-            handle(&fake, LIMITS, event(foreign)).await,
+            handle(&fake, &LIMITS, event(foreign)).await,
             Ok(Answer::default())
         );
     }
@@ -206,7 +213,7 @@ async fn tasks_and_sessions_that_are_not_ours_are_left_alone() {
         session: SessionId::from_random([1; 17]),
     };
     let event = stopped("reconciler-task-stopped.json", &unknown, "t1");
-    let answer = handle(&fake, LIMITS, event).await.expect("an answer");
+    let answer = handle(&fake, &LIMITS, event).await.expect("an answer");
     assert_eq!((answer.looked_at, answer.ended), (1, 0));
 }
 
@@ -221,11 +228,11 @@ async fn the_sweep_starts_ends_and_leaves_alone() {
         .key;
     let vanished = running(&fake, "t1").await;
     let sweep = || event(sample("reconciler-sweep.json"));
-    assert_eq!(handle(&fake, LIMITS, sweep()).await, Ok(Answer::default()));
+    assert_eq!(handle(&fake, &LIMITS, sweep()).await, Ok(Answer::default()));
 
     fake.clock().advance(16_000);
     let healthy = running(&fake, "t2").await;
-    let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
+    let answer = handle(&fake, &LIMITS, sweep()).await.expect("an answer");
     assert_eq!(
         answer,
         Answer {
@@ -252,7 +259,7 @@ async fn the_sweep_starts_ends_and_leaves_alone() {
 
     // Its runner does not come either.
     fake.clock().advance(300_000);
-    handle(&fake, LIMITS, sweep()).await.expect("an answer");
+    handle(&fake, &LIMITS, sweep()).await.expect("an answer");
     assert_eq!(state(&never_started), Some(State::Failed));
     assert_eq!(state(&vanished), Some(State::Resuming));
     assert_eq!(fake.slots().0, 2);
@@ -268,7 +275,7 @@ async fn a_session_that_loses_every_runner_has_failed() {
         assert!(!state.expect("there").is_ended(), "round {round}");
         fake.clock().advance(310_000);
         let sweep = event(sample("reconciler-sweep.json"));
-        handle(&fake, LIMITS, sweep).await.expect("an answer");
+        handle(&fake, &LIMITS, sweep).await.expect("an answer");
     }
     let head = fake.peek_head(&key).expect("there");
     assert_eq!(head.state, State::Failed);
@@ -286,11 +293,11 @@ async fn one_session_that_cannot_be_read_does_not_stop_the_sweep() {
     fake.clock().advance(20_000);
     // The list is the first call, the first session's head the second.
     fake.fail_call(2, FaultTime::Before);
-    let answer = handle(&fake, LIMITS, event(sample("reconciler-sweep.json")))
+    let answer = handle(&fake, &LIMITS, event(sample("reconciler-sweep.json")))
         .await
         .expect("an answer");
     assert_eq!((answer.started, answer.failed), (1, 1));
-    let answer = handle(&fake, LIMITS, event(sample("reconciler-sweep.json")))
+    let answer = handle(&fake, &LIMITS, event(sample("reconciler-sweep.json")))
         .await
         .expect("an answer");
     assert_eq!((answer.started, answer.failed), (1, 0));
@@ -302,7 +309,9 @@ async fn an_unreachable_store_asks_for_the_event_again() {
     let key = running(&fake, "t1").await;
     fake.fail_call(1, FaultTime::Before);
     let event = stopped("reconciler-task-stopped.json", &key, "t1");
-    let error = handle(&fake, LIMITS, event).await.expect_err("unavailable");
+    let error = handle(&fake, &LIMITS, event)
+        .await
+        .expect_err("unavailable");
     assert_eq!(error.kind, "Unavailable");
 }
 
@@ -381,15 +390,15 @@ async fn what_nobody_needs_is_taken_after_its_time_and_the_rest_stays() {
     assert_eq!(before.len(), 4);
     let sweep = || event(sample("reconciler-sweep.json"));
     fake.clock().advance(1_000);
-    let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
+    let answer = handle(&fake, &LIMITS, sweep()).await.expect("an answer");
     assert_eq!((answer.swept, answer.failed), (1, 0));
     assert_eq!(fake.peek_objects(&tree), before, "it is too young");
     fake.clock().advance(2 * DAY);
     let dry_run = event(sample("reconciler-dry-run.json"));
-    let would = handle(&fake, LIMITS, dry_run).await.expect("an answer");
+    let would = handle(&fake, &LIMITS, dry_run).await.expect("an answer");
     assert!(would.bytes_reclaimed > 0, "{would:?}");
     assert_eq!(fake.peek_objects(&tree), before, "it only says so");
-    let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
+    let answer = handle(&fake, &LIMITS, sweep()).await.expect("an answer");
     assert_eq!(answer, would, "and does what it said");
     assert_eq!(fake.peek_objects(&tree).len(), 2);
     // What is left can be read.
@@ -408,13 +417,13 @@ async fn a_session_whose_time_is_up_leaves_nothing() {
     // Suspended for its whole time it is completed, and after as long again it is erased.
     for (state, erased) in [(Some(State::Completed), 0), (None, 1)] {
         fake.clock().advance(91 * DAY);
-        let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
+        let answer = handle(&fake, &LIMITS, sweep()).await.expect("an answer");
         assert_eq!(answer.erased, erased, "{answer:?}");
         assert_eq!(fake.peek_head(&key).map(|head| head.state), state);
     }
     assert!(fake.peek_objects(&tree).is_empty());
     assert!(fake.peek_events(&key).is_empty() && fake.peek_commands(&key).is_empty());
-    assert_eq!(handle(&fake, LIMITS, sweep()).await, Ok(Answer::default()));
+    assert_eq!(handle(&fake, &LIMITS, sweep()).await, Ok(Answer::default()));
     // A runner that was frozen wakes.
     let late = format!("sessions/{}/transcript/2", key.session);
     let put = fake.put_new(&tree, &late, b"a line".to_vec()).await;
@@ -422,11 +431,11 @@ async fn a_session_whose_time_is_up_leaves_nothing() {
     stored(&fake, &tree, 2).await;
     assert_eq!(fake.peek_objects(&tree).len(), 3);
     fake.clock().advance(DAY + 1);
-    let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
+    let answer = handle(&fake, &LIMITS, sweep()).await.expect("an answer");
     assert_eq!((answer.looked_at, answer.erased, answer.failed), (1, 0, 0));
     assert!(fake.peek_objects(&tree).is_empty());
     assert!(fake.tombstones().is_empty());
-    assert_eq!(handle(&fake, LIMITS, sweep()).await, Ok(Answer::default()));
+    assert_eq!(handle(&fake, &LIMITS, sweep()).await, Ok(Answer::default()));
 }
 
 /// The sweep that does not know what a sibling needs takes no pack, and erases all the same.
@@ -472,18 +481,18 @@ async fn a_damaged_checkpoint_keeps_nobody_from_being_erased() {
         let deleted = delete_session(&fake, &me, &key, Deletion::Erase).await;
         deleted.expect("deleted");
         let sweep = || event(sample("reconciler-sweep.json"));
-        let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
+        let answer = handle(&fake, &LIMITS, sweep()).await.expect("an answer");
         assert_eq!((answer.erased, answer.failed), (1, 0), "{answer:?}");
         assert!(fake.peek_head(&key).is_none() && fake.peek_events(&key).is_empty());
         assert_eq!(packs(&fake), before);
         // Also a day later, and until a person gives it up.
         fake.clock().advance(2 * DAY);
-        let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
+        let answer = handle(&fake, &LIMITS, sweep()).await.expect("an answer");
         assert_eq!((answer.damaged, answer.failed), (1, 0), "{answer:?}");
         assert_eq!((packs(&fake), fake.tombstones()), (before, vec![]));
         let deleted = delete_session(&fake, &me, &fork, Deletion::Erase).await;
         deleted.expect("deleted");
-        let answer = handle(&fake, LIMITS, sweep()).await.expect("an answer");
+        let answer = handle(&fake, &LIMITS, sweep()).await.expect("an answer");
         assert_eq!((answer.erased, answer.failed), (1, 0), "{answer:?}");
         assert!(fake.peek_objects(&tree).is_empty());
     }
@@ -492,4 +501,36 @@ async fn a_damaged_checkpoint_keeps_nobody_from_being_erased() {
 async fn wake(fake: &Fake, key: &SessionKey) {
     let woken = reconcile_session(fake, LIMITS.slots, key).await;
     assert_eq!(woken.expect("woken"), Reconciled::Started);
+}
+
+#[tokio::test]
+async fn refusals_become_entries_and_what_moved_is_sealed() {
+    let fake = Fake::new(1);
+    let sweep = || event(sample("reconciler-sweep.json"));
+    fake.count_refusal("192.0.2.1", fake.now())
+        .await
+        .expect("counted");
+    fake.clock().advance(60_000);
+    // Nothing is sealed yet: more may come.
+    let answer = handle(&fake, &LIMITS, sweep()).await.expect("an answer");
+    assert_eq!(answer.sealed, 0);
+    let entries = fake
+        .entries(&AuditChain::Deployment, 0, 10)
+        .await
+        .expect("read");
+    assert_eq!(entries.len(), 1);
+    fake.clock().advance(domain::limits::SEAL_MILLISECONDS + 1);
+    for sealed in [1, 0] {
+        let answer = handle(&fake, &LIMITS, sweep()).await.expect("an answer");
+        assert_eq!(answer.sealed, sealed);
+    }
+    let seals = fake.seals(&AuditChain::Deployment, 0, u64::MAX, 10).await;
+    let seals = seals.expect("read");
+    let seal = seals[0].seal.as_ref().expect("a seal");
+    assert!(seal.verify(&LIMITS.signing_key).is_ok());
+
+    // An audit that cannot be kept keeps nothing else waiting, and is tried again.
+    fake.fail_call_of("to_seal", 1, FaultTime::Before);
+    let answer = handle(&fake, &LIMITS, sweep()).await.expect("an answer");
+    assert_eq!(answer.failed, 1);
 }

@@ -194,6 +194,7 @@ fn the_deployment_follows_the_settings() {
         ("SHANNON_RESPONSE_BUDGET_CHARACTERS", "600"),
         ("SHANNON_LEASE_SECONDS", "12"),
         ("SHANNON_RETENTION_DAYS", "7"),
+        ("SHANNON_AUDIT_RETENTION_DAYS", "8"),
         ("SHANNON_SESSION_TOKEN_SECONDS", "61"),
     ])
     .expect("good values")
@@ -216,6 +217,7 @@ fn the_deployment_follows_the_settings() {
         response_budget_characters: 600,
         lease_milliseconds: 12_000,
         retention_days: 7,
+        audit_retention_days: 8,
         session_token_seconds: 61,
     };
     assert_eq!(changed, expected);

@@ -9,12 +9,15 @@ use crate::{
     authorization::WriteSessions,
     limits,
     ports::{
-        Checkpoints, ChunkSweep, Chunks, Clock, Compute, Condemned, Erasure, ExpireError, IdSource,
-        Inbox, SessionDirectory, Swept, TreeObjects, Unavailable,
+        AuditTrail, Checkpoints, ChunkSweep, Chunks, Clock, Compute, Condemned, Erasure,
+        ExpireError, IdSource, Inbox, LogChain, SessionDirectory, SessionLog, Swept, TreeObjects,
+        Unavailable,
     },
 };
 
-use super::{CancelError, NoSuchSession, cancel_session, stopwatch::Stopwatch, sweep_tree};
+use super::{
+    CancelError, NoSuchSession, audit_erasure, cancel_session, stopwatch::Stopwatch, sweep_tree,
+};
 
 /// How long a caller waits for a runner to end its session, in milliseconds.
 const END_MILLISECONDS: u64 = 20_000;
@@ -122,7 +125,7 @@ pub async fn erase_session<P, C>(
     grace_milliseconds: u64,
 ) -> Result<Option<Erased>, Unavailable>
 where
-    P: Erasure + Checkpoints + TreeObjects + Clock,
+    P: Erasure + Checkpoints + TreeObjects + SessionLog + LogChain + AuditTrail + Clock,
     C: Chunks,
 {
     let now = ports.now();
@@ -136,6 +139,8 @@ where
             Err(ExpireError::NotEnded) => return Ok(None),
             Err(ExpireError::Unavailable(unavailable)) => return Err(unavailable),
         }
+        // What it did stays in the audit, and that it is gone.
+        audit_erasure(ports, key).await?;
     }
     let mut erased = Erased::default();
     let own = format!("sessions/{}/", key.session);

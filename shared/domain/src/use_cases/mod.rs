@@ -2,6 +2,7 @@
 //! `await`; its doc comment says how.
 
 mod answer_question;
+mod audit;
 mod cancel_session;
 mod checkpoints;
 mod create_session;
@@ -13,6 +14,7 @@ mod get_session;
 mod interrupt_session;
 mod list_sessions;
 mod observe;
+mod query_audit;
 mod read_file;
 mod reconcile;
 mod restore_checkpoint;
@@ -23,6 +25,7 @@ mod sweep_tree;
 mod task;
 mod tell;
 mod timeline;
+mod verify_audit;
 mod wait_session;
 mod wake;
 
@@ -32,6 +35,7 @@ use thiserror::Error;
 pub use answer_question::{
     AnswerError, AnswerQuestion, answer_question, given_answers, open_question,
 };
+pub use audit::{AuditKept, audit_erasure, audit_session, keep_audit};
 pub use cancel_session::{CancelError, cancel_session};
 pub use checkpoints::{
     CheckpointPage, FindCheckpointError, NameCheckpointError, find_checkpoint, list_checkpoints,
@@ -48,6 +52,7 @@ pub use fork_session::{ForkSession, ForkSessionError, fork_session};
 pub use get_session::{GetError, get_session};
 pub use interrupt_session::{InterruptError, Interrupted, interrupt_session};
 pub use list_sessions::{ListError, list_sessions};
+pub use query_audit::{AuditPage, QueryAudit, query_audit};
 pub use read_file::{ReadFile, ReadFileError, read_file};
 pub use reconcile::{Reconciled, reconcile_session, task_stopped};
 pub use restore_checkpoint::{RestoreCheckpoint, RestoreError, restore_checkpoint};
@@ -59,6 +64,7 @@ pub use sweep_tree::{TreeSwept, sweep_tree};
 pub use task::{TaskError, TaskState, cancel_task, get_task};
 pub use tell::post_to_owner;
 pub use timeline::{Timeline, TimelineSession, get_timeline};
+pub use verify_audit::{AuditChecked, Check, CheckPosition, verify_audit};
 pub use wait_session::{Observer, Until, WaitError, WaitSession, Waited, wait_session};
 pub use wake::Woken;
 

@@ -29,7 +29,7 @@ pub(super) const DEFINITION: Definition = Definition {
     output,
 };
 
-fn time_schema(description: &str) -> Value {
+pub(super) fn time_schema(description: &str) -> Value {
     json!({"type": ["string", "integer"], "minimum": 0, "description": description})
 }
 
@@ -74,13 +74,13 @@ pub(super) struct Input {
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Time {
+pub(super) enum Time {
     UnixMillis(u64),
     Text(String),
 }
 
 impl Time {
-    fn read(self, field: &str) -> Result<UnixMillis, Refused> {
+    pub(super) fn read(self, field: &str) -> Result<UnixMillis, Refused> {
         match self {
             Self::UnixMillis(milliseconds) => Ok(UnixMillis(milliseconds)),
             Self::Text(text) => from_rfc3339(&text).ok_or_else(|| {

@@ -24,15 +24,17 @@ pub(crate) mod list_sessions;
 mod name_checkpoint;
 pub(crate) mod outcome;
 mod pin_checkpoint;
+mod query_audit;
 pub(crate) mod read_file;
 mod restore_checkpoint;
 mod send_message;
 mod suspend_session;
+mod verify_audit;
 mod wait_session;
 
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use domain::authorization::{ReadSessions, Scope, WriteSessions};
+use domain::authorization::{Administer, ReadSessions, Scope, WriteSessions};
 use domain::ports::Unavailable;
 use domain::{Principal, SessionId, SessionKey, TaskId, UnixMillis};
 use rmcp::ErrorData;
@@ -75,6 +77,8 @@ pub(crate) enum Effect {
     Keeps,
     /// Stops something.
     Stops,
+    /// Changes nothing, and is for whoever runs the deployment.
+    Administers,
 }
 
 impl Effect {
@@ -82,19 +86,20 @@ impl Effect {
         match self {
             Self::Reads | Self::MayAdd => ReadSessions::NAME,
             Self::Adds | Self::AddsOnce | Self::Keeps | Self::Stops => WriteSessions::NAME,
+            Self::Administers => Administer::NAME,
         }
     }
 
     fn annotations(self, title: &str) -> ToolAnnotations {
         ToolAnnotations::with_title(title)
-            .read_only(self == Self::Reads)
+            .read_only(matches!(self, Self::Reads | Self::Administers))
             .destructive(self == Self::Stops)
             .idempotent(!matches!(self, Self::Adds | Self::MayAdd))
             .open_world(self == Self::AddsOnce)
     }
 }
 
-const DEFINITIONS: [Definition; 24] = [
+const DEFINITIONS: [Definition; 26] = [
     create_session::DEFINITION,
     wait_session::DEFINITION,
     send_message::DEFINITION,
@@ -119,17 +124,20 @@ const DEFINITIONS: [Definition; 24] = [
     create_upload::DEFINITION,
     check_policy::DEFINITION,
     find_claude_binary::DEFINITION,
+    query_audit::DEFINITION,
+    verify_audit::DEFINITION,
 ];
 
 /// Tools whose results may have all of the characters that clients take: without being told, Claude
 /// Code writes longer ones than its own limit of tokens to a file.
-const LONG_RESULTS: [&str; 6] = [
+const LONG_RESULTS: [&str; 7] = [
     wait_session::DEFINITION.name,
     read_file::DEFINITION.name,
     list_sessions::DEFINITION.name,
     list_checkpoints::DEFINITION.name,
     get_timeline::DEFINITION.name,
     diff_checkpoints::DEFINITION.name,
+    query_audit::DEFINITION.name,
 ];
 
 struct Entry {
@@ -357,6 +365,8 @@ async fn run<P: Ports, F: ClaudeFinder + PolicyChecker + Snapshots>(
         "create_upload" => create_upload::run(work, caller, read(arguments)?).await,
         "check_policy" => check_policy::run(work, caller, read(arguments)?).await,
         "find_claude_binary" => find_claude_binary::run(work, caller).await,
+        "query_audit" => query_audit::run(work, caller, read(arguments)?).await,
+        "verify_audit" => verify_audit::run(work, caller, read(arguments)?).await,
         // The table and this list are compared by a test.
         other => Err(Refused(format!("{other} is not served"))),
     }

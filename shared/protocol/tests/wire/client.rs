@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::authorization::{Approve, ReadSessions, Scope, WriteSessions};
+use domain::authorization::{Administer, Approve, ReadSessions, Scope, WriteSessions};
 use domain::command::FileContent;
 use domain::event::{TokenUsage, TurnEnd};
 use domain::ports::{Inbox, Lease, SessionLog};
@@ -192,6 +192,13 @@ impl Client {
     pub(crate) fn approver(mut self) -> Self {
         let principal = self.principal.as_mut().expect("a caller");
         principal.scopes.push(Approve::NAME.to_owned());
+        self
+    }
+
+    /// With a token that may see how the deployment is set up, and what it did.
+    pub(crate) fn administrator(mut self) -> Self {
+        let principal = self.principal.as_mut().expect("a caller");
+        principal.scopes.push(Administer::NAME.to_owned());
         self
     }
 

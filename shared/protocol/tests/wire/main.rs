@@ -2,6 +2,7 @@
 
 mod approvals;
 mod asking;
+mod audit;
 mod bridge;
 mod checkpoints;
 mod client;

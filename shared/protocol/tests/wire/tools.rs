@@ -178,7 +178,7 @@ async fn a_life() {
 
 #[tokio::test]
 async fn a_result_has_the_form_that_the_list_promises() {
-    let client = Client::new(Class::Legacy);
+    let client = Client::new(Class::Legacy).administrator();
     let tools = client.request("tools/list", json!({})).await;
     let tools = tools.result()["tools"].as_array().expect("tools").clone();
     let created = client.call("create_session", json!({"prompt": "x"})).await;
@@ -195,7 +195,9 @@ async fn a_result_has_the_form_that_the_list_promises() {
             "create_session" => arguments = json!({"prompt": "y"}),
             "check_policy" => arguments["command"] = "ls".into(),
             "send_message" => arguments["message"] = "z".into(),
-            "list_sessions" | "find_claude_binary" => arguments = json!({}),
+            "list_sessions" | "find_claude_binary" | "query_audit" | "verify_audit" => {
+                arguments = json!({});
+            }
             "create_upload" => arguments = json!({"bytes": 1}),
             "read_file" => arguments["path"] = "a.txt".into(),
             "wait_session" => arguments["wait_seconds"] = 0.into(),
@@ -225,7 +227,7 @@ async fn a_result_has_the_form_that_the_list_promises() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 24);
+    assert_eq!(seen, 26);
 }
 
 #[tokio::test]

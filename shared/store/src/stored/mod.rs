@@ -2,6 +2,7 @@
 //! does not compile until it is decided here what old rows mean) and is pinned by a test.
 
 pub(crate) mod approval;
+pub(crate) mod audit;
 pub(crate) mod checkpoint;
 pub(crate) mod command;
 pub(crate) mod event;

@@ -62,3 +62,9 @@ async fn sessions_in_the_store_can_be_erased() {
     let services = Services::start().await;
     contracts::erasure_contract(&services.store().await).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_keeps_the_audit() {
+    let services = Services::start().await;
+    contracts::audit_contract(&services.store().await).await;
+}

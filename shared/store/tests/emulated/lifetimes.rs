@@ -6,8 +6,8 @@ use domain::upload::{SignedRequest, Upload};
 use domain::{
     ClientKey, ClientSessionId, Transition,
     ports::{
-        Clock, ControlChange, IdSource, ListQuery, LiveText, PostedMessages, SessionDirectory,
-        SessionLog,
+        Clock, ControlChange, IdSource, ListQuery, LiveText, PostedMessages, RefusalCounts,
+        SessionDirectory, SessionLog,
     },
 };
 use store::{
@@ -18,7 +18,7 @@ use testkit::{contracts, new_session, owner};
 
 use crate::{
     erasing,
-    services::{RULE_DAYS, Services, send},
+    services::{AUDIT_RULE_DAYS, RULE_DAYS, Services, send},
 };
 
 async fn cancel(store: &Store, head: domain::Head) {
@@ -96,6 +96,7 @@ async fn every_stored_thing_goes_as_the_table_of_retention_says() {
     let services = Services::start().await;
     let mut settings = services.settings();
     settings.retention_days = RETENTION_DAYS;
+    settings.audit_retention_days = AUDIT_DAYS;
     settings.keep_deltas_hours = DELTAS_HOURS;
     let store = Store::connect_to(settings, services.endpoint()).await;
     contracts::session_directory_contract(&store).await;
@@ -103,6 +104,10 @@ async fn every_stored_thing_goes_as_the_table_of_retention_says() {
     contracts::whole_inbox_contract(&store).await;
     contracts::durability_contract(&store).await;
     contracts::client_contract(&store).await;
+    contracts::audit_contract(&store).await;
+    // Nothing makes an entry of this one.
+    let counted = store.count_refusal("192.0.2.1", store.now()).await;
+    counted.expect("counted");
     // Readers take what was posted; this one has none.
     let client = ClientKey {
         owner: owner("me"),
@@ -185,6 +190,7 @@ async fn every_stored_thing_goes_as_the_table_of_retention_says() {
 /// Of the store of that test.
 const DELTAS_HOURS: u64 = 7;
 const RETENTION_DAYS: u64 = 30;
+const AUDIT_DAYS: u64 = 31;
 
 /// Seconds after which a row of such an end is gone.
 fn lifetime(setting: &str) -> RangeInclusive<i64> {
@@ -197,6 +203,8 @@ fn lifetime(setting: &str) -> RangeInclusive<i64> {
     match setting {
         "SHANNON_KEEP_DELTAS_HOURS" => about(DELTAS_HOURS * hour, DELTAS_HOURS * hour),
         // They outlive the head.
+        "SHANNON_AUDIT_RETENTION_DAYS" => about(AUDIT_DAYS * day, AUDIT_DAYS * day),
+        "a week, or until it is an entry of the audit" => about(7 * day, 7 * day),
         "SHANNON_RETENTION_DAYS" => about(RETENTION_DAYS * day, (RETENTION_DAYS + 2) * day),
         // The contract signs for a quarter of an hour.
         "SHANNON_UPLOAD_URL_SECONDS, and a day" => about(900 + day, 900 + day),
@@ -224,19 +232,24 @@ async fn the_rules_of_the_bucket_are_those_of_the_table_of_retention() {
             _ => None,
         })
         .collect();
-    let rules: Vec<(String, &str)> = services
+    let mut rules: Vec<(String, &str)> = services
         .lifecycle()
         .iter()
         .filter(|rule| rule.get("ExpirationInDays").is_some())
         .map(|rule| {
             assert_eq!(rule["Status"], "Enabled", "{rule}");
             let days = rule["ExpirationInDays"].to_string();
-            // Of its parameter, which the tests of the settings tie to the setting.
-            assert_eq!(days.trim_matches('"'), RULE_DAYS, "{rule}");
+            // Of their parameters, which the tests of the settings tie to the settings.
+            let setting = match days.trim_matches('"') {
+                RULE_DAYS => "SHANNON_RETENTION_DAYS",
+                AUDIT_RULE_DAYS => "SHANNON_AUDIT_RETENTION_DAYS",
+                other => panic!("{other}: {rule}"),
+            };
             let prefix = rule["Prefix"].as_str().expect("a prefix");
-            (prefix.to_owned(), "SHANNON_RETENTION_DAYS")
+            (prefix.to_owned(), setting)
         })
         .collect();
+    rules.sort();
     assert_eq!(rules, by_rule);
     // What is written in pieces and never finished goes by a rule too.
     let aborts = |rule: &serde_json::Value| {

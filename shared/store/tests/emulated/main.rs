@@ -1,6 +1,7 @@
 //! The store on the emulated services, through the real AWS SDK: it keeps the contracts of the
 //! ports, and a few things that only it has.
 
+mod audit;
 mod contracts;
 mod disturbed;
 mod encryption;

@@ -40,6 +40,7 @@ impl Invoker for Nobody {
 
 /// `SHANNON_RETENTION_DAYS` of the template, as the bucket's rules have it.
 pub(crate) const RULE_DAYS: &str = "33";
+pub(crate) const AUDIT_RULE_DAYS: &str = "34";
 
 /// Running services; dropping it ends them.
 pub(crate) struct Services {
@@ -67,6 +68,7 @@ impl Services {
             ("AnthropicApiKey", "a".repeat(32)),
             ("RunnerImage", "none".to_owned()),
             ("RetentionDays", RULE_DAYS.to_owned()),
+            ("AuditRetentionDays", AUDIT_RULE_DAYS.to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value));
         let stack = template::load(&template, &BTreeMap::from(parameters), "store")
@@ -114,6 +116,7 @@ impl Services {
             bucket: self.bucket.clone(),
             retention_days: 90,
             keep_deltas_hours: 24,
+            audit_retention_days: 30,
             compute: Some(ComputeSettings {
                 cluster: self.cluster.clone(),
                 task_definition: self.task_definition.clone(),
@@ -149,7 +152,7 @@ impl Services {
         Store::connect_to(self.settings(), self.endpoint()).await
     }
 
-    fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+    pub(crate) fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         let endpoint = self.endpoint();
         aws_sdk_dynamodb::Client::from_conf(
             aws_sdk_dynamodb::Config::builder()
@@ -168,7 +171,7 @@ impl Services {
         )
     }
 
-    fn s3(&self) -> aws_sdk_s3::Client {
+    pub(crate) fn s3(&self) -> aws_sdk_s3::Client {
         let endpoint = self.endpoint();
         aws_sdk_s3::Client::from_conf(
             aws_sdk_s3::Config::builder()

@@ -3,6 +3,7 @@
 //! They use owners of their own, so they can run side by side on one store, and take the time from
 //! the store's clock, because rows expire by it.
 
+mod audit;
 mod checkpoints;
 mod clients;
 mod control;
@@ -26,6 +27,10 @@ use domain::{
 
 use crate::{builders, owner};
 
+pub use audit::{
+    AuditPorts, audit_trail_contract, checked, facts_contract, log_chain_contract,
+    refusals_contract, seals_contract,
+};
 pub use checkpoints::{checkpoints_contract, fork_contract, rewind_contract};
 pub use clients::{
     ClientPorts, client_contract, client_sessions_contract, posted_messages_contract,
@@ -69,6 +74,15 @@ pub async fn durability_contract<P: Ports>(ports: &P) {
     checkpoints_contract(ports).await;
     rewind_contract(ports).await;
     fork_contract(ports).await;
+}
+
+/// The audit and the chains that it is made of.
+pub async fn audit_contract<P: AuditPorts>(ports: &P) {
+    log_chain_contract(ports).await;
+    audit_trail_contract(ports).await;
+    facts_contract(ports).await;
+    refusals_contract(ports).await;
+    seals_contract(ports).await;
 }
 
 /// All of [`Inbox`].

@@ -1,5 +1,6 @@
 //! Every port in memory.
 
+mod audit;
 mod checkpoints;
 mod clients;
 mod directory;

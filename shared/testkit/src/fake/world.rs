@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::clients::Clients;
+use super::{audit::Audit, clients::Clients};
 use domain::{
     Checkpoint, Command, Event, FencingToken, Head, OwnerId, RefName, Sequence, SessionId,
     SessionKey, TreeKey, UnixMillis, UploadId,
@@ -33,6 +33,7 @@ pub(super) struct World {
     /// Deletions of objects so far.
     pub(super) deletions: usize,
     pub(super) clients: Clients,
+    pub(super) audit: Audit,
     pub(super) webhooks: BTreeMap<OwnerId, Webhook>,
     pub(super) published: Vec<NoticeMessage>,
     /// With the address.

@@ -82,6 +82,7 @@ impl Cloud {
             bucket: self.stack.buckets[0].name.clone(),
             retention_days: 90,
             keep_deltas_hours: 24,
+            audit_retention_days: 30,
             compute: None,
         };
         let endpoint = Endpoint {
