@@ -241,6 +241,8 @@ impl Show {
                 let result = shortened(&text("text"), RESULT_LINES, RESULT_CHARACTERS);
                 self.line(colour, &indented(&result, "  "))
             }
+            // Its result follows.
+            "tool_allowed" => String::new(),
             "tool_denied" => self.line(
                 Colour::Yellow,
                 &format!("  denied: {}: {}", text("tool"), text("reason")),

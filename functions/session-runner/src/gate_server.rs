@@ -82,7 +82,12 @@ const PROPOSE_FOR_APPROVAL: &str = "A person has to decide on this. Make exactly
 #[derive(Debug)]
 pub enum Decided {
     /// It goes, once the supervisor lets it.
-    Goes(Answer),
+    Goes {
+        /// How.
+        answer: Answer,
+        /// The policies that say so; none where a person did.
+        policies: Vec<String>,
+    },
     /// A person decides.
     Asks(Box<Approval>),
     /// It does not run.
@@ -153,16 +158,29 @@ impl Rules {
                     policies: checked.policies,
                 });
             }
-            _ if self.granted.allows(&digest) => return Decided::Goes(Answer::Allow),
+            _ if self.granted.allows(&digest) => {
+                return Decided::Goes {
+                    answer: Answer::Allow,
+                    policies: Vec::new(),
+                };
+            }
             // Only in this mode the CLI judges at all.
             Outcome::Allow if judged && call.cli_mode == Some("default") => {
                 if !self.granted.must_ask(&digest) {
-                    return Decided::Goes(Answer::Judge);
+                    return Decided::Goes {
+                        answer: Answer::Judge,
+                        policies: checked.policies,
+                    };
                 }
                 NOT_AGREED.to_owned()
             }
             Outcome::Allow if judged => NOT_AGREED.to_owned(),
-            Outcome::Allow => return Decided::Goes(Answer::Allow),
+            Outcome::Allow => {
+                return Decided::Goes {
+                    answer: Answer::Allow,
+                    policies: checked.policies,
+                };
+            }
             Outcome::Ask => checked.reason.clone(),
         };
         let pattern = policy::approval::pattern(call, &checked, policies.tier()).filter(|text| {
@@ -185,10 +203,13 @@ impl Rules {
     /// It does not run now.
     pub fn decide_prompt(&self, call: &Call<'_>, tool_use_id: &str) -> Result<(), Refusal> {
         let (reason, policies) = match self.decide(call, tool_use_id, false) {
-            Decided::Goes(Answer::Allow) => return Ok(()),
+            Decided::Goes {
+                answer: Answer::Allow,
+                ..
+            } => return Ok(()),
             Decided::Refused(refusal) => return Err(refusal),
             Decided::Asks(approval) => (PROPOSE_FOR_APPROVAL, approval.policies),
-            Decided::Goes(_) => (PROPOSE_FOR_APPROVAL, Vec::new()),
+            Decided::Goes { policies, .. } => (PROPOSE_FOR_APPROVAL, policies),
         };
         self.granted.ask_about(policy::approval::digest(call));
         Err(Refusal {
@@ -242,6 +263,8 @@ pub struct WaitingCall {
     pub question: Option<Value>,
     /// Whether it may run is what a person is asked.
     pub approval: Option<Box<Approval>>,
+    /// The policies that let it go; none where a person did.
+    pub policies: Vec<String>,
     allowed: Answer,
     reply: oneshot::Sender<Answer>,
 }
@@ -312,13 +335,16 @@ async fn answer(
         cli_mode: call.permission_mode.as_deref(),
     };
     let decided = if asks {
-        Decided::Goes(Answer::Allow)
+        Decided::Goes {
+            answer: Answer::Allow,
+            policies: Vec::new(),
+        }
     } else {
         rules.decide(&asked_about, &tool_use_id, call.agent_id.is_some())
     };
-    let (allowed, approval) = match decided {
-        Decided::Goes(allowed) => (allowed, None),
-        Decided::Asks(approval) => (Answer::Allow, Some(approval)),
+    let (allowed, policies, approval) = match decided {
+        Decided::Goes { answer, policies } => (answer, policies, None),
+        Decided::Asks(approval) => (Answer::Allow, Vec::new(), Some(approval)),
         Decided::Refused(refusal) => {
             let reason = refusal.reason.clone();
             // A supervisor that is gone ends the session anyway; the answer stays no.
@@ -334,6 +360,7 @@ async fn answer(
         cli_mode: call.permission_mode.clone(),
         question: (asks || approval.is_some()).then_some(call.tool_input),
         approval,
+        policies,
         allowed,
         reply: sender,
     };

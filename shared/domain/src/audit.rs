@@ -106,6 +106,8 @@ pub enum FactKind {
     Command,
     /// The model asked for a tool.
     Call,
+    /// The gate let a call go.
+    Allowance,
     /// The gate refused a call.
     Denial,
     /// A person was asked for a decision.
@@ -118,9 +120,10 @@ pub enum FactKind {
 
 impl FactKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Command,
         Self::Call,
+        Self::Allowance,
         Self::Denial,
         Self::Request,
         Self::Decision,
@@ -133,6 +136,7 @@ impl FactKind {
         match self {
             Self::Command => "command",
             Self::Call => "call",
+            Self::Allowance => "allowance",
             Self::Denial => "denial",
             Self::Request => "request",
             Self::Decision => "decision",
@@ -203,6 +207,16 @@ impl Fact {
                 about: Some(short(tool_use_id)),
                 tool: Some(short(tool)),
                 ..fact(FactKind::Call)
+            },
+            EventBody::ToolAllowed {
+                tool_use_id,
+                tool,
+                policies,
+            } => Self {
+                about: Some(short(tool_use_id)),
+                tool: Some(short(tool)),
+                policies: first(policies),
+                ..fact(FactKind::Allowance)
             },
             EventBody::ToolDenied {
                 tool_use_id,

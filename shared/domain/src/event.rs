@@ -116,7 +116,16 @@ pub enum EventBody {
         /// What the model reads.
         text: String,
     },
-    /// The gate refused a call. (Allowed calls show as their result.)
+    /// The gate let a call go; its result follows.
+    ToolAllowed {
+        /// Id of the call.
+        tool_use_id: String,
+        /// The CLI's name of the tool.
+        tool: String,
+        /// The policies that decided; none when a person did.
+        policies: Vec<String>,
+    },
+    /// The gate refused a call.
     ToolDenied {
         /// Id of the call.
         tool_use_id: String,
@@ -285,6 +294,7 @@ impl EventBody {
             Self::Thinking { .. } => "thinking",
             Self::ToolCall { .. } => "tool_call",
             Self::ToolResult { .. } => "tool_result",
+            Self::ToolAllowed { .. } => "tool_allowed",
             Self::ToolDenied { .. } => "tool_denied",
             Self::Retry { .. } => "retry",
             Self::TurnEnded(_) => "turn_ended",

@@ -67,6 +67,11 @@ fn body(body: &EventBody) -> Value {
             is_error,
             text,
         } => json!({"tool_use_id": tool_use_id, "is_error": is_error, "text": text}),
+        EventBody::ToolAllowed {
+            tool_use_id,
+            tool,
+            policies,
+        } => json!({"tool_use_id": tool_use_id, "tool": tool, "policies": policies}),
         EventBody::ToolDenied {
             tool_use_id,
             tool,
@@ -396,6 +401,7 @@ fn text(body: &EventBody) -> String {
             };
             format!("{kind}: {text}")
         }
+        EventBody::ToolAllowed { tool, .. } => format!("tool {tool} allowed"),
         EventBody::ToolDenied { tool, reason, .. } => format!("tool {tool} denied: {reason}"),
         EventBody::Retry {
             attempt,

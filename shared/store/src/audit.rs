@@ -115,7 +115,7 @@ impl AuditTrail for Store {
                 .set(NUMBER, number(link.last))
                 .set(DIGEST, text(link.stored.to_string()))
                 .set(TIME, number(content.time.0))
-                .set(LIVE_KEY, text(keys::seal_shard(chain)))
+                .set(LIVE_KEY, text(keys::SEAL_SHARD))
                 .set_if_absent(LIVE_UNTIL, number(look_at.0));
             let moved = match end {
                 Some(end) => moved.when(NUMBER, "=", number(end.number)),

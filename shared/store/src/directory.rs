@@ -164,6 +164,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<SessionKey>, Unavailable> {
         const ATTEMPTED: &str = "look for what is overdue";
+        let shards = (0..LIVE_SHARDS).map(shards);
         let partitions = self.overdue_partitions(shards, now, limit).await?;
         let session = |partition: &String| {
             let key = keys::session_of(partition);
@@ -175,13 +176,13 @@ impl Store {
     /// The partitions in which rows of the live index are overdue, by `shards`; the oldest first.
     pub(crate) async fn overdue_partitions(
         &self,
-        shards: fn(u8) -> String,
+        shards: impl Iterator<Item = String> + Send,
         now: UnixMillis,
         limit: usize,
     ) -> Result<Vec<String>, Unavailable> {
         const ATTEMPTED: &str = "look for what is overdue";
         let mut found = Vec::new();
-        for shard in 0..LIVE_SHARDS {
+        for shard in shards {
             let answer = Box::pin(
                 self.table
                     .client
@@ -191,7 +192,7 @@ impl Store {
                     .key_condition_expression("#live = :live AND #until < :now")
                     .expression_attribute_names("#live", LIVE_KEY)
                     .expression_attribute_names("#until", LIVE_UNTIL)
-                    .expression_attribute_values(":live", text(shards(shard)))
+                    .expression_attribute_values(":live", text(shard))
                     .expression_attribute_values(":now", number(now.0))
                     .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
                     .send(),

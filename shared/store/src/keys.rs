@@ -26,11 +26,14 @@ pub(crate) const OWNER_SORT: &str = "owner_sort";
 
 /// Sparse index of what somebody has to look at in time: `live_key` = [`live_shard`] of a session,
 /// `live_until` = when (its lease ends, its start may have to be repeated, its time is up); of a
-/// tree [`tree_shard`], and when it is to be swept; of a chain of the audit [`seal_shard`], and when
+/// tree [`tree_shard`], and when it is to be swept; of a chain of the audit [`SEAL_SHARD`], and when
 /// its end is to be sealed.
 pub(crate) const LIVE: &str = "live";
 pub(crate) const LIVE_KEY: &str = "live_key";
 pub(crate) const LIVE_UNTIL: &str = "live_until";
+/// The partition of the index for chains of the audit: one, which is looked at each minute. They move
+/// once in a turn.
+pub(crate) const SEAL_SHARD: &str = "seal";
 /// Partitions of the index, so that every append's change of it does not meet one partition.
 pub(crate) const LIVE_SHARDS: u8 = 8;
 
@@ -130,7 +133,7 @@ pub(crate) enum Record<'a> {
     /// `entry#<number>`. Value: `previous`, `digest`, `content` (zstd of JSON).
     AuditEntry(&'a AuditChain, u64),
     /// The end of such a chain. Writer: with each entry. Never dies. Key: the same, `end`. Value:
-    /// `number`, `digest`, `time` of the last entry; in the live index under [`seal_shard`] until the
+    /// `number`, `digest`, `time` of the last entry; in the live index under [`SEAL_SHARD`] until the
     /// end is sealed.
     AuditEnd(&'a AuditChain),
     /// How far the entries about a session are. Writer: with each of them. Dies with the last. Key:
@@ -347,17 +350,6 @@ pub(crate) fn live_shard(session: &SessionId) -> String {
 pub(crate) fn tree_shard(tree: &TreeKey) -> String {
     let last = tree.tree.as_str().bytes().last().unwrap_or_default();
     tree_key(last % LIVE_SHARDS)
-}
-
-/// The partition of the live index in which a chain of the audit is found.
-pub(crate) fn seal_shard(chain: &AuditChain) -> String {
-    let last = chain.name().bytes().last().unwrap_or_default();
-    seal_key(last % LIVE_SHARDS)
-}
-
-/// A partition of the live index for chains of the audit.
-pub(crate) fn seal_key(shard: u8) -> String {
-    format!("seal#{shard}")
 }
 
 /// A partition of the live index for trees.

@@ -22,7 +22,9 @@ const PREFIX: &str = "audit";
 
 impl Seals for Store {
     async fn to_seal(&self, now: UnixMillis, limit: usize) -> Result<Vec<AuditChain>, Unavailable> {
-        let found = self.overdue_partitions(keys::seal_key, now, limit).await?;
+        let found = self
+            .overdue_partitions(std::iter::once(keys::SEAL_SHARD.to_owned()), now, limit)
+            .await?;
         let chain = |partition: &String| keys::chain_of(partition);
         Ok(found.iter().filter_map(chain).collect())
     }

@@ -94,6 +94,12 @@ impl Cleaning<'_> {
                 // Many tools answer in JSON, and say so by nothing else.
                 self.json(text);
             }
+            EventBody::ToolAllowed {
+                tool_use_id, tool, ..
+            } => {
+                self.text(tool_use_id);
+                self.text(tool);
+            }
             EventBody::ToolDenied {
                 tool_use_id,
                 tool,

@@ -61,9 +61,12 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             .rules
             .decide(&looked_at, &call.tool_use_id, call.agent.is_some())
         {
-            Decided::Goes(Answer::Allow) => return Ok(Put::Goes),
+            Decided::Goes {
+                answer: Answer::Allow,
+                ..
+            } => return Ok(Put::Goes),
             Decided::Refused(refusal) => return Ok(Put::Denied(refusal.reason)),
-            Decided::Goes(_) | Decided::Asks(_) => {}
+            Decided::Goes { .. } | Decided::Asks(_) => {}
         }
         let text = input.to_string();
         if text.len() > limits::APPROVAL_INPUT_BYTES {

@@ -10,12 +10,13 @@ mod lines;
 
 use std::collections::{BTreeMap, HashSet};
 
+use claude::gate::ASK_TOOL;
 use claude::message::{BackgroundTasks, CanUseTool, ControlResponse, TranscriptMirror};
 use domain::event::{EventBody, NewEvent};
 use domain::{Command, State, UnixMillis, limits};
 use redact::{Redactor, Stream};
 
-use crate::gate_server::Refusal;
+use crate::gate_server::{Refusal, WaitingCall};
 use crate::journal::Entry;
 
 /// Longest text of one event. Own: readers page through it; the whole stays in the transcript.
@@ -271,6 +272,23 @@ impl Conversation {
             tool: refusal.tool,
             reason: self.clean(&refusal.reason),
             policies: refusal.policies,
+        };
+        Entry {
+            events: vec![self.event(now, None, body)],
+            ..Entry::default()
+        }
+    }
+
+    /// The event for a call that the gate lets go; questions to a person are no calls of theirs.
+    #[must_use]
+    pub fn allowance(&self, call: &WaitingCall, now: UnixMillis) -> Entry {
+        if call.tool == ASK_TOOL {
+            return Entry::default();
+        }
+        let body = EventBody::ToolAllowed {
+            tool_use_id: call.tool_use_id.clone(),
+            tool: call.tool.clone(),
+            policies: call.policies.clone(),
         };
         Entry {
             events: vec![self.event(now, None, body)],

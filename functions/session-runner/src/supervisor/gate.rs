@@ -45,6 +45,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             if calls::may_change_files(&call.tool) {
                 self.cuts.may_change();
             }
+            // Read only by Claude Code's leave, it may yet be refused, which is then said.
+            let entry = self.conversation.allowance(&call, self.ports.now());
+            self.journal.note(entry);
             started.calls.let_go(&call);
             call.let_go();
         }

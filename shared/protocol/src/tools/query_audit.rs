@@ -15,7 +15,7 @@ use crate::work::{Ports, Sessions};
 pub(super) const DEFINITION: Definition = Definition {
     name: "query_audit",
     title: "Look into the audit",
-    description: "Lists entries of the audit, newest first: messages that sessions took, tool calls, denials with the \
+    description: "Lists entries of the audit, newest first: messages that sessions took, tool calls, and whether they were let go or refused, with the \
         policies that decided, approvals asked for and decided, ends and erasures. With deployment: true the refused \
         logins, by source and minute. It says what happened and not what was said: get_session has the words for as \
         long as the session is kept. verify_audit says whether anything was changed.",
@@ -31,7 +31,7 @@ fn input() -> Value {
         "additionalProperties": false,
         "properties": {
             "session_id": session_id_schema(),
-            "kinds": {"type": "array", "items": {"type": "string", "enum": kinds}, "description": "Only facts of these kinds. command: a message or an answer was taken; call: the model asked for a tool; denial: the gate refused a call; request: a person was asked to decide; decision: they did, or their time was over; end: the session ended."},
+            "kinds": {"type": "array", "items": {"type": "string", "enum": kinds}, "description": "Only facts of these kinds. command: a message or an answer was taken; call: the model asked for a tool; allowance: the gate let it go; denial: the gate refused it; request: a person was asked to decide; decision: they did, or their time was over; end: the session ended."},
             "from": time_schema("Nothing before this time: RFC 3339 (2026-11-20T12:00:00Z) or milliseconds since 1970."),
             "to": time_schema("Nothing after this time, written likewise."),
             "deployment": {"type": "boolean", "default": false, "description": "The audit of the deployment (refused logins) instead of yours."},

@@ -144,6 +144,12 @@ enum StoredBody {
         is_error: bool,
         text: String,
     },
+    ToolAllowed {
+        tool_use_id: String,
+        tool: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        policies: Vec<String>,
+    },
     ToolDenied {
         tool_use_id: String,
         tool: String,

@@ -282,6 +282,11 @@ pub fn every_body() -> Vec<EventBody> {
             is_error: true,
             text: owned("no"),
         },
+        EventBody::ToolAllowed {
+            tool_use_id: owned("u"),
+            tool: owned("Read"),
+            policies: vec![owned("tiers/review/reads")],
+        },
         EventBody::ToolDenied {
             tool_use_id: owned("u"),
             tool: owned("Write"),
