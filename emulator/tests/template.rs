@@ -159,7 +159,7 @@ fn nothing_that_a_session_stored_expires_by_age() {
     };
     assert!(has("NoncurrentVersionExpiration", "NoncurrentDays"));
     assert!(has("AbortIncompleteMultipartUpload", "DaysAfterInitiation"));
-    assert_eq!(rules.len(), 2, "{rules:?}");
+    assert_eq!(rules.len(), 3, "{rules:?}");
 }
 
 #[test]

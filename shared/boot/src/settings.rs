@@ -369,7 +369,7 @@ impl Settings {
             max_turns: self.count("SHANNON_MAX_TURNS")?,
             max_budget_usd: self.decimal("SHANNON_MAX_BUDGET_USD")?,
             allow_bypass_permissions: self.boolean("SHANNON_ALLOW_BYPASS_PERMISSIONS")?,
-            elicitation_approves: self.boolean("SHANNON_ELICITATION_APPROVES")?,
+            elicitation_approves: self.list("SHANNON_ELICITATION_APPROVES")?,
             tier: self.tier()?,
             workspace_roots: self.list("SHANNON_WORKSPACE_ROOTS")?,
             max_upload_bytes: self.integer("SHANNON_MAX_UPLOAD_BYTES")?,

@@ -18,8 +18,9 @@ pub struct Deployment {
     pub max_budget_usd: f64,
     /// `bypass` may be asked for.
     pub allow_bypass_permissions: bool,
-    /// Forms that MCP clients fill in decide on approvals, for tokens with the scope for it.
-    pub elicitation_approves: bool,
+    /// MCP clients, by the name that they give themselves, whose forms decide on approvals, for tokens
+    /// with the scope for it; `*` stands for all.
+    pub elicitation_approves: Vec<String>,
     /// The least strict tier that a session can have.
     pub tier: Tier,
     /// Local directories that may be copied into a session; empty in a cloud.
@@ -60,6 +61,15 @@ impl Deployment {
     #[must_use]
     pub fn is_local(&self) -> bool {
         !self.workspace_roots.is_empty()
+    }
+
+    /// Whether forms of the client with this name decide on approvals.
+    #[must_use]
+    pub fn forms_decide(&self, client: Option<&str>) -> bool {
+        let names = &self.elicitation_approves;
+        names
+            .iter()
+            .any(|name| name == "*" || Some(name.as_str()) == client)
     }
 }
 

@@ -61,12 +61,13 @@ impl Pages {
     }
 }
 
-/// Whether this caller may decide by filling in a form.
+/// Whether this caller may decide by filling in a form of this client.
 pub(crate) fn by_form(
     deployment: &Deployment,
     principal: &Principal,
+    client: Option<&str>,
 ) -> Option<Authorized<Approve>> {
-    if !deployment.elicitation_approves {
+    if !deployment.forms_decide(client) {
         return None;
     }
     principal.authorize().ok()

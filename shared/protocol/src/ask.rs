@@ -42,6 +42,7 @@ impl<P: Rounds + Clock + IdSource> AskPorts for P {}
 #[derive(Clone, Debug)]
 pub struct Caller {
     owner: OwnerId,
+    client: Option<String>,
     way: Way,
     capabilities: ClientCapabilities,
 }
@@ -63,6 +64,7 @@ impl Caller {
     pub fn of(asked: &Asked) -> Self {
         Self {
             owner: asked.principal.owner.clone(),
+            client: asked.client(),
             way: match (asked.modern, &asked.peer) {
                 (true, _) => Way::Again,
                 (false, Some(peer)) => Way::Pushed(peer.clone()),
@@ -76,6 +78,7 @@ impl Caller {
     fn silent(owner: OwnerId) -> Self {
         Self {
             owner,
+            client: None,
             way: Way::None,
             capabilities: ClientCapabilities::default(),
         }
@@ -147,6 +150,11 @@ pub struct Asking {
 }
 
 impl Asking {
+    /// The name that the client gives itself.
+    pub(crate) fn client(&self) -> Option<&str> {
+        self.caller.client.as_deref()
+    }
+
     /// For a request that asks nothing, and costs nothing for that.
     pub(crate) fn nothing(owner: OwnerId) -> Self {
         Self::new(Caller::silent(owner), String::new())

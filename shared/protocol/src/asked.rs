@@ -40,6 +40,17 @@ impl Asked {
         self.modern && self.capabilities.supports_tasks()
     }
 
+    /// The name of the client: of this request, or of its `initialize`. It says so itself.
+    #[must_use]
+    pub fn client(&self) -> Option<String> {
+        let of_request = self.meta.client_info().map(|client| client.name);
+        let introduced = || {
+            let introduction = self.peer.as_ref()?.peer_info()?;
+            Some(introduction.client_info.name.clone())
+        };
+        of_request.or_else(introduced)
+    }
+
     /// Where the client wants to be told how far the request is.
     #[must_use]
     pub fn progress(&self) -> Option<Progress> {

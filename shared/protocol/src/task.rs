@@ -75,7 +75,8 @@ where
     let viewer = Viewer {
         client: &asked.capabilities,
         pages: Some(pages),
-        approves: approval::by_form(deployment, &asked.principal).is_some(),
+        approves: approval::by_form(deployment, &asked.principal, asked.client().as_deref())
+            .is_some(),
     };
     Ok(shown(deployment, &viewer, &id, state, &head, &command))
 }
@@ -168,7 +169,7 @@ where
     P: SessionDirectory + Inbox + Compute + Clock,
 {
     let words = |words: &str| NotDecided::Words(words.to_owned());
-    let approver = approval::by_form(deployment, &asked.principal)
+    let approver = approval::by_form(deployment, &asked.principal, asked.client().as_deref())
         .ok_or_else(|| words("a person decides this on its page, which list_approvals names"))?;
     let Some(decision) = approval::filled(response).map_err(NotDecided::Words)? else {
         return Ok(());

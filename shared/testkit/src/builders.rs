@@ -46,7 +46,7 @@ pub fn deployment() -> Deployment {
         max_turns: 100,
         max_budget_usd: 10.0,
         allow_bypass_permissions: false,
-        elicitation_approves: false,
+        elicitation_approves: Vec::new(),
         tier: Tier::Review,
         workspace_roots: Vec::new(),
         max_upload_bytes: 100 << 20,

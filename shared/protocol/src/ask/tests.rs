@@ -14,6 +14,7 @@ fn key() -> SigningKey {
 fn caller(name: &str) -> Caller {
     Caller {
         owner: OwnerId::of("testkit", name),
+        client: None,
         way: Way::Again,
         capabilities: serde_json::from_value(json!({"elicitation": {}})).expect("capabilities"),
     }

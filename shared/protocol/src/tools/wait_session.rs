@@ -280,7 +280,7 @@ async fn ask_approval<P: Ports, F: ClaudeFinder>(
     request: &ApprovalRequest,
 ) -> Result<Option<String>, Refused> {
     let (Some(approver), Some(form)) = (
-        approval::by_form(&work.deployment, principal),
+        approval::by_form(&work.deployment, principal, asking.client()),
         approval::form(&waited.head.title, open, request),
     ) else {
         return Ok(Some(String::new()));

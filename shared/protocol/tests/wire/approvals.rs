@@ -156,7 +156,9 @@ async fn no_tool_decides() {
 
 #[tokio::test]
 async fn a_form_decides_only_where_that_is_permitted() {
-    let permitted = |client: Client| client.where_forms_approve(Class::Call).asking();
+    let of =
+        |client: Client, names: &[&str]| client.where_forms_approve(Class::Call, names).asking();
+    let permitted = |client: Client| of(client, &["other", "test"]);
     let wait = |session: &str| json!({"session_id": session, "wait_seconds": 1});
     // Not without the scope.
     let client = permitted(Client::new(Class::Call));
@@ -165,6 +167,11 @@ async fn a_form_decides_only_where_that_is_permitted() {
 
     let client = permitted(Client::of(Class::Call, client.fake.clone())).approver();
     let params = json!({"name": "wait_session", "arguments": wait(&session)});
+    // Nor by a client that is not named.
+    for names in [&[][..], &["tes", "testing", ""]] {
+        let other = of(Client::of(Class::Call, client.fake.clone()), names).approver();
+        without_url(other.call("wait_session", wait(&session)).await);
+    }
     // Nor by a form that would not show all of it.
     let key = client.key(&session);
     let head = client.fake.peek_head(&key).expect("a session");
@@ -223,7 +230,7 @@ async fn a_task_says_where_a_person_decides_and_takes_no_decision() {
     assert_eq!(decided(&client, &session), []);
 
     // Where forms decide, the task asks.
-    let tasks = tasks.where_forms_approve(Class::Tasks);
+    let tasks = tasks.where_forms_approve(Class::Tasks, &["*"]);
     let got = tasks.request("tasks/get", json!({"taskId": task})).await;
     assert_eq!(got.result()["status"], "input_required");
     for _ in 0..2 {

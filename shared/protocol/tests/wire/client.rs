@@ -178,10 +178,10 @@ impl Client {
         }
     }
 
-    /// In a deployment where forms decide on approvals.
-    pub(crate) fn where_forms_approve(mut self, class: Class) -> Self {
+    /// In a deployment where forms of these clients decide on approvals.
+    pub(crate) fn where_forms_approve(mut self, class: Class, clients: &[&str]) -> Self {
         let deployment = Deployment {
-            elicitation_approves: true,
+            elicitation_approves: clients.iter().map(|name| (*name).to_owned()).collect(),
             ..testkit::deployment()
         };
         self.edge = Edge::new(class, settings(), work_of(&self.fake, deployment));
