@@ -11,7 +11,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 /// Every tool, as the tests of clients expect them, in alphabetical order.
-pub const TOOLS: [&str; 26] = [
+pub const TOOLS: [&str; 27] = [
     "answer_question",
     "cancel_session",
     "check_policy",
@@ -34,6 +34,7 @@ pub const TOOLS: [&str; 26] = [
     "query_audit",
     "read_file",
     "restore_checkpoint",
+    "run_command",
     "send_message",
     "suspend_session",
     "verify_audit",

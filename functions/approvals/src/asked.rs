@@ -78,6 +78,8 @@ fn is_shown(body: &EventBody) -> bool {
             | EventBody::ToolCall { .. }
             | EventBody::ToolResult { .. }
             | EventBody::ToolDenied { .. }
+            | EventBody::CommandStarted { .. }
+            | EventBody::CommandEnded { .. }
             | EventBody::ApprovalDecided { .. }
     )
 }

@@ -294,6 +294,8 @@ fn before(event: &Event) -> Markup {
         EventBody::ToolResult { text, is_error, .. } if *is_error => ("Failed", text.clone()),
         EventBody::ToolResult { text, .. } => ("Result", text.clone()),
         EventBody::ToolDenied { reason, .. } => ("Denied", reason.clone()),
+        EventBody::CommandStarted { command, .. } => ("Command", command.clone()),
+        EventBody::CommandEnded { stdout, stderr, .. } => ("Printed", format!("{stdout}{stderr}")),
         EventBody::ApprovalDecided { decision, .. } => ("Decided", decided(decision)),
         _ => return html! {},
     };

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claude::gate::{ASK_TOOL, Answer, ToolCall};
-use domain::{CallDigest, PermissionMode};
+use domain::{CallDigest, CommandId, PermissionMode};
 use policy::check::{Caller, Checked, Outcome, check};
 use policy::rules::Policies;
 use policy::{Call, Files, Place, Surroundings};
@@ -69,10 +69,27 @@ impl Files for WorkspaceFiles<'_> {
 }
 
 /// What the CLI calls the tool that runs shell commands.
-const SHELL: &str = "Bash";
+pub(crate) const SHELL: &str = "Bash";
 
 /// Why a person is asked about a command of which only the policies think that it just reads.
 const NOT_AGREED: &str = "Claude Code itself does not know this command to be one that only reads.";
+
+/// The same of a command of a caller, which Claude Code does not see.
+const NOT_READ_TWICE: &str = "By the policies it only reads; no second reader agrees, since Claude Code does \
+    not see a caller's command.";
+
+/// Begins the ids of what a caller runs; the CLI's have no colon.
+const OF_CALLER: &str = "command:";
+
+/// The id under which the gate knows a command of a caller.
+pub(crate) fn id_of_command(command: &CommandId) -> String {
+    format!("{OF_CALLER}{command}")
+}
+
+/// It is such an id.
+pub(crate) fn is_of_caller(tool_use_id: &str) -> bool {
+    tool_use_id.starts_with(OF_CALLER)
+}
 
 /// Told to the model where only the CLI itself found out that a person has to decide.
 const PROPOSE_FOR_APPROVAL: &str = "A person has to decide on this. Make exactly this call again: then \
@@ -174,6 +191,7 @@ impl Rules {
                 }
                 NOT_AGREED.to_owned()
             }
+            Outcome::Allow if judged && is_of_caller(tool_use_id) => NOT_READ_TWICE.to_owned(),
             Outcome::Allow if judged => NOT_AGREED.to_owned(),
             Outcome::Allow => {
                 return Decided::Goes {
@@ -270,6 +288,45 @@ pub struct WaitingCall {
 }
 
 impl WaitingCall {
+    /// A command of a caller, and where the answer comes.
+    pub(crate) fn of_caller(
+        command: &CommandId,
+        input: &Value,
+        approval: Option<Box<Approval>>,
+        policies: Vec<String>,
+    ) -> (Self, oneshot::Receiver<Answer>) {
+        let (reply, answer) = oneshot::channel();
+        let call = WaitingCall {
+            tool_use_id: id_of_command(command),
+            tool: SHELL.to_owned(),
+            agent: None,
+            cli_mode: None,
+            question: approval.is_some().then(|| input.clone()),
+            approval,
+            policies,
+            allowed: Answer::Allow,
+            reply,
+        };
+        (call, answer)
+    }
+
+    /// A caller's command, and no call of the CLI.
+    pub(crate) fn is_of_caller(&self) -> bool {
+        is_of_caller(&self.tool_use_id)
+    }
+
+    /// The session is being suspended: it is to be asked about again then.
+    pub(crate) fn put_off(self, propose_again: &str) {
+        let answer = if self.is_of_caller() {
+            Answer::Defer
+        } else {
+            Answer::Deny {
+                reason: propose_again.to_owned(),
+            }
+        };
+        self.answer(answer);
+    }
+
     /// It will be let go like this.
     pub fn allow(&mut self, allowed: Answer) {
         self.allowed = allowed;

@@ -486,6 +486,8 @@ fn text_bytes(event: &NewEvent) -> usize {
             reason.len()
         }
         EventBody::Notice { message, .. } | EventBody::Retry { message, .. } => message.len(),
+        EventBody::CommandStarted { command, .. } => command.len(),
+        EventBody::CommandEnded { stdout, stderr, .. } => stdout.len() + stderr.len(),
         EventBody::TurnEnded(end) => end.text.len(),
         EventBody::QuestionAsked { input, .. } => input.len(),
         EventBody::QuestionAnswered { answers, .. } => answers.len(),

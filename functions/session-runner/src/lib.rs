@@ -15,6 +15,7 @@ pub mod preview;
 pub mod relay;
 pub mod sandbox;
 pub mod settings;
+pub mod shell_command;
 pub mod spilled;
 pub mod supervisor;
 pub mod task;

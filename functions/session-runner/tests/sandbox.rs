@@ -412,6 +412,7 @@ fn plan_for(base: &Path, isolation: Isolation, runner: u32, script: &str) -> Pat
             Isolation::Namespaces => PathBuf::from("/workspace"),
             Isolation::Uid | Isolation::None => workspace.clone(),
         },
+        beside: false,
         user: None,
         new_root: make("root"),
         binds: vec![Bind {
@@ -506,4 +507,50 @@ fn a_stage_with_another_parent_ends() {
         .expect("an end");
     assert_eq!(output.status.code(), Some(125));
     assert!(String::from_utf8_lossy(&output.stderr).contains("is gone"));
+}
+
+#[tokio::test]
+async fn what_runs_beside_ends_alone() {
+    for isolation in isolations() {
+        let place = sandbox(isolation);
+        let (first, second) = (mark(), mark());
+        let mut session = place.start(&format!("sleep {first} & sleep {first}"));
+        let directory = place.sandbox.directories().workspace.inside.clone();
+        let script =
+            format!("(setsid sleep {second} &) ; sleep {second} & echo begun; sleep {second}");
+        let command = ["bash", "-c", &script].map(str::to_owned).to_vec();
+        let environment = vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
+        let mut beside = place
+            .sandbox
+            .start_beside(command, environment, &directory)
+            .expect("a start");
+        let mut lines = BufReader::new(beside.child.stdout.take().expect("stdout")).lines();
+        assert_eq!(
+            lines.next_line().await.expect("text").as_deref(),
+            Some("begun")
+        );
+        while processes(&first).len() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        beside.kill_all().await.expect("all of it is gone");
+        assert_eq!(processes(&second), Vec::<String>::new(), "{isolation:?}");
+        assert_eq!(processes(&first).len(), 2, "{isolation:?}");
+        // Its own end is none of the other's either.
+        let script = format!("setsid sleep {second} & exit 3");
+        let command = ["bash", "-c", &script].map(str::to_owned).to_vec();
+        let mut beside = place
+            .sandbox
+            .start_beside(
+                command,
+                vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
+                &directory,
+            )
+            .expect("a start");
+        let status = beside.child.wait().await.expect("an end");
+        assert_eq!(status.code(), Some(3), "{isolation:?}");
+        gone(&second).await;
+        assert_eq!(processes(&first).len(), 2, "{isolation:?}");
+        session.kill_all().await.expect("all of it is gone");
+        gone(&first).await;
+    }
 }

@@ -121,6 +121,16 @@ impl Launch {
         arguments
     }
 
+    /// What of it a command gets that runs beside the CLI: nothing of the CLI's own, and nothing secret.
+    #[must_use]
+    pub fn command_environment(&self) -> Vec<(String, String)> {
+        const OF_COMMANDS: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "SHELL", "USER"];
+        let of_commands = |name: &str| OF_COMMANDS.contains(&name) || name.starts_with("GIT_");
+        let mut environment = self.environment();
+        environment.retain(|(name, _)| of_commands(name));
+        environment
+    }
+
     /// The whole environment. Nothing else may be added from the runner's own.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
@@ -180,6 +190,20 @@ mod tests {
             max_budget_usd: Some(0.5),
             append_system_prompt: Some("-p".into()),
         }
+    }
+
+    #[test]
+    fn a_command_gets_nothing_of_the_clis_own() {
+        let environment = launch().command_environment();
+        let names: Vec<&str> = environment.iter().map(|(name, _)| name.as_str()).collect();
+        for name in names {
+            assert!(
+                !name.contains("CLAUDE") && !name.contains("ANTHROPIC"),
+                "{name}"
+            );
+        }
+        assert!(environment.contains(&("HOME".to_owned(), "/home/session".to_owned())));
+        assert!(environment.iter().all(|(_, value)| value != "relay-secret"));
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub struct Refusals {
 /// Of what kind a [`Fact`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FactKind {
-    /// A message or an answer was taken.
+    /// A message, an answer or a command of the caller was taken, or ended.
     Command,
     /// The model asked for a tool.
     Call,
@@ -192,6 +192,11 @@ impl Fact {
         let cause = event.cause.as_ref().map(ToString::to_string);
         Some(match &event.body {
             EventBody::MessageTaken { .. } | EventBody::MessageWithdrawn => Self {
+                about: cause,
+                outcome: Some(event.body.kind().to_owned()),
+                ..fact(FactKind::Command)
+            },
+            EventBody::CommandStarted { .. } | EventBody::CommandEnded { .. } => Self {
                 about: cause,
                 outcome: Some(event.body.kind().to_owned()),
                 ..fact(FactKind::Command)

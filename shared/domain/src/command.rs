@@ -13,7 +13,11 @@
 
 use crate::{
     CallDigest, CheckpointId, CommandId, Decision, FencingToken, Head, QuestionId, Sequence,
-    UnixMillis, approval::Way, event::TurnEnd, limits, session::Attachment,
+    UnixMillis,
+    approval::Way,
+    event::{RunEnd, TurnEnd},
+    limits,
+    session::Attachment,
     workspace::RelativePath,
 };
 
@@ -75,7 +79,19 @@ pub enum CommandBody {
         /// Files that come with it.
         attachments: Vec<Attachment>,
     },
-    /// Stop the running turn.
+    /// Run one command of the caller in the workspace, once no turn runs. The CLI does not hear of it.
+    Run {
+        /// For the shell.
+        command: String,
+        /// After so many seconds everything that it started is ended.
+        timeout_seconds: u32,
+    },
+    /// Stop that command of the caller, or do not begin it.
+    StopRun {
+        /// Which one.
+        run: CommandId,
+    },
+    /// Stop the running turn, and the command of the caller that runs or waits for a person.
     Interrupt,
     /// End the session.
     Cancel {
@@ -128,6 +144,8 @@ impl CommandBody {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Message { .. } => "message",
+            Self::Run { .. } => "run_command",
+            Self::StopRun { .. } => "stop_command",
             Self::Interrupt => "interrupt",
             Self::Cancel { .. } => "cancel",
             Self::ReadFile { .. } => "read_file",
@@ -138,7 +156,7 @@ impl CommandBody {
         }
     }
 
-    /// It becomes part of the conversation, so it is worth a runner; the others are about one.
+    /// It becomes part of the conversation.
     #[must_use]
     pub const fn is_for_the_cli(&self) -> bool {
         matches!(
@@ -147,8 +165,21 @@ impl CommandBody {
         )
     }
 
+    /// Somebody waits for what comes of it: it is worth a runner, and a session that ends without it
+    /// names it. The others are about a runner that is there.
+    #[must_use]
+    pub const fn is_awaited(&self) -> bool {
+        self.is_for_the_cli() || matches!(self, Self::Run { .. })
+    }
+
+    /// Nothing of it has happened before a runner begins it, so it can be taken back until then.
+    #[must_use]
+    pub const fn can_be_withdrawn(&self) -> bool {
+        matches!(self, Self::Message { .. } | Self::Run { .. })
+    }
+
     /// Done behind the cut, it is handed over once more. A decision is not: what it let run may have
-    /// run, so the person is asked again.
+    /// run, so the person is asked again. Nor is a command of the caller: it runs once at the most.
     const fn is_redone(&self) -> bool {
         self.is_for_the_cli() && !matches!(self, Self::Decide { .. })
     }
@@ -196,6 +227,8 @@ pub enum CommandOutcome {
     Cancelled,
     /// What a file holds.
     File(FileContent),
+    /// How a command of the caller ended; what it printed is in the log.
+    Ran(RunEnd),
     /// The answer reached the CLI.
     Answered,
     /// The session is suspended.

@@ -77,7 +77,7 @@ pub enum EventBody {
         /// Its text.
         text: String,
     },
-    /// A queued message was withdrawn before the CLI saw it.
+    /// A queued message was withdrawn before the CLI saw it, or a command of the caller before it began.
     MessageWithdrawn,
     /// The CLI began a turn.
     TurnStarted {
@@ -157,6 +157,26 @@ pub enum EventBody {
         files: Vec<FileChange>,
         /// Unified diff of the text files among them.
         patch: String,
+    },
+    /// A command of the caller begins: from here on it may have run.
+    CommandStarted {
+        /// As the shell reads it.
+        command: String,
+        /// After so many seconds it is ended.
+        timeout_seconds: u32,
+    },
+    /// A command of the caller has ended, and all that it started.
+    CommandEnded {
+        /// How.
+        end: RunEnd,
+        /// What it wrote to its standard output; of much the beginning and the end.
+        stdout: String,
+        /// The same of its standard error.
+        stderr: String,
+        /// Bytes that it wrote to its standard output.
+        stdout_bytes: u64,
+        /// Bytes that it wrote to its standard error.
+        stderr_bytes: u64,
     },
     /// Something a person should know: a warning of the CLI, a line nobody understood, no isolation.
     Notice {
@@ -299,6 +319,8 @@ impl EventBody {
             Self::Retry { .. } => "retry",
             Self::TurnEnded(_) => "turn_ended",
             Self::FilesChanged { .. } => "files_changed",
+            Self::CommandStarted { .. } => "command_started",
+            Self::CommandEnded { .. } => "command_ended",
             Self::Notice { .. } => "notice",
             Self::SessionForked { .. } => "session_forked",
             Self::CheckpointCreated { .. } => "checkpoint_created",
@@ -336,6 +358,46 @@ pub struct TurnEnd {
     pub usage: TokenUsage,
     /// The messages it answered.
     pub messages: Vec<CommandId>,
+}
+
+/// How a command of the caller ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunEnd {
+    /// By what.
+    pub how: RunHow,
+    /// What it left, when it ended by itself: 128 and the number of the signal that ended it, as
+    /// shells count.
+    pub exit_code: Option<i32>,
+    /// From its start.
+    pub duration_milliseconds: u64,
+    /// Why it did not end by itself, and what to do about it.
+    pub reason: Option<String>,
+}
+
+/// By what a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunHow {
+    /// By itself, well or not.
+    Exited,
+    /// Its time was over.
+    TimedOut,
+    /// Somebody stopped it, or its session or runner ended before it.
+    Interrupted,
+    /// It could not be started.
+    Failed,
+}
+
+impl RunHow {
+    /// As stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exited => "exited",
+            Self::TimedOut => "timed_out",
+            Self::Interrupted => "interrupted",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// Tokens, as the Messages API counts them.

@@ -124,3 +124,10 @@ pub const AUDIT_PIECE_EVENTS: u64 = 1000;
 pub const SEAL_MILLISECONDS: u64 = 15 * 60 * 1000;
 /// Entries of the audit on one page.
 pub const AUDIT_PAGE: usize = 100;
+/// How long a command of the caller may run, when nothing is said. As the CLI's own shell tool.
+pub const RUN_DEFAULT_SECONDS: u32 = 120;
+/// And at the most.
+pub const RUN_SECONDS: u32 = 600;
+/// Bytes of each output of such a command that stay, half of them of its end. Own: more than anybody
+/// reads; a file takes the rest.
+pub const RUN_OUTPUT_BYTES: usize = 256 * 1024;

@@ -483,8 +483,8 @@ pub enum Withdrawal {
 
 /// Commands on their way to the runner.
 pub trait Inbox: Send + Sync {
-    /// Accepts a command of a session that has not ended; a suspended one accepts what is for the
-    /// CLI ([`CommandBody::is_for_the_cli`]), and is then overdue until it is woken. The same id
+    /// Accepts a command of a session that has not ended; a suspended one accepts what is worth
+    /// a runner ([`CommandBody::is_awaited`]), and is then overdue until it is woken. The same id
     /// with the same body again gives the recorded one.
     fn enqueue(
         &self,

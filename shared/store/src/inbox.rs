@@ -69,7 +69,7 @@ impl Inbox for Store {
             if head.state.is_ended() {
                 return Err(EnqueueError::Ended(head.state));
             }
-            if suspended && !command.body.is_for_the_cli() {
+            if suspended && !command.body.is_awaited() {
                 return Err(EnqueueError::Suspended);
             }
             if head.commands_accepted - head.commands_taken >= u64::from(command.max_queued) {
@@ -162,7 +162,7 @@ impl Inbox for Store {
             let (Some((head, _)), Some(command)) = (head, command) else {
                 return Ok(Withdrawal::Unknown);
             };
-            if !matches!(command.body, CommandBody::Message { .. }) {
+            if !command.body.can_be_withdrawn() {
                 return Ok(Withdrawal::Unknown);
             }
             match command.state_for(&head) {

@@ -1,5 +1,5 @@
 //! What happens to a session between its turns: checkpoints, runners that come and go, questions to a
-//! person, and its being set back.
+//! person, commands of callers, and its being set back.
 
 use serde_json::Value;
 
@@ -37,6 +37,14 @@ pub(super) fn in_words(kind: &str, body: &Value) -> Option<(Colour, String)> {
                 text("decision").replace('_', " ")
             ),
         ),
+        "command_started" => (
+            Colour::Bold,
+            format!(
+                "$ {}",
+                super::shortened(&text("command").replace('\n', " "), 1, 300)
+            ),
+        ),
+        "command_ended" => command_ended(body),
         "runner_lost" => (
             Colour::Yellow,
             format!(
@@ -80,6 +88,37 @@ pub(super) fn in_words(kind: &str, body: &Value) -> Option<(Colour, String)> {
         ),
         _ => return None,
     })
+}
+
+/// How a command of a caller ended, and what it printed.
+fn command_ended(body: &Value) -> (Colour, String) {
+    let code = body["exit_code"].as_i64();
+    let mut lines = Vec::new();
+    for name in ["stdout", "stderr"] {
+        let printed = super::shortened(
+            &clean(text_of(body, name)),
+            super::RESULT_LINES,
+            super::RESULT_CHARACTERS,
+        );
+        if !printed.is_empty() {
+            lines.push(super::indented(&printed, "  "));
+        }
+    }
+    match (text_of(body, "how"), code) {
+        ("exited", Some(0)) => {}
+        ("exited", Some(code)) => lines.push(format!("  exit code {code}")),
+        (how, _) => lines.push(format!(
+            "  {}: {}",
+            clean(how).replace('_', " "),
+            clean(text_of(body, "reason"))
+        )),
+    }
+    let colour = if code == Some(0) {
+        Colour::Dim
+    } else {
+        Colour::Red
+    };
+    (colour, lines.join("\n"))
 }
 
 /// What does not count any more, and the messages that it concerns.
@@ -169,6 +208,21 @@ mod tests {
                 "session_resumed",
                 json!({"checkpoint_id": "chk_1", "abandoned_from": 4, "abandoned_to": 9, "redone": ["m"]}),
                 "resumed from checkpoint chk_1; events 4 to 9 are abandoned; 1 messages are done again",
+            ),
+            (
+                "command_started",
+                json!({"command": "make\u{1b}[2J\ntest"}),
+                "$ make[2J test",
+            ),
+            (
+                "command_ended",
+                json!({"how": "exited", "exit_code": 2, "stdout": "a\nb\n", "stderr": "no\n"}),
+                "  a\n  b\n  no\n  exit code 2",
+            ),
+            (
+                "command_ended",
+                json!({"how": "timed_out", "reason": "it ran for 5 s"}),
+                "  timed out: it ran for 5 s",
             ),
             ("session_resumed", json!({}), "resumed from the beginning"),
             (

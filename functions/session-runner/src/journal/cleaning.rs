@@ -113,6 +113,17 @@ impl Cleaning<'_> {
             EventBody::Retry { message, .. } | EventBody::Notice { message, .. } => {
                 self.text(message);
             }
+            EventBody::CommandStarted { command, .. } => self.text(command),
+            EventBody::CommandEnded {
+                end,
+                stdout,
+                stderr,
+                ..
+            } => {
+                self.maybe(&mut end.reason);
+                self.json(stdout);
+                self.json(stderr);
+            }
             EventBody::TurnEnded(end) => self.end(end),
             EventBody::FilesChanged { files, patch } => {
                 files.iter_mut().for_each(|file| self.text(&mut file.path));
@@ -165,6 +176,7 @@ impl Cleaning<'_> {
         match outcome {
             CommandOutcome::Turn(end) | CommandOutcome::CutTurn(end, _) => self.end(end),
             CommandOutcome::Refused(words) => self.text(words),
+            CommandOutcome::Ran(end) => self.maybe(&mut end.reason),
             // The pieces of a file were looked at with what stands around them.
             CommandOutcome::File(_)
             | CommandOutcome::Interrupted(_)

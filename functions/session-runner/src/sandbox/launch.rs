@@ -267,12 +267,41 @@ impl Sandbox {
         working_directory: &Path,
         programs: &[Place],
     ) -> Result<Session, SandboxError> {
+        self.spawn(command, environment, working_directory, programs, false)
+    }
+
+    /// Starts a program beside the one that [`Sandbox::start`] started: their ends are their own. What
+    /// it starts ends with it; where only a uid separates, something that kills its own stage lives on
+    /// until the end of the session.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_beside(
+        &self,
+        command: Vec<String>,
+        environment: Vec<(String, String)>,
+        working_directory: &Path,
+    ) -> Result<Session, SandboxError> {
+        self.spawn(command, environment, working_directory, &[], true)
+    }
+
+    fn spawn(
+        &self,
+        command: Vec<String>,
+        environment: Vec<(String, String)>,
+        working_directory: &Path,
+        programs: &[Place],
+        beside: bool,
+    ) -> Result<Session, SandboxError> {
+        let stage_stays =
+            self.isolation == Isolation::None || beside && self.isolation == Isolation::Uid;
         let plan = Plan {
             isolation: self.isolation,
             runner: std::process::id(),
             command,
             environment,
             working_directory: working_directory.to_owned(),
+            beside,
             user: self.user,
             new_root: self.directories.private.join("root"),
             binds: self.binds(programs),
@@ -295,14 +324,14 @@ impl Sandbox {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Without isolation the stage must live to kill the others; see `Session`.
-            .kill_on_drop(self.isolation != Isolation::None)
+            // A stage that stays must live to kill the others; see `Session`.
+            .kill_on_drop(!stage_stays)
             .spawn()
             .map_err(file_error(format!(
                 "start {}",
                 self.runner_program.display()
             )))?;
-        Ok(Session::new(child, self, plan_file))
+        Ok(Session::new(child, self, stage_stays, plan_file))
     }
 
     fn binds(&self, programs: &[Place]) -> Vec<Bind> {

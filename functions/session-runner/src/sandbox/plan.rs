@@ -60,6 +60,10 @@ pub struct Plan {
     pub environment: Vec<(String, String)>,
     /// Where it starts.
     pub working_directory: PathBuf,
+    /// Other programs of the session run at the same time: this one's end is only the end of what it
+    /// started itself.
+    #[serde(default)]
+    pub beside: bool,
     /// The uid and gid it runs as, on the machine; the runner's own when absent.
     pub user: Option<u32>,
     /// An empty directory that becomes the root (`namespaces`).

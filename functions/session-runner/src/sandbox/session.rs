@@ -19,6 +19,8 @@ pub struct Session {
     /// The first stage; its standard streams are the program's.
     pub child: Child,
     isolation: Isolation,
+    /// The first stage stays beside the program, and ends what it started.
+    stage_stays: bool,
     user: Option<u32>,
     runner_program: PathBuf,
     /// Lives as long as the session: stages may read it late. Only the runner's user can.
@@ -32,10 +34,16 @@ const POLL: Duration = Duration::from_millis(10);
 
 impl Session {
     /// What `sandbox` has just started according to `plan`.
-    pub(super) fn new(child: Child, sandbox: &Sandbox, plan: tempfile::NamedTempFile) -> Self {
+    pub(super) fn new(
+        child: Child,
+        sandbox: &Sandbox,
+        stage_stays: bool,
+        plan: tempfile::NamedTempFile,
+    ) -> Self {
         Session {
             child,
             isolation: sandbox.isolation(),
+            stage_stays,
             user: sandbox.user(),
             runner_program: sandbox.runner_program().to_owned(),
             plan,
@@ -62,6 +70,7 @@ impl Session {
     pub async fn kill_all(&mut self) -> std::io::Result<ExitStatus> {
         match self.isolation {
             // A stage that was waited for has ended, and with it everything.
+            _ if self.stage_stays => self.kill_by_stage().await,
             Isolation::Namespaces | Isolation::None => self.kill_by_stage().await,
             Isolation::Uid => {
                 // Also after the program ended by itself: what it left belongs to its user.
@@ -94,9 +103,9 @@ impl Session {
             }
         };
         // A namespace dies with its stage. Without one only the stage can say that all is gone.
-        let problem = match self.isolation {
-            Isolation::None if !in_time => "was killed",
-            Isolation::None if status.code() == Some(STAGE_FAILED_CODE) => "failed",
+        let problem = match self.stage_stays {
+            true if !in_time => "was killed",
+            true if status.code() == Some(STAGE_FAILED_CODE) => "failed",
             _ => return Ok(status),
         };
         Err(std::io::Error::other(format!(
@@ -130,7 +139,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.isolation == Isolation::None
+        if self.stage_stays
             && let Some(pid) = self.pid()
         {
             // Gone already is what was wanted.

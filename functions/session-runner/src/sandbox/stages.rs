@@ -113,8 +113,10 @@ pub(crate) fn read_plan(path: &Path) -> Result<Plan, StageError> {
 
 fn enter(path: &Path) -> Result<i32, StageError> {
     let plan = read_plan(path)?;
-    // The one that has to outlive its parent, for as long as it takes to kill the rest.
-    if plan.isolation != Isolation::None {
+    // Some have to outlive their parent, for as long as it takes to kill the rest.
+    let stays =
+        plan.isolation == Isolation::None || plan.beside && plan.isolation == Isolation::Uid;
+    if !stays {
         die_with_parent()?;
     }
     if nix::unistd::getppid().as_raw().cast_unsigned() != plan.runner {
@@ -123,6 +125,8 @@ fn enter(path: &Path) -> Result<i32, StageError> {
     match plan.isolation {
         #[cfg(target_os = "linux")]
         Isolation::Namespaces => super::namespaces::enter(path),
+        #[cfg(target_os = "linux")]
+        Isolation::Uid if plan.beside => user::become_and_keep(&plan),
         #[cfg(target_os = "linux")]
         Isolation::Uid => Err(user::become_and_run(&plan)),
         #[cfg(not(target_os = "linux"))]

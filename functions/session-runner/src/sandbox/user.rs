@@ -3,6 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid};
 
+use super::bare;
 use super::plan::Plan;
 use super::stages::{Attempted, StageError, die_with_parent, replace};
 
@@ -25,13 +26,16 @@ pub(crate) fn become_and_run(plan: &Plan) -> StageError {
     }
 }
 
+/// Becomes the plan's user and stays beside its program, whose end is not the end of that user's other
+/// programs. Gives its exit code.
+pub(crate) fn become_and_keep(plan: &Plan) -> Result<i32, StageError> {
+    become_user_of(plan)?;
+    nix::sys::prctl::set_no_new_privs().attempted("refuse new privileges")?;
+    bare::enter(plan)
+}
+
 fn prepare(plan: &Plan) -> Result<(), StageError> {
-    let Some(user) = plan.user else {
-        return Err(StageError::Plan(
-            "the isolation \"uid\" needs a user to become".to_owned(),
-        ));
-    };
-    become_user(user)?;
+    become_user_of(plan)?;
     // Becoming another user unbinds the process from its parent's life.
     die_with_parent()?;
     if nix::unistd::getppid().as_raw() as u32 != plan.runner {
@@ -39,6 +43,15 @@ fn prepare(plan: &Plan) -> Result<(), StageError> {
     }
     nix::sys::prctl::set_no_new_privs().attempted("refuse new privileges")?;
     Ok(())
+}
+
+fn become_user_of(plan: &Plan) -> Result<(), StageError> {
+    let Some(user) = plan.user else {
+        return Err(StageError::Plan(
+            "the isolation \"uid\" needs a user to become".to_owned(),
+        ));
+    };
+    become_user(user)
 }
 
 /// Kills every process of `user`, this one included. Call it until the user has no process.

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::questions::{HeldQuestion, Settled};
 use super::starting::Started;
 use super::{Ports, Stop, Supervision};
-use crate::gate_server::{Approval, Decided, WaitingCall};
+use crate::gate_server::{Approval, Decided, WaitingCall, is_of_caller};
 use crate::objects::SessionObjects;
 use crate::preview::preview;
 
@@ -31,6 +31,9 @@ const EXPIRY_AGAIN: Duration = Duration::from_secs(2);
 /// Told to the model when a person gave no reason.
 const DENIED: &str = "The person who was asked does not allow this. Do not try it in another form; go \
     on without it, or ask them what to do instead.";
+
+/// Told to the person about what a caller wants to run.
+const OF_CALLER: &str = "Not the session's model but a client asks for this (run_command).";
 
 /// What becomes of a call on which a person is to decide.
 pub(crate) enum Put {
@@ -82,7 +85,13 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let expiry = u64::try_from(self.settings.approval_expiry.as_millis()).unwrap_or(u64::MAX);
         let known = self.known_questions.iter().position(|known| {
             let request = known.approval.as_ref();
-            request.is_some_and(|request| request.digest == approval.digest)
+            // A caller's command and the model's call are never each other, though they say the same.
+            let same = if call.is_of_caller() {
+                known.tool_use_id == call.tool_use_id
+            } else {
+                !is_of_caller(&known.tool_use_id)
+            };
+            same && request.is_some_and(|request| request.digest == approval.digest)
         });
         let known = known.map(|at| self.known_questions.remove(at));
         let (id, expires_at, pattern) = match known {
@@ -106,10 +115,15 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let mut shown = whole.clone();
         shown.truncate(shown.floor_char_boundary(limits::APPROVAL_SHOWN_BYTES));
         let clean = |text: String| self.conversation.clean(&text);
+        let reason = if call.is_of_caller() {
+            format!("{OF_CALLER} {}", approval.reason)
+        } else {
+            approval.reason
+        };
         let request = ApprovalRequest {
             tool: call.tool.clone(),
             digest: approval.digest,
-            reason: clean(approval.reason),
+            reason: clean(reason),
             policies: approval.policies,
             parts: approval.parts.into_iter().map(clean).collect(),
             pattern: pattern.filter(|text| clean(text.clone()) == *text),

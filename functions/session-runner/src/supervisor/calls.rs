@@ -67,6 +67,11 @@ impl Calls {
         }
     }
 
+    /// A command of the caller has ended, or will not run.
+    pub(crate) fn ended(&mut self, tool_use_id: &str) {
+        self.running.remove(tool_use_id);
+    }
+
     /// The CLI says what runs beside the conversation.
     pub(crate) fn background(&mut self, tasks: &BackgroundTasks) {
         self.agents = tasks.tasks.iter().filter(|task| task.is_agent()).count();

@@ -66,6 +66,10 @@ pub struct Conversation {
     /// Turns started.
     pub turn: u32,
     turn_open: bool,
+    /// The CLI has nothing to do.
+    cli_rests: bool,
+    /// A command of a caller runs, or waits for its turn or for a person.
+    pub(crate) caller_runs: bool,
     outstanding: Vec<(String, Command)>,
     /// Messages that the CLI has queued or begun.
     begun: HashSet<String>,
@@ -94,6 +98,8 @@ impl Conversation {
             state: State::Provisioning,
             turn,
             turn_open: false,
+            cli_rests: true,
+            caller_runs: false,
             outstanding: Vec::new(),
             begun: HashSet::new(),
             started: HashSet::new(),
@@ -183,6 +189,17 @@ impl Conversation {
         self.outstanding.iter().map(|(_, command)| command)
     }
 
+    /// Nothing of the CLI runs, so a command of a caller may.
+    #[must_use]
+    pub const fn cli_rests(&self) -> bool {
+        self.cli_rests
+    }
+
+    /// The CLI goes on with a turn that was open.
+    pub fn cli_works(&mut self) {
+        self.cli_rests = false;
+    }
+
     /// The CLI holds a message that it has not begun with.
     #[must_use]
     pub fn has_queued(&self) -> bool {
@@ -260,6 +277,7 @@ impl Conversation {
         }
         self.state = state;
         self.turn = turn;
+        self.cli_rests = false;
         self.outstanding.push((uuid, command));
     }
 

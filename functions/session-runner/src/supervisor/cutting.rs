@@ -15,7 +15,7 @@ use std::time::Duration;
 use checkpoint::{About, Base, Created, IgnoreRules, NewSnapshot, RootName, Snapshots, SourceRoot};
 use domain::checkpoint::{CheckpointSize, CheckpointTrigger, NewCheckpoint};
 use domain::event::EventBody;
-use domain::{CheckpointId, CommandBody, CommandOutcome, State, TreeKey};
+use domain::{CheckpointId, CommandBody, CommandOutcome, TreeKey};
 use tokio::time::Instant;
 
 use super::cuts::Due;
@@ -140,11 +140,20 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     /// The end of a turn: kept by a checkpoint before anybody hears of it, if that can be.
     pub(crate) async fn end_turn(
         &mut self,
-        mut entry: Entry,
+        entry: Entry,
         started: &mut Started,
     ) -> Result<(), Stop> {
         started.calls.turn_over();
         started.transcript.is_sound(&self.claude_session_id());
+        self.keep_work(entry, started).await
+    }
+
+    /// The end of a turn, or of a caller's command: what changed, and a checkpoint.
+    pub(crate) async fn keep_work(
+        &mut self,
+        mut entry: Entry,
+        started: &mut Started,
+    ) -> Result<(), Stop> {
         if let Some(changed) = self.files_changed(started).await {
             let event = self.conversation.event(self.ports.now(), None, changed);
             entry.events.push(event);
@@ -232,7 +241,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     /// The CLI mirrors the last entries of a turn after it said that it is idle: while nothing is
     /// open, all that has come belongs to the conversation.
     fn settle_transcript(&self, started: &mut Started) {
-        if self.conversation.state == State::Idle {
+        if self.conversation.cli_rests() {
             started.transcript.is_sound(&self.claude_session_id());
         }
     }
@@ -258,7 +267,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             }
         };
         started.send_early().map_err(not_kept)?;
-        let goes_on = started.calls.may_still_change().then(Instant::now);
+        let runs = self.runs.is_running() || started.calls.may_still_change();
+        let goes_on = runs.then(Instant::now);
         let (plan, refused) = self.plan(trigger, started);
         let about = plan.new.about.clone();
         let id = plan.new.id.clone();
@@ -293,7 +303,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             parent: about.parent,
             files: manifest.id.clone(),
             conversation: manifest.id,
-            sequence: None,
+            sequence: self.runs.cut_before(),
             commands_settled: about.commands_settled,
             turn: self.conversation.turn,
             claude_session_id: about.claude_session,
@@ -393,7 +403,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             .outstanding()
             .map(|command| command.ordinal);
         let answers = self.early_answers.iter().map(|command| command.ordinal);
-        let first = open.chain(answers).min();
+        let runs = self.runs.unfinished().map(|command| command.ordinal);
+        let first = open.chain(answers).chain(runs).min();
         first.map_or(self.taken, |ordinal| ordinal.saturating_sub(1))
     }
 }

@@ -40,11 +40,17 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     /// Ends the CLI and everything it started; hears its last lines unless the lease is gone.
     pub(crate) async fn stop_cli(&mut self, started: &mut Started, stop: &Stop) {
         if matches!(stop, Stop::LeaseLost) {
+            self.kill_run().await;
             if let Err(error) = started.cli.kill_all().await {
                 tracing::error!(%error, "a part of the session may have survived");
             }
             return;
         }
+        let now = tokio::time::Instant::now();
+        // Without the lease nothing can be said about it any more.
+        let _ = self
+            .end_run(Some(("its session ended", now)), false, started)
+            .await;
         started.cli.terminate();
         let deadline = tokio::time::Instant::now() + self.settings.kill_grace;
         self.hear_until(started, deadline).await;
@@ -130,6 +136,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             .map(|command| command.id.clone())
             .collect();
         unfinished.extend(self.early_answers.iter().map(|answer| answer.id.clone()));
+        unfinished.extend(self.runs.unfinished().map(|command| command.id.clone()));
         unfinished.extend(self.unfinished.iter().cloned());
         unfinished.extend(
             take.iter()
@@ -235,18 +242,21 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 }
 
 fn is_not_done(command: &Command) -> bool {
-    command.state != CommandState::Withdrawn && command.body.is_for_the_cli()
+    command.state != CommandState::Withdrawn && command.body.is_awaited()
 }
 
-/// What becomes of commands that an ending session takes. Messages stay without an outcome: they
-/// were not done.
+/// What becomes of commands that an ending session takes. Messages and what callers wanted to run stay
+/// without an outcome: they were not done.
 fn last_outcomes(commands: &[Command]) -> Vec<(Command, CommandOutcome)> {
     let outcome = |command: &Command| match &command.body {
         _ if command.state == CommandState::Withdrawn => None,
-        CommandBody::Message { .. } | CommandBody::Answer { .. } | CommandBody::Decide { .. } => {
-            None
+        CommandBody::Message { .. }
+        | CommandBody::Run { .. }
+        | CommandBody::Answer { .. }
+        | CommandBody::Decide { .. } => None,
+        CommandBody::Interrupt | CommandBody::StopRun { .. } => {
+            Some(CommandOutcome::Interrupted(false))
         }
-        CommandBody::Interrupt => Some(CommandOutcome::Interrupted(false)),
         CommandBody::Cancel { .. } => Some(CommandOutcome::Cancelled),
         CommandBody::ReadFile { .. } | CommandBody::Suspend | CommandBody::Checkpoint { .. } => {
             Some(CommandOutcome::Refused("the session has ended".to_owned()))

@@ -25,6 +25,7 @@ mod questions;
 mod readiness;
 mod resuming;
 mod running;
+mod runs;
 mod starting;
 mod suspending;
 
@@ -148,6 +149,8 @@ pub(crate) struct Supervision<P, O: SessionObjects> {
     /// The head as it was taken over.
     pub(crate) head: Head,
     pub(crate) cuts: cuts::Cuts,
+    /// Commands of callers.
+    pub(crate) runs: runs::Runs,
     /// Commands up to this ordinal were taken.
     pub(crate) taken: u64,
     /// Messages and answers that are handed over once more.
@@ -238,6 +241,7 @@ pub async fn run<P: Ports, O: SessionObjects>(
         last_ordinal: head.commands_taken,
         spec: head.spec.clone(),
         cuts: cuts::Cuts::new(tree, head.checkpoint.clone(), head.checkpoints),
+        runs: runs::Runs::default(),
         taken: head.commands_taken,
         redone: Vec::new(),
         within_the_cut: Vec::new(),

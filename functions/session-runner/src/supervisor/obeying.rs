@@ -43,14 +43,18 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                         reason,
                     }));
                 }
-                CommandBody::Message { .. } => self.take_message(&command, started).await?,
+                CommandBody::Message { .. } if self.runs.are_before() => {
+                    self.take_behind(&command).await?
+                }
+                CommandBody::Message { .. } => self.take_message(&command, true, started).await?,
+                CommandBody::Run { .. } => self.take_run(&command).await?,
+                CommandBody::StopRun { run } => self.stop_run(&command, run, started).await?,
                 CommandBody::Interrupt => {
                     let running =
                         matches!(self.conversation.state, State::Running | State::Waiting);
-                    let taken = self
-                        .take_and_finish(&command, CommandOutcome::Interrupted(running))
-                        .await?;
-                    if taken && running {
+                    let cli_runs = running && !self.conversation.cli_rests();
+                    let taken = self.interrupt_run(&command, running, started).await?;
+                    if taken && cli_runs {
                         started.cli.tell(control::interrupt(command.id.as_str()));
                     }
                     taken
@@ -158,7 +162,13 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         }
     }
 
-    async fn take_message(&mut self, command: &Command, started: &Started) -> Result<bool, Stop> {
+    /// Hands a message over. `take` unless it was taken already.
+    pub(super) async fn take_message(
+        &mut self,
+        command: &Command,
+        take: bool,
+        started: &Started,
+    ) -> Result<bool, Stop> {
         let CommandBody::Message { text, attachments } = &command.body else {
             return Ok(true);
         };
@@ -182,7 +192,12 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             Err(error) => {
                 let words = format!("an attachment could not be fetched: {error}");
                 let outcome = CommandOutcome::Refused(words.clone());
-                let taken = self.take_and_finish(command, outcome).await?;
+                let entry = Entry {
+                    take: take.then(|| command.clone()).into_iter().collect(),
+                    finish: vec![(command.clone(), outcome)],
+                    ..Entry::default()
+                };
+                let taken = self.write(entry).await?;
                 if taken {
                     let notice =
                         self.conversation
@@ -196,7 +211,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let (mut entry, state, turn) =
             self.conversation
                 .take_message(command, text, again, self.ports.now());
-        entry.take = vec![command.clone()];
+        entry.take = take.then(|| command.clone()).into_iter().collect();
         if !self.write(entry).await? {
             return Ok(false);
         }

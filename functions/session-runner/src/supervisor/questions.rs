@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::approvals::Put;
 use super::starting::Started;
 use super::{Ports, Stop, Supervision};
-use crate::gate_server::WaitingCall;
+use crate::gate_server::{WaitingCall, is_of_caller};
 use crate::journal::Entry;
 use crate::objects::SessionObjects;
 
@@ -291,15 +291,21 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 
     /// The turn is over without an answer: it was interrupted, or asked otherwise this time.
     pub(crate) fn question_is_gone(&mut self, started: &mut Started) {
-        started.later.clear();
-        if started.question.take().is_some() {
+        started.later.retain(WaitingCall::is_of_caller);
+        // A caller's command waits whatever becomes of the turn.
+        let of_caller = |held: &HeldQuestion| held.call.is_of_caller();
+        let stays = started.question.as_ref().is_some_and(of_caller);
+        if !stays && started.question.take().is_some() {
             let entry = self
                 .conversation
                 .change_to(State::Running, self.ports.now());
             self.journal.note(entry);
         }
-        self.known_questions.clear();
-        if std::mem::take(&mut self.question_on_head) {
+        let of_callers = self.questions_of_callers();
+        self.known_questions
+            .retain(|known| of_callers.contains(&known.id));
+        let stays = stays || !of_callers.is_empty();
+        if !stays && std::mem::take(&mut self.question_on_head) {
             self.journal.note(Entry {
                 question: Some(None),
                 ..Entry::default()
@@ -307,6 +313,12 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         }
         let words = "the turn ended without that question".to_owned();
         let early = std::mem::take(&mut self.early_answers);
+        let (kept, early): (Vec<Command>, Vec<Command>) =
+            early.into_iter().partition(|command| match &command.body {
+                CommandBody::Decide { approval, .. } => of_callers.contains(approval),
+                _ => false,
+            });
+        self.early_answers = kept;
         self.note(Entry {
             finish: early
                 .into_iter()
@@ -317,8 +329,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     }
 
     /// The question that a later runner will be asked about again.
+    /// That of a caller's command is no part of the conversation: it stays with the session's head.
     pub(crate) fn deferred_question(&self, started: &Started) -> Option<PendingQuestion> {
-        started.deferred.clone()
+        let deferred = started.deferred.clone();
+        deferred.filter(|question| !is_of_caller(&question.tool_use_id))
     }
 }
 

@@ -12,7 +12,7 @@ use claude::launch::Start;
 use domain::checkpoint::{Checkpoint, PendingQuestion};
 use domain::event::EventBody;
 use domain::ports::{Checkpoints, Clock, TreeObjects, Unavailable};
-use domain::{CheckpointId, CommandId, Event, SessionKey, TreeKey, history};
+use domain::{CheckpointId, Command, CommandId, Event, SessionKey, TreeKey, history};
 
 use super::starting::{Started, describe};
 use super::{End, Ports, Stop, Supervision};
@@ -99,6 +99,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     pub(crate) async fn look_behind_the_cut(&mut self) -> Result<Vec<Event>, Stop> {
         let (ports, key) = (self.ports.clone(), self.assignment.key.clone());
         let mut after = self.head.commands_settled;
+        let mut again: Vec<Command> = Vec::new();
         loop {
             let commands = self
                 .insist(|| {
@@ -108,12 +109,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 .await?;
             let Some(last) = commands.last() else { break };
             after = last.ordinal;
-            let again = commands.into_iter().filter(|command| {
-                command.state != domain::CommandState::Queued
-                    && command.to_take(self.fence)
-                    && command.body.is_for_the_cli()
-            });
-            self.redone.extend(again.map(|command| command.id));
+            again.extend(commands.into_iter().filter(|command| {
+                command.state != domain::CommandState::Queued && command.to_take(self.fence)
+            }));
         }
         let mut tail: Vec<Event> = Vec::new();
         let mut after = self.head.cut_sequence;
@@ -161,6 +159,12 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 _ => {}
             }
         }
+        let runs = self.take_up_runs(&again, &tail);
+        let redone = again
+            .into_iter()
+            .filter(|command| command.body.is_for_the_cli() && !self.waits_for_run(command, runs));
+        let redone: Vec<CommandId> = redone.map(|command| command.id).collect();
+        self.redone.extend(redone);
         let taken_after = |id: &CommandId| {
             tail.iter().any(|event| {
                 event.cause.as_ref() == Some(id)

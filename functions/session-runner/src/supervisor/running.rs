@@ -64,6 +64,15 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 return stop;
             }
             self.let_calls_go(started);
+            match self.serve_line(started).await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(stop) => return stop,
+            }
+            if self.conversation.cli_rests() {
+                // A caller's command may run for longer than the CLI may be silent.
+                watch.last_line = Instant::now();
+            }
             if let Some(command) = self.pending.pop_front() {
                 if let Err(stop) = self.obey(command, started).await {
                     return stop;
@@ -90,6 +99,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     self.remember(command);
                     Ok(())
                 }
+                moved = self.runs.moved() => self.run_moved(moved, started).await,
                 () = tokio::time::sleep_until(wake) => self.wake(at_wake, started, &mut watch).await,
             };
             if let Err(stop) = done {
@@ -127,12 +137,19 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         }
     }
 
-    /// A subagent waits or works, whose calls cannot be deferred, or a message waits behind a
-    /// question, with which the CLI would go on as soon as the question is deferred.
+    /// A subagent waits or works, whose calls cannot be deferred; or a message waits behind a
+    /// question, with which the CLI would go on as soon as the question is deferred; or the CLI works
+    /// beside a question that is not its own; or a caller's command runs.
     pub(super) fn must_stay(&self, started: &Started) -> bool {
         let asks = started.question.as_ref();
         let behind = asks.is_some() && self.conversation.has_queued();
-        asks.is_some_and(HeldQuestion::is_of_agent) || behind || !started.calls.is_quiet()
+        let beside =
+            asks.is_some_and(|held| held.call.is_of_caller()) && !self.conversation.cli_rests();
+        asks.is_some_and(HeldQuestion::is_of_agent)
+            || behind
+            || beside
+            || self.runs.is_running()
+            || !started.calls.is_quiet()
     }
 
     fn next_deadline(&self, started: &Started, watch: &Watch) -> (Instant, Wake) {
@@ -147,6 +164,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         };
         let left = self.settings.session_timeout.saturating_sub(watch.ran);
         let mut next = (since + left, Wake::RanOutOfTime);
+        if self.conversation.cli_rests() {
+            return cut.filter(|cut| cut.0 < next.0).unwrap_or(next);
+        }
         let silence = match watch.interrupted {
             Some(at) => (at + INTERRUPT_TIME, Wake::Unresponsive),
             None => (

@@ -64,6 +64,8 @@ pub(crate) struct Started {
     pub(crate) turn_deferred: bool,
     /// That call.
     pub(crate) deferred: Option<PendingQuestion>,
+    /// For commands of callers.
+    pub(crate) command_environment: Vec<(String, String)>,
     gate_server: tokio::task::JoinHandle<()>,
 }
 
@@ -154,6 +156,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             ..Entry::default()
         };
         // A turn that is run again runs already.
+        if replays {
+            self.conversation.cli_works();
+        }
         let state = if replays { State::Running } else { State::Idle };
         let change = self.conversation.change_to(state, now);
         entry.events.extend(change.events);
@@ -328,6 +333,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             deferring: false,
             turn_deferred: false,
             deferred: None,
+            command_environment: launch.command_environment(),
             gate_server,
         })
     }

@@ -63,6 +63,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             return self.no_suspension(why, started, false).await;
         }
         let deferred = started.question.is_some();
+        let held = started.question.as_ref();
+        // Its question is not the CLI's, which stays as it is.
+        let of_caller = held.is_some_and(|held| held.call.is_of_caller());
         if deferred && why.command.is_none() {
             // Once deferred there is no way back for this CLI, so look first.
             let key = &self.assignment.key;
@@ -117,7 +120,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     self.take_and_finish(command, outcome).await?;
                     self.taken = self.taken.max(command.ordinal);
                 }
-                self.no_suspension(why, started, deferred).await
+                if of_caller {
+                    self.ask_again(started);
+                }
+                self.no_suspension(why, started, deferred && !of_caller)
+                    .await
             }
         }
     }
@@ -145,15 +152,18 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     async fn defer(&mut self, started: &mut Started) -> Result<(), Stop> {
         started.deferring = true;
         for call in started.later.drain(..).chain(started.waiting.drain(..)) {
-            call.answer(Answer::Deny {
-                reason: PROPOSE_AGAIN.to_owned(),
-            });
+            call.put_off(PROPOSE_AGAIN);
         }
         let Some(held) = started.question.take() else {
             return Ok(());
         };
         let pending = held.pending;
+        let of_caller = held.call.is_of_caller();
         held.call.answer(Answer::Defer);
+        if of_caller {
+            started.deferred = Some(pending);
+            return Ok(());
+        }
         let deadline = Instant::now() + DEFER_TIME;
         while !started.turn_deferred && Instant::now() < deadline {
             tokio::select! {
@@ -175,6 +185,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let stopped = Instant::now();
         let wait = (self.settings.stop_timeout / QUIET_PART).min(QUIET_TIME);
         let deadline = stopped + wait;
+        self.end_run(Some(("its runner was stopped", deadline)), false, started)
+            .await?;
         let is_quiet = |started: &Started| started.calls.is_quiet() && started.transcript.goes_on();
         while !is_quiet(started) && Instant::now() < deadline {
             tokio::select! {
@@ -242,9 +254,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 .unwrap_or_else(|| self.claude_session_id()),
             replay: true,
         };
-        if let Some(deferred) = started.deferred.take() {
-            self.known_questions.push(deferred);
-        }
+        self.known_questions.extend(started.deferred.take());
         let sandbox = started.sandbox.clone();
         let git_is_trusted = started.rules.git_is_trusted;
         let baseline = started.baseline.take();

@@ -24,7 +24,10 @@ fn bash(command: &str) -> Value {
 }
 
 /// The approval that waits, when it is not `last`.
-async fn next_approval(world: &World, last: Option<&QuestionId>) -> (QuestionId, ApprovalRequest) {
+pub(crate) async fn next_approval(
+    world: &World,
+    last: Option<&QuestionId>,
+) -> (QuestionId, ApprovalRequest) {
     let start = Instant::now();
     loop {
         let head = world.head().await;
@@ -43,7 +46,11 @@ async fn next_approval(world: &World, last: Option<&QuestionId>) -> (QuestionId,
     }
 }
 
-async fn decide(world: &World, asked: &(QuestionId, ApprovalRequest), decision: Decision) {
+pub(crate) async fn decide(
+    world: &World,
+    asked: &(QuestionId, ApprovalRequest),
+    decision: Decision,
+) {
     let body = CommandBody::Decide {
         approval: asked.0.clone(),
         digest: asked.1.digest.clone(),
@@ -53,11 +60,11 @@ async fn decide(world: &World, asked: &(QuestionId, ApprovalRequest), decision: 
     world.send(&format!("answer.{}", asked.0), body).await;
 }
 
-fn exists(world: &World, name: &str) -> bool {
+pub(crate) fn exists(world: &World, name: &str) -> bool {
     world.base.path().join("workspace").join(name).exists()
 }
 
-fn deny(reason: &str) -> Decision {
+pub(crate) fn deny(reason: &str) -> Decision {
     Decision::Deny {
         reason: reason.to_owned(),
     }

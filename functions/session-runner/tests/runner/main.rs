@@ -3,6 +3,7 @@
 
 mod apart;
 mod approvals;
+mod commands;
 mod cuts;
 mod durable;
 mod failures;

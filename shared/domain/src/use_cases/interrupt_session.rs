@@ -1,4 +1,4 @@
-//! Stopping the running turn, or taking a queued message back.
+//! Stopping the running turn, or taking a queued message back, or stopping a command of the caller.
 
 use thiserror::Error;
 
@@ -20,8 +20,10 @@ pub enum Interrupted {
     TurnStopping,
     /// Nothing was running.
     NothingRunning,
-    /// The queued message was taken back.
+    /// The queued message (or command) was taken back.
     MessageWithdrawn,
+    /// The command was taken by the runner: it will be stopped, or not begin.
+    CommandStopping,
     /// The message could not be taken back: it is in this state.
     TooLate(CommandState),
 }
@@ -44,7 +46,8 @@ pub enum InterruptError {
 }
 
 /// Without a message id: asks the runner to stop the running turn. With one: takes that message
-/// back if the runner has not taken it.
+/// back if the runner has not taken it; a command of the caller can be stopped then too, unless the
+/// session is suspended because a person has to decide about it: they can deny it.
 ///
 /// Withdrawing twice gives the same answer. Interrupting twice stops whatever runs at that time;
 /// a caller that repeats after an unknown outcome may stop a turn that began between.
@@ -66,7 +69,7 @@ where
             .command(key, id)
             .await?
             .ok_or(InterruptError::NoSuchMessage)?;
-        if !matches!(command.body, CommandBody::Message { .. }) {
+        if !command.body.can_be_withdrawn() {
             return Err(InterruptError::NoSuchMessage);
         }
         if head.state.is_ended() {
@@ -74,6 +77,16 @@ where
         }
         return Ok(match ports.withdraw(key, id, ports.now()).await? {
             Withdrawal::Withdrawn => Interrupted::MessageWithdrawn,
+            Withdrawal::TooLate(state @ CommandState::Taken(_))
+                if matches!(command.body, CommandBody::Run { .. }) =>
+            {
+                let stop = CommandBody::StopRun { run: id.clone() };
+                if tell(ports, key, stop).await? {
+                    Interrupted::CommandStopping
+                } else {
+                    Interrupted::TooLate(state)
+                }
+            }
             Withdrawal::TooLate(state) => Interrupted::TooLate(state),
             Withdrawal::Unknown => return Err(InterruptError::NoSuchMessage),
         });
@@ -85,16 +98,28 @@ where
     if head.state == State::Suspended || (!may_run && !head.has_queued()) {
         return Ok(Interrupted::NothingRunning);
     }
-    let interrupt = NewCommand {
+    Ok(if tell(ports, key, CommandBody::Interrupt).await? {
+        Interrupted::TurnStopping
+    } else {
+        Interrupted::NothingRunning
+    })
+}
+
+/// Gives the runner a command; false when the session is suspended and has none.
+async fn tell<P>(ports: &P, key: &SessionKey, body: CommandBody) -> Result<bool, InterruptError>
+where
+    P: Inbox + Clock + IdSource,
+{
+    let command = NewCommand {
         id: CommandId::from_random(ports.random()),
-        body: CommandBody::Interrupt,
+        body,
         now: ports.now(),
         max_queued: u32::MAX,
     };
-    match ports.enqueue(key, interrupt).await {
-        Ok(_) => Ok(Interrupted::TurnStopping),
+    match ports.enqueue(key, command).await {
+        Ok(_) => Ok(true),
+        Err(EnqueueError::Suspended) => Ok(false),
         Err(EnqueueError::Ended(state)) => Err(InterruptError::Ended(state)),
-        Err(EnqueueError::Suspended) => Ok(Interrupted::NothingRunning),
         Err(EnqueueError::Unavailable(unavailable)) => Err(unavailable.into()),
         Err(EnqueueError::NoSession | EnqueueError::Full | EnqueueError::IdReused) => {
             Err(NoSuchSession.into())

@@ -18,6 +18,7 @@ mod query_audit;
 mod read_file;
 mod reconcile;
 mod restore_checkpoint;
+mod run_command;
 mod send_message;
 mod stopwatch;
 mod suspend_session;
@@ -56,6 +57,7 @@ pub use query_audit::{AuditPage, QueryAudit, query_audit};
 pub use read_file::{ReadFile, ReadFileError, read_file};
 pub use reconcile::{Reconciled, reconcile_session, task_stopped};
 pub use restore_checkpoint::{RestoreCheckpoint, RestoreError, restore_checkpoint};
+pub use run_command::{RunCommand, RunCommandError, run_command};
 pub use send_message::{AttachmentError, SendMessage, SendMessageError, send_message};
 pub use suspend_session::{
     RequestCheckpoint, Requested, SuspendError, request_checkpoint, suspend_session,

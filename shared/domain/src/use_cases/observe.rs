@@ -226,7 +226,7 @@ pub(super) fn event(head: &Head, now: crate::UnixMillis, body: EventBody) -> New
     }
 }
 
-/// Messages and answers that were accepted and neither finished nor withdrawn.
+/// Messages, answers and commands of the caller that were accepted and neither finished nor withdrawn.
 pub(super) async fn unfinished<P: Inbox>(
     ports: &P,
     head: &Head,
@@ -244,7 +244,7 @@ pub(super) async fn unfinished<P: Inbox>(
                 command.state_for(head),
                 CommandState::Queued | CommandState::Taken(_)
             );
-            (open && command.body.is_for_the_cli()).then_some(command.id)
+            (open && command.body.is_awaited()).then_some(command.id)
         }));
     }
 }

@@ -121,6 +121,7 @@ where
                     | CommandOutcome::CutTurn(..)
                     | CommandOutcome::Interrupted(_)
                     | CommandOutcome::Cancelled
+                    | CommandOutcome::Ran(_)
                     | CommandOutcome::Answered
                     | CommandOutcome::Suspended
                     | CommandOutcome::Checkpointed(_),

@@ -239,7 +239,7 @@ async fn free_name<P: Checkpoints>(ports: &P, head: &Head) -> Result<RefName, Re
     }
 }
 
-/// Messages and answers that a runner has taken and not finished.
+/// Messages, answers and commands of the caller that a runner has taken and not finished.
 async fn not_done<P: Inbox>(ports: &P, head: &Head) -> Result<Vec<CommandId>, Unavailable> {
     let mut found = Vec::new();
     let mut ordinal = head.commands_settled;
@@ -251,7 +251,7 @@ async fn not_done<P: Inbox>(ports: &P, head: &Head) -> Result<Vec<CommandId>, Un
             page.into_iter()
                 .filter(|command| command.ordinal <= head.commands_taken)
                 .filter(|command| matches!(command.state, CommandState::Taken(_)))
-                .filter(|command| command.body.is_for_the_cli())
+                .filter(|command| command.body.is_awaited())
                 .map(|command| command.id),
         );
     }

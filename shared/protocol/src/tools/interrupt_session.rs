@@ -1,4 +1,4 @@
-//! `interrupt_session`: stops the running turn, or takes a queued message back.
+//! `interrupt_session`: stops what runs, or takes a queued message or command back.
 
 use domain::use_cases::{self, InterruptError, Interrupted};
 use domain::{CommandId, Principal};
@@ -16,7 +16,7 @@ pub(super) const DEFINITION: Definition = Definition {
     title: "Interrupt a session",
     description: "Stops what a Claude Code session is doing right now, tools included; the session then is idle and \
         takes further messages. With a message_id it instead takes back that message, if the session has not begun \
-        to read it. To end the session altogether, call cancel_session.",
+        to read it, or that command of run_command, which it stops if it runs. To end the session altogether, call cancel_session.",
     effect: Effect::Stops,
     input,
     output,
@@ -29,7 +29,7 @@ fn input() -> Value {
         "required": ["session_id"],
         "properties": {
             "session_id": session_id_schema(),
-            "message_id": message_id_schema("The message to take back; stops the running turn when left out."),
+            "message_id": message_id_schema("The message or command to take back; stops what runs when left out."),
         }
     })
 }
@@ -41,7 +41,7 @@ fn output() -> Value {
         "required": ["session_id", "outcome"],
         "properties": {
             "session_id": session_id_schema(),
-            "outcome": {"type": "string", "enum": ["turn_stopping", "nothing_running", "message_withdrawn", "too_late"], "description": "What it did; too_late: the session has read the message already."},
+            "outcome": {"type": "string", "enum": ["turn_stopping", "nothing_running", "message_withdrawn", "command_stopping", "too_late"], "description": "What it did; too_late: the session has read the message already, or the command has ended, or waits in a suspended session for a person, who can deny it."},
             "message_state": {"type": "string", "enum": ["queued", "taken", "done", "withdrawn", "not_done"], "description": "Where the message is, when it was too late."}
         }
     })
@@ -75,6 +75,7 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
         Interrupted::TurnStopping => ("turn_stopping", "the turn is being stopped"),
         Interrupted::NothingRunning => ("nothing_running", "nothing was running"),
         Interrupted::MessageWithdrawn => ("message_withdrawn", "the message was taken back"),
+        Interrupted::CommandStopping => ("command_stopping", "the command is being stopped"),
         Interrupted::TooLate(_) => ("too_late", "the message cannot be taken back any more"),
     };
     let mut structured = json!({"session_id": key.session.as_str(), "outcome": outcome});

@@ -27,6 +27,7 @@ mod pin_checkpoint;
 mod query_audit;
 pub(crate) mod read_file;
 mod restore_checkpoint;
+mod run_command;
 mod send_message;
 mod suspend_session;
 mod verify_audit;
@@ -73,6 +74,8 @@ pub(crate) enum Effect {
     /// Adds something once: repeating it with the same id does nothing more. What a session then
     /// does reaches the outside world.
     AddsOnce,
+    /// Does what the caller says, whatever that is, here and in the outside world.
+    Runs,
     /// Changes how something is kept: repeating it changes nothing more.
     Keeps,
     /// Stops something.
@@ -85,7 +88,9 @@ impl Effect {
     const fn scope(self) -> &'static str {
         match self {
             Self::Reads | Self::MayAdd => ReadSessions::NAME,
-            Self::Adds | Self::AddsOnce | Self::Keeps | Self::Stops => WriteSessions::NAME,
+            Self::Adds | Self::AddsOnce | Self::Runs | Self::Keeps | Self::Stops => {
+                WriteSessions::NAME
+            }
             Self::Administers => Administer::NAME,
         }
     }
@@ -93,16 +98,17 @@ impl Effect {
     fn annotations(self, title: &str) -> ToolAnnotations {
         ToolAnnotations::with_title(title)
             .read_only(matches!(self, Self::Reads | Self::Administers))
-            .destructive(self == Self::Stops)
-            .idempotent(!matches!(self, Self::Adds | Self::MayAdd))
-            .open_world(self == Self::AddsOnce)
+            .destructive(matches!(self, Self::Stops | Self::Runs))
+            .idempotent(!matches!(self, Self::Adds | Self::MayAdd | Self::Runs))
+            .open_world(matches!(self, Self::AddsOnce | Self::Runs))
     }
 }
 
-const DEFINITIONS: [Definition; 26] = [
+const DEFINITIONS: [Definition; 27] = [
     create_session::DEFINITION,
     wait_session::DEFINITION,
     send_message::DEFINITION,
+    run_command::DEFINITION,
     get_session::DEFINITION,
     list_sessions::DEFINITION,
     interrupt_session::DEFINITION,
@@ -344,6 +350,7 @@ async fn run<P: Ports, F: ClaudeFinder + PolicyChecker + Snapshots>(
             wait_session::run(work, caller, asking, progress.as_ref(), read(arguments)?).await
         }
         "send_message" => send_message::run(work, caller, read(arguments)?).await,
+        "run_command" => run_command::run(work, caller, read(arguments)?).await,
         "get_session" => get_session::run(work, caller, read(arguments)?).await,
         "list_sessions" => list_sessions::run(work, caller, read(arguments)?).await,
         "interrupt_session" => interrupt_session::run(work, caller, read(arguments)?).await,

@@ -80,7 +80,7 @@ fn output() -> Value {
                         "sequence": {"type": "integer", "description": "Its place in the log, without gaps."},
                         "turn": {"type": "integer"},
                         "time_unix_ms": {"type": "integer"},
-                        "kind": {"type": "string", "description": "session_created, runner_started, workspace_ready, session_ready, message_taken, message_withdrawn, turn_started, text, thinking, tool_call, tool_allowed, tool_denied, tool_result, retry, turn_ended, files_changed, checkpoint_created, question_asked, question_answered, approval_requested, approval_decided, runner_lost, session_resumed, session_forked, rewound, notice, state_changed or session_ended."},
+                        "kind": {"type": "string", "description": "session_created, runner_started, workspace_ready, session_ready, message_taken, message_withdrawn, turn_started, text, thinking, tool_call, tool_allowed, tool_denied, tool_result, command_started, command_ended, retry, turn_ended, files_changed, checkpoint_created, question_asked, question_answered, approval_requested, approval_decided, runner_lost, session_resumed, session_forked, rewound, notice, state_changed or session_ended."},
                         "message_id": {"type": "string", "description": "The message that caused it."},
                         "body": {"type": "object", "description": "What the kind says."},
                         "whole_body_bytes": {"type": "integer", "description": "Present when body is only the beginning of something this long."},

@@ -43,7 +43,7 @@ async fn a_client_without_headers_is_served() {
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(
         answer.result()["tools"].as_array().expect("tools").len(),
-        24
+        25
     );
     assert_eq!(client.request("ping", json!({})).await.result(), &json!({}));
 }

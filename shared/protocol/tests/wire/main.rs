@@ -6,6 +6,7 @@ mod audit;
 mod bridge;
 mod checkpoints;
 mod client;
+mod commands;
 mod contents;
 mod durable;
 mod foreign;

@@ -156,6 +156,42 @@ async fn tools_and_arguments_are_named() {
             json!({"session_id": id, "message": "x", "message_id": "a b"}),
             "message_id",
         ),
+        ("run_command", json!({"session_id": id}), "command"),
+        (
+            "run_command",
+            json!({"session_id": id, "command": ""}),
+            "command",
+        ),
+        (
+            "run_command",
+            json!({"session_id": id, "command": " \n"}),
+            "command",
+        ),
+        (
+            "run_command",
+            json!({"session_id": id, "command": "a\0b"}),
+            "NUL",
+        ),
+        (
+            "run_command",
+            json!({"session_id": id, "command": "ls", "timeout_seconds": 0}),
+            "timeout_seconds",
+        ),
+        (
+            "run_command",
+            json!({"session_id": id, "command": "ls", "timeout_seconds": 601}),
+            "timeout_seconds",
+        ),
+        (
+            "run_command",
+            json!({"session_id": id, "command": "ls", "message_id": "a b"}),
+            "message_id",
+        ),
+        (
+            "run_command",
+            json!({"session_id": "x", "command": "ls"}),
+            "session_id",
+        ),
         (
             "read_file",
             json!({"session_id": id, "path": "../x"}),
@@ -373,6 +409,7 @@ async fn unknown_and_foreign_sessions_get_the_same_answer() {
             ("get_session", json!({"session_id": id})),
             ("wait_session", json!({"session_id": id, "wait_seconds": 0})),
             ("send_message", json!({"session_id": id, "message": "x"})),
+            ("run_command", json!({"session_id": id, "command": "x"})),
             ("interrupt_session", json!({"session_id": id})),
             (
                 "interrupt_session",
@@ -443,6 +480,7 @@ async fn an_ended_session_says_so() {
     );
     for (tool, arguments) in [
         ("send_message", json!({"session_id": id, "message": "x"})),
+        ("run_command", json!({"session_id": id, "command": "x"})),
         ("interrupt_session", json!({"session_id": id})),
         ("read_file", json!({"session_id": id, "path": "a"})),
         (
@@ -501,6 +539,7 @@ proptest! {
                 ("wait_session", json!({"session_id": id, "cursor": text, "wait_seconds": number})),
                 ("send_message", json!({"session_id": id, "message": text, "message_id": text})),
                 ("read_file", json!({"session_id": id, "path": text, "offset": number})),
+                ("run_command", json!({"session_id": id, "command": text, "timeout_seconds": number})),
                 ("list_sessions", json!({"cursor": text, "tags": [text], "created_from": number})),
                 ("create_session", json!({"prompt": "x", "workspace": {"git_url": text, "subdirectory": id}})),
             ] {

@@ -195,6 +195,7 @@ async fn a_result_has_the_form_that_the_list_promises() {
             "create_session" => arguments = json!({"prompt": "y"}),
             "check_policy" => arguments["command"] = "ls".into(),
             "send_message" => arguments["message"] = "z".into(),
+            "run_command" => arguments["command"] = "ls".into(),
             "list_sessions" | "find_claude_binary" | "query_audit" | "verify_audit" => {
                 arguments = json!({});
             }
@@ -227,7 +228,7 @@ async fn a_result_has_the_form_that_the_list_promises() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 26);
+    assert_eq!(seen, 27);
 }
 
 #[tokio::test]

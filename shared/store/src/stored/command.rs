@@ -1,23 +1,23 @@
 //! Commands and their outcomes as stored.
 
 use domain::{
-    CallDigest, CheckpointId, CommandBody, CommandOutcome, Decision, QuestionId, Sequence,
-    UploadId,
+    CallDigest, CheckpointId, CommandBody, CommandId, CommandOutcome, Decision, QuestionId,
+    Sequence, UploadId,
     approval::Way,
     command::{FileContent, WholeText},
-    event::TurnEnd,
+    event::{RunEnd, TurnEnd},
     session::Attachment,
     workspace::RelativePath,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    event::{StoredTurnEnd, optional_sequence},
+    event::{StoredRunEnd, StoredTurnEnd, optional_sequence},
     stored_list,
 };
 
-/// A command's body: its JSON, and the text of a message beside it, because escaping could double
-/// the size of a long one.
+/// A command's body: its JSON, and the text of a message or of what a shell reads beside it, because
+/// escaping could multiply the size of a long one.
 pub(crate) fn write_body(
     body: &CommandBody,
 ) -> Result<(String, Option<String>), serde_json::Error> {
@@ -28,6 +28,16 @@ pub(crate) fn write_body(
                 attachments: attachments.clone(),
             },
             Some(text.clone()),
+        ),
+        CommandBody::Run {
+            command,
+            timeout_seconds,
+        } => (
+            CommandBody::Run {
+                command: String::new(),
+                timeout_seconds: *timeout_seconds,
+            },
+            Some(command.clone()),
         ),
         other => (other.clone(), None),
     };
@@ -41,6 +51,12 @@ pub(crate) fn read_body(json: &str, text: Option<&str>) -> Result<CommandBody, s
         CommandBody::Message { attachments, .. } => CommandBody::Message {
             text: text.unwrap_or_default().to_owned(),
             attachments,
+        },
+        CommandBody::Run {
+            timeout_seconds, ..
+        } => CommandBody::Run {
+            command: text.unwrap_or_default().to_owned(),
+            timeout_seconds,
         },
         other => other,
     })
@@ -98,6 +114,15 @@ enum StoredCommandBody {
         text: String,
         #[serde(with = "attachments")]
         attachments: Vec<Attachment>,
+    },
+    Run {
+        #[serde(skip)]
+        command: String,
+        timeout_seconds: u32,
+    },
+    StopRun {
+        #[serde(with = "super::command_id")]
+        run: CommandId,
     },
     Interrupt,
     Cancel {
@@ -157,6 +182,7 @@ enum StoredOutcome {
     Interrupted(bool),
     Cancelled,
     File(#[serde(with = "StoredFile")] FileContent),
+    Ran(#[serde(with = "StoredRunEnd")] RunEnd),
     Answered,
     Suspended,
     Checkpointed(#[serde(with = "super::checkpoint_id")] CheckpointId),

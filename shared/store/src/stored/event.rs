@@ -5,7 +5,7 @@ use domain::{
     QuestionId, RefName, Sequence, SessionId, State, UnixMillis,
     approval::Way,
     checkpoint::{CheckpointTrigger, RestoreScope},
-    event::{ChangeKind, FileChange, TokenUsage, TurnEnd},
+    event::{ChangeKind, FileChange, RunEnd, RunHow, TokenUsage, TurnEnd},
     history::AbandonedRange,
 };
 use serde::{Deserialize, Serialize};
@@ -170,6 +170,18 @@ enum StoredBody {
         files: Vec<FileChange>,
         patch: String,
     },
+    CommandStarted {
+        command: String,
+        timeout_seconds: u32,
+    },
+    CommandEnded {
+        #[serde(with = "StoredRunEnd")]
+        end: RunEnd,
+        stdout: String,
+        stderr: String,
+        stdout_bytes: u64,
+        stderr_bytes: u64,
+    },
     Notice {
         code: String,
         message: String,
@@ -279,6 +291,26 @@ pub(crate) struct StoredTurnEnd {
     usage: TokenUsage,
     #[serde(with = "super::command_ids")]
     messages: Vec<CommandId>,
+}
+
+/// How a command of the caller ended.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "RunEnd")]
+pub(crate) struct StoredRunEnd {
+    #[serde(with = "StoredRunHow")]
+    how: RunHow,
+    exit_code: Option<i32>,
+    duration_milliseconds: u64,
+    reason: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "RunHow", rename_all = "snake_case")]
+enum StoredRunHow {
+    Exited,
+    TimedOut,
+    Interrupted,
+    Failed,
 }
 
 #[derive(Serialize, Deserialize)]

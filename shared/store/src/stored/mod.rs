@@ -34,6 +34,7 @@ macro_rules! stored_name {
 pub(crate) use stored_name;
 
 stored_name!(checkpoint_id, domain::CheckpointId);
+stored_name!(command_id, domain::CommandId);
 stored_name!(question_id, domain::QuestionId);
 stored_name!(session_id, domain::SessionId);
 stored_name!(upload_id, domain::UploadId);

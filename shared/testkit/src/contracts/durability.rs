@@ -125,7 +125,7 @@ pub async fn suspension_contract<P: Ports>(ports: &P) {
     let now = ports.now();
     assert!(ports.acquire(key, "late", "none", now, now).await.is_err());
 
-    // Only what is for the CLI is accepted, and then somebody has to look.
+    // Only what is worth a runner is accepted, and then somebody has to look.
     let interrupt = builders::new_command(ports, "interrupt", CommandBody::Interrupt);
     assert_refused!(ports.enqueue(key, interrupt).await, EnqueueError::Suspended);
     let message = builders::new_command(ports, "wakes", builders::message("go on"));
@@ -149,7 +149,11 @@ pub async fn suspension_contract<P: Ports>(ports: &P) {
     assert_eq!(withdrawn, Withdrawal::Withdrawn);
     is_overdue(ports, &base, 600_000, false).await;
     is_overdue(ports, &base, 1_000_000, true).await;
-    let again = builders::new_command(ports, "wakes-too", builders::message("go on"));
+    let again = CommandBody::Run {
+        command: "ls".to_owned(),
+        timeout_seconds: 1,
+    };
+    let again = builders::new_command(ports, "wakes-too", again);
     ports.enqueue(key, again).await.expect("accepted");
     waking(ports, &lease, &other).await;
 }

@@ -3,7 +3,7 @@
 use domain::{
     Command, CommandBody, CommandOutcome, CommandState, Sequence, State,
     command::{FileContent, WholeText},
-    event::EventBody,
+    event::{EventBody, RunEnd, RunHow},
     limits,
     ports::{AppendError, EnqueueError, Lease},
     session::Attachment,
@@ -24,6 +24,13 @@ pub async fn inbox_contract<P: Ports>(ports: &P) {
                 upload: domain::UploadId::from_random(ports.random()),
                 name: "a b.txt".to_owned(),
             }],
+        },
+        CommandBody::Run {
+            command: "\u{1}\"é\n".repeat(500),
+            timeout_seconds: 7,
+        },
+        CommandBody::StopRun {
+            run: domain::CommandId::parse("c-1").expect("a valid id"),
         },
         CommandBody::Interrupt,
         CommandBody::Cancel {
@@ -65,11 +72,11 @@ pub async fn inbox_contract<P: Ports>(ports: &P) {
         let stored = ports.command(key, &new.id).await.expect("read");
         assert_eq!(stored, Some(accepted.command));
     }
-    assert_eq!(head(ports, key).await.commands_accepted, 9);
+    assert_eq!(head(ports, key).await.commands_accepted, 11);
     let other = builders::new_command(ports, "c-0", builders::message("another"));
     assert_refused!(ports.enqueue(key, other).await, EnqueueError::IdReused);
     let mut one_more = builders::new_command(ports, "more", builders::message("more"));
-    one_more.max_queued = 9;
+    one_more.max_queued = 11;
     assert_refused!(
         ports.enqueue(key, one_more.clone()).await,
         EnqueueError::Full
@@ -217,6 +224,12 @@ async fn outcomes<P: Ports>(ports: &P) {
     let outcomes = [
         CommandOutcome::Interrupted(true),
         CommandOutcome::Cancelled,
+        CommandOutcome::Ran(RunEnd {
+            how: RunHow::Exited,
+            exit_code: Some(-1),
+            duration_milliseconds: 3,
+            reason: None,
+        }),
         CommandOutcome::Answered,
         CommandOutcome::Suspended,
         CommandOutcome::Checkpointed(domain::CheckpointId::from_random([5; 17])),

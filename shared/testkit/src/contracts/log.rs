@@ -5,7 +5,7 @@ use domain::{
     State, UnixMillis,
     approval::Way,
     checkpoint::{CheckpointTrigger, RestoreScope},
-    event::{ChangeKind, FileChange, TokenUsage, TurnEnd},
+    event::{ChangeKind, FileChange, RunEnd, RunHow, TokenUsage, TurnEnd},
     history::AbandonedRange,
     ports::{AcquireError, AppendError, EnqueueError, LiveText},
 };
@@ -309,6 +309,22 @@ pub fn every_body() -> Vec<EventBody> {
                 removed_lines: Some(4),
             }],
             patch: owned("-x"),
+        },
+        EventBody::CommandStarted {
+            command: owned("ls | cat"),
+            timeout_seconds: 9,
+        },
+        EventBody::CommandEnded {
+            end: RunEnd {
+                how: RunHow::TimedOut,
+                exit_code: Some(137),
+                duration_milliseconds: 5,
+                reason: Some(owned("too slow")),
+            },
+            stdout: owned("out"),
+            stderr: owned(""),
+            stdout_bytes: 3,
+            stderr_bytes: 0,
         },
         EventBody::Notice {
             code: owned("cli_warning"),

@@ -36,6 +36,12 @@ pub async fn withdrawal_contract<P: Ports>(ports: &P) {
         withdraw(ports, &foreign, &first.id).await,
         Withdrawal::Unknown
     );
+    let run = CommandBody::Run {
+        command: "ls".to_owned(),
+        timeout_seconds: 1,
+    };
+    let run = accept(ports, key, "run", run).await;
+    assert_eq!(withdraw(ports, key, &run).await, Withdrawal::Withdrawn);
     let interrupt = accept(ports, key, "interrupt", CommandBody::Interrupt).await;
     assert_eq!(withdraw(ports, key, &interrupt).await, Withdrawal::Unknown);
     passing(ports).await;

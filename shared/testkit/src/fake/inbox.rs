@@ -1,8 +1,7 @@
 //! Commands, in memory.
 
 use domain::{
-    Command, CommandBody, CommandId, CommandOutcome, CommandState, EventBody, SessionKey, State,
-    UnixMillis,
+    Command, CommandId, CommandOutcome, CommandState, EventBody, SessionKey, State, UnixMillis,
     event::NewEvent,
     ports::{
         AppendError, EnqueueError, Enqueued, Inbox, Lease, NewCommand, Unavailable, Withdrawal,
@@ -115,7 +114,7 @@ impl World {
         if head.state.is_ended() {
             return Err(EnqueueError::Ended(head.state));
         }
-        if suspended && !command.body.is_for_the_cli() {
+        if suspended && !command.body.is_awaited() {
             return Err(EnqueueError::Suspended);
         }
         if head.commands_accepted - head.commands_taken >= u64::from(command.max_queued) {
@@ -150,7 +149,7 @@ impl World {
         let Some(command) = session
             .commands
             .iter_mut()
-            .find(|it| it.id == *id && matches!(it.body, CommandBody::Message { .. }))
+            .find(|it| it.id == *id && it.body.can_be_withdrawn())
         else {
             return Withdrawal::Unknown;
         };

@@ -264,6 +264,10 @@ impl Runner<'_> {
                         CommandOutcome::Refused("nothing waits".to_owned()),
                     ));
                 }
+                // Nor runs anything of its own.
+                CommandBody::Run { .. } | CommandBody::StopRun { .. } => {
+                    finish.push((command.clone(), CommandOutcome::Refused("no".to_owned())));
+                }
                 CommandBody::Interrupt | CommandBody::ReadFile { .. } => {
                     finish.push((command.clone(), CommandOutcome::Interrupted(true)));
                 }

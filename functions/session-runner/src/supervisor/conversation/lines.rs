@@ -124,6 +124,7 @@ impl Conversation {
 
     /// The CLI works although nobody gave it anything: a background task woke it.
     fn woken(&mut self, now: UnixMillis) -> Entry {
+        self.cli_rests = false;
         if self.state == State::Idle {
             self.change_to(State::Running, now)
         } else {
@@ -132,7 +133,9 @@ impl Conversation {
     }
 
     fn idle(&mut self, now: UnixMillis) -> Vec<Effect> {
-        if self.state != State::Running {
+        // A caller's command may wait for a person meanwhile.
+        let waits_for_caller = self.caller_runs && self.state == State::Waiting;
+        if self.state != State::Running && !waits_for_caller {
             return Vec::new();
         }
         // No turn of theirs is left to wait for.
@@ -154,12 +157,12 @@ impl Conversation {
             return effects;
         }
         self.turn_open = false;
+        self.cli_rests = true;
         self.nothing_live();
-        effects.extend([
-            Effect::Show(None),
-            Effect::WentIdle,
-            Effect::Note(self.change_to(State::Idle, now)),
-        ]);
+        effects.extend([Effect::Show(None), Effect::WentIdle]);
+        if !self.caller_runs {
+            effects.push(Effect::Note(self.change_to(State::Idle, now)));
+        }
         effects
     }
 

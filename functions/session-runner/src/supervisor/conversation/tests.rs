@@ -136,6 +136,26 @@ fn idle_is_not_believed_while_a_message_waits_to_be_read() {
 }
 
 #[test]
+fn while_a_callers_command_is_under_way_the_session_is_not_idle() {
+    let mut conversation = ready();
+    take(&mut conversation, "m1", 1);
+    assert!(!conversation.cli_rests());
+    hear(&mut conversation, INIT);
+    hear(&mut conversation, &result(&["uuid-m1"]));
+    assert!(!conversation.cli_rests());
+    conversation.caller_runs = true;
+    assert_eq!(hear(&mut conversation, IDLE), ["Show(None)", "WentIdle"]);
+    assert!(conversation.cli_rests());
+    // A background task wakes the CLI while a person is asked about the command.
+    assert_eq!(hear(&mut conversation, RUNNING), [""; 0]);
+    assert!(!conversation.cli_rests());
+    conversation.state = State::Waiting;
+    assert_eq!(hear(&mut conversation, IDLE), ["Show(None)", "WentIdle"]);
+    assert!(conversation.cli_rests());
+    assert_eq!(conversation.state, State::Waiting);
+}
+
+#[test]
 fn work_that_nobody_asked_for_is_a_turn_too() {
     let mut conversation = ready();
     assert_eq!(hear(&mut conversation, RUNNING), ["now running turn 0"]);
