@@ -19,6 +19,7 @@ mod calls;
 mod interrupt;
 mod messages;
 mod place;
+mod policies;
 mod policy;
 mod start;
 mod stdio;
@@ -80,9 +81,16 @@ pub fn main() -> ExitCode {
             Some(Command::Config {
                 command: ConfigCommand::Check,
             }) => check(&settings),
-            Some(Command::Policy {
-                command: PolicyCommand::Check(checked),
-            }) => policy::check(checked, &arguments.start, settings).await,
+            Some(Command::Policy { command }) => {
+                let start = &arguments.start;
+                match command {
+                    PolicyCommand::Check(checked) => policy::check(checked, start, settings).await,
+                    PolicyCommand::List { json } => policies::list(json, start, &settings).await,
+                    PolicyCommand::Show(named) => policies::show(named, start, &settings).await,
+                    PolicyCommand::Put(stored) => policies::put(stored, start, &settings).await,
+                    PolicyCommand::Remove(named) => policies::remove(named, start, &settings).await,
+                }
+            }
             Some(Command::Audit {
                 command: AuditCommand::Verify(asked),
             }) => audit::verify(asked, &arguments.start, settings).await,

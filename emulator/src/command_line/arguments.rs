@@ -111,7 +111,7 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Ask the policies of the stack
+    /// Ask the policies of the stack; look at stored ones, and change them
     Policy {
         /// What about them.
         #[command(subcommand)]
@@ -191,6 +191,78 @@ pub(super) enum PolicyCommand {
     /// Exit code: 0 it runs, 4 a person decides, 5 it does not run, 1 it could not be asked, 2 wrong
     /// usage, 3 the stack could not start.
     Check(PolicyCheckArguments),
+    /// List the stored policies of the running stack: the deployment's and yours
+    ///
+    /// Exit code: 0 they are shown, 1 they could not be read, 3 no stack runs.
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the text of a stored policy
+    ///
+    /// Exit code: 0 it is printed, 1 there is none or it cannot be read, 3 no stack runs.
+    Show(PolicyNameArguments),
+    /// Store a policy, in Cedar; it counts from the next turn of a session on
+    ///
+    /// It is checked first. Of what denials.cedar forbids, no stored policy permits anything.
+    ///
+    /// Exit code: 0 it is stored (or was there already), 1 it is refused, 2 the file cannot be read, 3 no
+    /// stack runs.
+    Put(PolicyPutArguments),
+    /// Remove a stored policy
+    ///
+    /// Exit code: 0 it is gone, 1 there was none or it could not be removed, 3 no stack runs.
+    Remove(PolicyNameArguments),
+}
+
+/// Which stored policy.
+#[derive(Debug, Args)]
+pub(super) struct PolicyNameArguments {
+    /// Its name: a-z, 0-9 and '-'
+    #[arg(value_parser = policy_name)]
+    pub(super) name: String,
+    /// The deployment's, which counts for every owner, instead of yours
+    #[arg(long)]
+    pub(super) deployment: bool,
+}
+
+impl PolicyNameArguments {
+    /// Its address below that of all policies.
+    pub(super) fn path(&self) -> String {
+        format!("/{}/{}", self.scope(), self.name)
+    }
+
+    /// Whose it is.
+    pub(super) const fn scope(&self) -> &'static str {
+        if self.deployment {
+            "deployment"
+        } else {
+            "owner"
+        }
+    }
+}
+
+fn policy_name(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("use 1 to 64 characters of a-z, 0-9 and '-'".to_owned())
+    }
+}
+
+/// Arguments of `policy put`.
+#[derive(Debug, Args)]
+pub(super) struct PolicyPutArguments {
+    #[command(flatten)]
+    pub(super) policy: PolicyNameArguments,
+    /// A file with the policy, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// Replace only this version, as show or list said; without it, what is there now
+    #[arg(long, value_name = "VERSION")]
+    pub(super) replaces: Option<u64>,
 }
 
 /// Arguments of `policy check`.

@@ -88,6 +88,20 @@ fn wrong_usage_is_said() {
         ),
         (&["calls"], 3, "no stack runs"),
         (&["messages"], 3, "no stack runs"),
+        (&["policy", "list"], 3, "no stack runs"),
+        (&["policy", "show", "no-npm"], 3, "no stack runs"),
+        (
+            &["policy", "remove", "no-npm", "--deployment"],
+            3,
+            "no stack runs",
+        ),
+        (&["policy", "remove", "No"], 2, "a-z, 0-9 and '-'"),
+        (&["policy", "put", "no-npm"], 2, "<FILE>"),
+        (
+            &["policy", "put", "no-npm", "no/such"],
+            2,
+            "no/such cannot be read",
+        ),
     ] {
         let output = place.run(arguments);
         let text = said(&output);

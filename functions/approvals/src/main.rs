@@ -1,11 +1,12 @@
 //! `approvals`: the pages on which people decide what a session may do. A page is at a signed, expiring
 //! address; who opens it logs in with a token that has the scope `approve`. Works on a phone and
-//! without JavaScript.
+//! without JavaScript. The same people look at stored policies here and change them, as JSON.
 
 mod asked;
 mod connect;
 mod html;
 mod page;
+mod policies;
 mod visible;
 
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
         let pages = Arc::new(connect::connect(&boot).await?);
         boot.serve_http(move |incoming| {
             let pages = Arc::clone(&pages);
-            async move { pages.handle(incoming.request).await }
+            async move { pages.handle(incoming.request, incoming.principal).await }
         })
         .await
     })

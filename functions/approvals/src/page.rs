@@ -10,7 +10,7 @@ use bytes::Bytes;
 use domain::approval::{self, Login, Way};
 use domain::authorization::Approve;
 use domain::ports::{
-    Clock, Compute, Inbox, SessionDirectory, SessionLog, Unavailable, WholeBodies,
+    Clock, Compute, Inbox, PolicyBooks, SessionDirectory, SessionLog, Unavailable, WholeBodies,
 };
 use domain::session_token::SigningKey;
 use domain::use_cases::{DecideApproval, DecideError, decide_approval, given_decision};
@@ -23,6 +23,7 @@ use serde_json::Value;
 
 use crate::asked::around;
 use crate::html::{self, Waiting};
+use crate::policies;
 
 const COOKIE: &str = "shannon_approver";
 /// How long a login lasts. Own: a working day.
@@ -30,10 +31,13 @@ const LOGIN_MILLISECONDS: u64 = 12 * 60 * 60 * 1000;
 
 /// What the pages need of the store.
 pub(crate) trait Ports:
-    SessionDirectory + SessionLog + WholeBodies + Inbox + Compute + Clock
+    SessionDirectory + SessionLog + WholeBodies + Inbox + Compute + PolicyBooks + Clock
 {
 }
-impl<P: SessionDirectory + SessionLog + WholeBodies + Inbox + Compute + Clock> Ports for P {}
+impl<P> Ports for P where
+    P: SessionDirectory + SessionLog + WholeBodies + Inbox + Compute + PolicyBooks + Clock
+{
+}
 
 /// The pages of one deployment.
 pub(crate) struct Pages<P> {
@@ -51,9 +55,19 @@ pub(crate) struct Pages<P> {
 type Answer = Result<Response<Body>, Box<Response<Body>>>;
 
 impl<P: Ports> Pages<P> {
-    pub(crate) async fn handle(&self, request: Request<Bytes>) -> Response<Body> {
-        let answered = self.answer(request).await;
-        let mut response = answered.unwrap_or_else(|refused| *refused);
+    /// `principal`: whose token came with the request. Pages have a login of their own.
+    pub(crate) async fn handle(
+        &self,
+        request: Request<Bytes>,
+        principal: Option<Principal>,
+    ) -> Response<Body> {
+        let mut response = match policies::answer(&self.ports, &request, principal.as_ref()).await {
+            Some(response) => response,
+            None => self
+                .answer(request)
+                .await
+                .unwrap_or_else(|refused| *refused),
+        };
         let headers = response.headers_mut();
         for (name, value) in [
             ("cache-control", "no-store"),

@@ -123,7 +123,7 @@ impl Site {
         let request = request
             .body(Bytes::from(body.to_owned()))
             .expect("a request");
-        let response = self.pages.handle(request).await;
+        let response = self.pages.handle(request, None).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("cannot fail").to_bytes();
         Got {

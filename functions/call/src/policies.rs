@@ -1,7 +1,7 @@
 //! What the policies say about a call that nobody makes.
 
 use policy::check::{Caller, check};
-use policy::rules::Policies;
+use policy::stored::Stored;
 use policy::{Call, Files, Place, Surroundings};
 use protocol::{PolicyChecker, PolicyQuestion};
 use serde_json::{Value, json};
@@ -27,7 +27,9 @@ impl PolicyChecker for Finder {
 }
 
 fn answer(question: &PolicyQuestion) -> Result<Value, String> {
-    let policies = Policies::new(question.tier, &[]).map_err(|error| error.to_string())?;
+    let stored = Stored::of(&question.stored);
+    let policies = stored.policies(question.tier, None);
+    let policies = policies.map_err(|error| error.to_string())?;
     let working_directory = question.subdirectory.as_ref().map_or_else(
         || WORKSPACE.to_owned(),
         |directory| format!("{WORKSPACE}/{directory}"),
@@ -70,12 +72,19 @@ fn answer(question: &PolicyQuestion) -> Result<Value, String> {
 
 #[cfg(test)]
 mod tests {
-    use domain::{OwnerId, PermissionMode, Tier};
+    use domain::{
+        OwnerId, PermissionMode, PolicyBook, PolicyName, PolicyScope, StoredPolicy, Tier,
+        UnixMillis,
+    };
 
     use super::*;
 
     fn asked(tier: Tier, command: &str) -> Value {
-        let question = PolicyQuestion {
+        answer(&question(tier, command)).expect("policies")
+    }
+
+    fn question(tier: Tier, command: &str) -> PolicyQuestion {
+        PolicyQuestion {
             owner: OwnerId::of("issuer", "subject"),
             tags: vec![],
             tier,
@@ -83,10 +92,50 @@ mod tests {
             bypass_permitted: false,
             origin: "empty",
             subdirectory: Some("sub".to_owned()),
+            stored: vec![],
             tool: "Bash".to_owned(),
             input: json!({"command": command}),
+        }
+    }
+
+    fn stored(scope: PolicyScope, name: &str, text: &str) -> PolicyBook {
+        let policy = StoredPolicy {
+            name: PolicyName::parse(name).expect("a name"),
+            text: text.to_owned(),
+            policies: 1,
+            version: 1,
+            changed_at: UnixMillis(0),
         };
-        answer(&question).expect("policies")
+        PolicyBook {
+            revision: 1,
+            policies: vec![policy],
+            ..PolicyBook::empty(scope)
+        }
+    }
+
+    #[test]
+    fn stored_policies_count_and_are_named() {
+        let npm = "permit (principal, action == Action::\"run\", resource is Program) when { resource.name == \"npm\" };";
+        let owner = PolicyScope::Owner(OwnerId::of("issuer", "subject"));
+        let mut npm_test = question(Tier::Review, "npm test");
+        npm_test.stored = vec![stored(owner, "npm", npm)];
+        let allowed = answer(&npm_test).expect("policies");
+        assert_eq!(allowed["outcome"], "allow", "{allowed}");
+        let policies = allowed["policies"].to_string();
+        assert!(policies.contains("owner/npm/1"), "{policies}");
+        let never = "forbid (principal, action, resource);";
+        let no = stored(PolicyScope::Deployment, "nothing", never);
+        npm_test.stored.push(no);
+        let denied = answer(&npm_test).expect("policies");
+        assert_eq!(denied["outcome"], "deny");
+        assert_eq!(denied["policies"][0]["policy_id"], "deployment/nothing/1");
+        assert_eq!(denied["policies"][0]["text"], never);
+        let broken = stored(PolicyScope::Deployment, "older", "permit (principal);");
+        npm_test.stored.push(broken);
+        let closed = answer(&npm_test).expect("policies");
+        assert_eq!(closed["outcome"], "deny");
+        let reason = closed["reason"].as_str().expect("a reason");
+        assert!(reason.contains("deployment/older (line 1, "), "{reason}");
     }
 
     #[test]

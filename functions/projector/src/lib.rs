@@ -13,17 +13,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use boot::events::EventError;
 use domain::{
-    SessionKey,
+    PolicyScope, SessionKey,
+    audit::PolicyChange,
     notice::{Notice, notices},
     ports::{
         AuditTrail, Clock, LogChain, NoticeMessage, Notifier, SessionLog, Unavailable,
         WebhookDirectory, WebhookSender,
     },
-    use_cases::{audit_session, post_to_owner},
+    use_cases::{audit_policy, audit_session, post_to_owner},
 };
 use futures_util::future::{join, join_all};
 use serde::Serialize;
-use store::head_change;
+use store::{UnreadableChange, head_change, policy_change};
 
 pub use event::{Event, Record};
 pub use webhooks::{InvalidSecret, Webhooks, WebhooksError};
@@ -54,6 +55,8 @@ struct Due {
     told: BTreeMap<SessionKey, Vec<DueNotice>>,
     /// Sessions whose logs have more for the audit, and the records that say so.
     audited: BTreeMap<SessionKey, Vec<String>>,
+    /// Changes of stored policies, and the records that say so.
+    policies: Vec<(String, PolicyScope, PolicyChange)>,
     /// Records that cannot be read.
     unreadable: Vec<String>,
 }
@@ -83,6 +86,7 @@ where
     let Due {
         told,
         audited,
+        policies,
         unreadable: mut failed,
     } = due(records);
     let told = told
@@ -92,6 +96,9 @@ where
         .iter()
         .map(|(key, records)| record_session(audit, key, records));
     let (told, audited) = join(join_all(told), join_all(audited)).await;
+    for change in policies {
+        failed.extend(record_policy(audit, change).await);
+    }
     failed.extend(told.into_iter().flatten());
     failed.extend(audited.into_iter().flatten());
     failed.sort();
@@ -110,15 +117,23 @@ where
 fn due(records: Vec<Record>) -> Due {
     let mut all = Due::default();
     for record in records {
+        match policy_change(&record.change) {
+            Ok(None) => {}
+            Ok(Some((scope, change))) => {
+                all.policies.push((record.sequence, scope, change));
+                continue;
+            }
+            Err(error) => {
+                unreadable(&error, &record.sequence);
+                all.unreadable.push(record.sequence);
+                continue;
+            }
+        }
         let change = match head_change(&record.change) {
             Ok(Some(change)) => change,
             Ok(None) => continue,
             Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    record = record.sequence,
-                    "a record cannot be read"
-                );
+                unreadable(&error, &record.sequence);
                 all.unreadable.push(record.sequence);
                 continue;
             }
@@ -132,6 +147,31 @@ fn due(records: Vec<Record>) -> Due {
         }
     }
     all
+}
+
+fn unreadable(error: &UnreadableChange, record: &str) {
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        record,
+        "a record cannot be read"
+    );
+}
+
+/// Writes a change of a policy into the audit: the record that has to come again for it.
+async fn record_policy<A>(
+    audit: &A,
+    (record, scope, change): (String, PolicyScope, PolicyChange),
+) -> Option<String>
+where
+    A: AuditTrail + Clock,
+{
+    let error = audit_policy(audit, &scope, change).await.err()?;
+    tracing::error!(
+        error = &error as &dyn std::error::Error,
+        record,
+        "a change of a policy is not in the audit yet"
+    );
+    Some(record)
 }
 
 /// Writes what the session's log says into the audit: the records that have to come again for it.

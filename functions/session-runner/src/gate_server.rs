@@ -441,7 +441,7 @@ mod tests {
 
     fn rules(workspace: &Path) -> Arc<Rules> {
         Arc::new(Rules {
-            granted: Granted::new(Tier::Review, &[]).unwrap(),
+            granted: Granted::new(Tier::Review, policy::stored::Stored::default(), &[]).unwrap(),
             owner: "owner".to_owned(),
             tags: vec![],
             mode: PermissionMode::Review,

@@ -5,7 +5,7 @@
 //! the deployment. The ends of these chains are signed and kept where nobody can change them.
 
 use crate::{
-    ChainDigest, EventBody, OwnerId, Sequence, SessionId, UnixMillis,
+    ChainDigest, EventBody, OwnerId, PolicyName, PolicyScope, Sequence, SessionId, UnixMillis,
     approval::Way,
     chain::{Break, Link},
     event::Event,
@@ -29,6 +29,15 @@ impl AuditChain {
         match self {
             Self::Owner(owner) => owner.as_str(),
             Self::Deployment => "deployment",
+        }
+    }
+
+    /// In which the changes of policies of this scope are.
+    #[must_use]
+    pub fn of_policies(scope: &PolicyScope) -> Self {
+        match scope {
+            PolicyScope::Owner(owner) => Self::Owner(owner.clone()),
+            PolicyScope::Deployment => Self::Deployment,
         }
     }
 
@@ -56,6 +65,8 @@ pub enum Subject {
         /// The digest of its log.
         digest: Option<ChainDigest>,
     },
+    /// A stored policy was changed.
+    Policy(PolicyChange),
     /// Requests were refused because their caller could not be told.
     Refused(Refusals),
     /// What is stored says nothing that this version understands.
@@ -68,7 +79,7 @@ impl Subject {
     pub const fn session(&self) -> Option<&SessionId> {
         match self {
             Self::Log(LogPiece { session, .. }) | Self::Erased { session, .. } => Some(session),
-            Self::Refused(_) | Self::Unreadable => None,
+            Self::Policy(_) | Self::Refused(_) | Self::Unreadable => None,
         }
     }
 }
@@ -86,6 +97,19 @@ pub struct LogPiece {
     pub digest: ChainDigest,
     /// What matters of its events.
     pub facts: Vec<Fact>,
+}
+
+/// A change of a stored policy, without its text: of a removed one nothing else is left.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PolicyChange {
+    /// Its name.
+    pub name: PolicyName,
+    /// The version that was stored, or removed.
+    pub version: u64,
+    /// SHA-256 of its text.
+    pub digest: String,
+    /// It was removed.
+    pub removed: bool,
 }
 
 /// Requests of one minute that were refused because their caller could not be told.

@@ -146,6 +146,17 @@ text_id!(
         && !text.starts_with("chk_")
 );
 
+text_id!(
+    /// A stored policy, named by the person who wrote it.
+    PolicyName,
+    "policy name",
+    "1 to 64 characters of a-z, 0-9 and '-'",
+    |text| (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+);
+
 impl OwnerId {
     /// The owner behind a token: SHA-256 over issuer, a line feed, and subject.
     #[must_use]

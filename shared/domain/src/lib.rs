@@ -17,6 +17,7 @@ pub mod history;
 pub mod ids;
 pub mod limits;
 pub mod notice;
+pub mod policy_book;
 pub mod ports;
 pub mod session;
 pub mod session_token;
@@ -34,8 +35,9 @@ pub use command::{Command, CommandBody, CommandOutcome, CommandState};
 pub use deployment::{Deployment, Retention, Subagent};
 pub use event::{Event, EventBody};
 pub use ids::{
-    CheckpointId, CommandId, Cursor, FencingToken, OwnerId, QuestionId, RefName, Sequence,
-    SessionId, SessionKey, TaskId, TreeId, TreeKey, UnixMillis, UploadId,
+    CheckpointId, CommandId, Cursor, FencingToken, OwnerId, PolicyName, QuestionId, RefName,
+    Sequence, SessionId, SessionKey, TaskId, TreeId, TreeKey, UnixMillis, UploadId,
 };
+pub use policy_book::{PolicyBook, PolicyScope, StoredPolicy};
 pub use session::{Head, PermissionMode, SessionSpec, Tier};
 pub use state::{State, Transition};

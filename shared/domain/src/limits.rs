@@ -106,6 +106,12 @@ pub const POSTED_MILLISECONDS: u64 = 120_000;
 pub const POLICIES_BYTES: usize = 128 * 1024;
 /// Policies that a deployment or an owner adds. Own: as many as are decided on within a millisecond.
 pub const POLICIES: usize = 200;
+/// Stored policies of a deployment, or of an owner: texts with a name, each with one or more policies.
+/// Own: a person looks through them.
+pub const STORED_POLICIES: usize = 50;
+/// Longest text of one. Own: with the limit above they fit one answer of a query (1 MB,
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html>).
+pub const STORED_POLICY_BYTES: usize = 16 * 1024;
 /// Longest id of a policy. Own.
 pub const POLICY_ID_CHARACTERS: usize = 64;
 /// Longest shell command that is read; a longer one is not understood. Own: far above what a model

@@ -11,6 +11,7 @@ mod control;
 mod erasure;
 mod notices;
 mod objects;
+mod policies;
 
 use std::error::Error;
 
@@ -35,6 +36,7 @@ pub use control::{ControlChange, ControlError, ForkError, NewFork, Rewind, SlotL
 pub use erasure::{ChunkSweep, Chunks, Condemned, Erasure, ExpireError, Swept};
 pub use notices::{NoticeMessage, Notifier, Webhook, WebhookDirectory, WebhookSender};
 pub use objects::{ObjectPage, PutNew, StoredObject, TreeObjects};
+pub use policies::{BookChange, NotChanged, PolicyBooks};
 
 /// An outside service did not do it. The same call may succeed later.
 #[derive(Debug, Error)]

@@ -118,6 +118,9 @@ pub fn check(
             None,
         );
     }
+    if let Some(reason) = policies.why_closed() {
+        return refused(reason, None);
+    }
     let taken = match tools::parts(call, surroundings, files) {
         Ok(taken) => taken,
         Err(Refused(reason)) => return refused(&reason, None),

@@ -15,6 +15,7 @@ pub mod meaning;
 mod path;
 pub mod rules;
 pub mod shell;
+pub mod stored;
 mod tools;
 
 use serde_json::Value;

@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use cedar_policy::{Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
 pub use domain::Tier;
 use domain::limits::{POLICIES, POLICIES_BYTES, POLICY_ID_CHARACTERS};
+use domain::{PolicyName, PolicyScope};
 use miette::Diagnostic;
 
 use crate::meaning::Part;
@@ -56,6 +57,15 @@ impl Author {
     }
 }
 
+impl From<&PolicyScope> for Author {
+    fn from(scope: &PolicyScope) -> Self {
+        match scope {
+            PolicyScope::Deployment => Self::Deployment,
+            PolicyScope::Owner(_) => Self::Owner,
+        }
+    }
+}
+
 /// Why added policies are refused. The person who wrote them corrects them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
@@ -96,10 +106,22 @@ impl Added {
     /// # Errors
     /// Too many, too long, not readable, or not about what the schema lists.
     pub fn parse(author: Author, text: &str) -> Result<Self, PolicyError> {
+        Self::under(author, author.as_str(), text)
+    }
+
+    /// The same for a text that is stored under a name: that is a part of its policies' names.
+    ///
+    /// # Errors
+    /// As [`Added::parse`].
+    pub fn stored(author: Author, name: &PolicyName, text: &str) -> Result<Self, PolicyError> {
+        Self::under(author, &format!("{}/{name}", author.as_str()), text)
+    }
+
+    fn under(author: Author, prefix: &str, text: &str) -> Result<Self, PolicyError> {
         if text.len() > POLICIES_BYTES {
             return Err(PolicyError::TooLong { actual: text.len() });
         }
-        let policies = named(author.as_str(), text)?;
+        let policies = named(prefix, text)?;
         if policies.len() > POLICIES {
             return Err(PolicyError::TooMany {
                 actual: policies.len(),
@@ -131,6 +153,8 @@ impl Added {
 #[derive(Debug, Clone)]
 pub struct Policies {
     tier: Tier,
+    /// Why nothing may run: what is stored for the session is not known.
+    closed: Option<String>,
     set: PolicySet,
     run: Say,
     ask: Say,
@@ -168,10 +192,26 @@ impl Policies {
         let (run, ask) = (say("run")?, say("ask")?);
         Ok(Self {
             tier,
+            closed: None,
             set,
             run,
             ask,
         })
+    }
+
+    /// The same, for nothing to run: what is stored for the session cannot be read.
+    #[must_use]
+    pub(crate) fn closed(self, reason: String) -> Self {
+        Self {
+            closed: Some(reason),
+            ..self
+        }
+    }
+
+    /// Why nothing runs, where that is so whatever the policies say.
+    #[must_use]
+    pub fn why_closed(&self) -> Option<&str> {
+        self.closed.as_deref()
     }
 
     /// The tier they are of.
@@ -190,6 +230,7 @@ impl Policies {
         }
         Some(Self {
             tier: self.tier,
+            closed: self.closed.clone(),
             run: Say::about("run", &set).ok()?,
             ask: Say::about("ask", &set).ok()?,
             set,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ports::{
-    AuditTrail, Checkpoints, Clock, Compute, Erasure, IdSource, Inbox, LogChain, Rounds, Seals,
-    SessionDirectory, SessionLog, Uploads, WholeBodies,
+    AuditTrail, Checkpoints, Clock, Compute, Erasure, IdSource, Inbox, LogChain, PolicyBooks,
+    Rounds, Seals, SessionDirectory, SessionLog, Uploads, WholeBodies,
 };
 use domain::{Deployment, Principal};
 use rmcp::ErrorData;
@@ -44,6 +44,7 @@ pub trait Ports:
     + LogChain
     + AuditTrail
     + Seals
+    + PolicyBooks
     + Clock
     + IdSource
     + 'static
@@ -62,6 +63,7 @@ impl<P> Ports for P where
         + LogChain
         + AuditTrail
         + Seals
+        + PolicyBooks
         + Clock
         + IdSource
         + 'static

@@ -296,7 +296,7 @@ fn once(
         AuditChain::Deployment => None,
         AuditChain::Owner(owner) => {
             let key = Record::AuditMark(owner, session).key();
-            Some(Write::update(key).set(EXPIRES_AT, expires))
+            Some(Write::update(key).set(EXPIRES_AT, expires.clone()))
         }
     };
     Some(match subject {
@@ -312,6 +312,10 @@ fn once(
         }
         Subject::Erased { session, .. } => {
             mark(session)?.set(ERASED, number(1)).when_absent(ERASED)
+        }
+        Subject::Policy(change) => {
+            let mark = Record::AuditedPolicy(chain, &change.name, change.version, change.removed);
+            Write::put_new(Row::at(&mark.key()).with(EXPIRES_AT, expires))
         }
         Subject::Refused(refusals) => Write::delete(
             Record::RefusalCount(refusals.minute, &refusals.source).key(),

@@ -10,8 +10,9 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    CheckpointId, ClientKey, CommandId, OwnerId, RefName, Sequence, SessionId, SessionKey, TreeKey,
-    UnixMillis, UploadId, audit::AuditChain, client_session::RoundId,
+    CheckpointId, ClientKey, CommandId, OwnerId, PolicyName, PolicyScope, RefName, Sequence,
+    SessionId, SessionKey, TreeKey, UnixMillis, UploadId, audit::AuditChain,
+    client_session::RoundId,
 };
 
 pub(crate) const PARTITION: &str = "pk";
@@ -140,10 +141,21 @@ pub(crate) enum Record<'a> {
     /// `audit#<owner>`, `session#<session>`. Value: `last`, and `erased` (1) once there is an entry
     /// that says so.
     AuditMark(&'a OwnerId, &'a SessionId),
+    /// That there is an entry about a change of a policy. Writer: with it. Dies with it. Key:
+    /// `audit#<owner, or deployment>`, `policy#<name>#<version>#<stored, or removed>`.
+    AuditedPolicy(&'a AuditChain, &'a PolicyName, u64, bool),
     /// Requests of a minute that were refused. Writer: the authorizer; taken away with the entry that
     /// is made of it. Dies a week after its minute. Key: `refused`, `<minute>#<source>`. Value:
     /// `count`.
     RefusalCount(UnixMillis, &'a str),
+    /// The state of a book of policies. Scope: owner, or deployment. Writer: whoever changes a policy,
+    /// in the same transaction. Never dies. Key: `owner` or `deployment`, `policies`: just before those
+    /// of the policies, so that one query reads the book. Value: `revision`.
+    PolicyBook(&'a PolicyScope),
+    /// A stored policy. Scope: owner, or deployment. Writer: a person, through a function. Dies when
+    /// one removes it. Key: `owner` or `deployment`, `policy#<name>`. Value: `text`, `digest` (SHA-256
+    /// of it), `policies` (how many it holds), `version`, `changed_at`.
+    Policy(&'a PolicyScope, &'a PolicyName),
     /// What the newest runner found on its machine. Writer: any runner; the newest wins. Never
     /// dies. Key: `deployment`, `runner`. Value: `claude_version`, `claude_path`,
     /// `noted_at`, `agents` (JSON: pairs of name and description).
@@ -159,6 +171,46 @@ pub(crate) const COMMAND_PREFIX: &str = "command#";
 pub(crate) const CHECKPOINT_PREFIX: &str = "checkpoint#";
 /// Start of the sort keys of a session's refs.
 pub(crate) const REF_PREFIX: &str = "ref#";
+
+const BOOK: &str = "policies";
+const POLICY_PREFIX: &str = "policy#";
+
+/// Partition of what a deployment or an owner has stored.
+fn scope_partition(scope: &PolicyScope) -> String {
+    match scope {
+        PolicyScope::Deployment => "deployment".to_owned(),
+        PolicyScope::Owner(owner) => owner.to_string(),
+    }
+}
+
+/// Partition and range of a book: its state, then its policies.
+pub(crate) fn book_range(scope: &PolicyScope) -> (String, String, String) {
+    (
+        scope_partition(scope),
+        BOOK.to_owned(),
+        // Names are ASCII.
+        format!("{POLICY_PREFIX}~"),
+    )
+}
+
+/// The name of the policy that a row of a book is, or `None` for the book's own row.
+pub(crate) fn policy_name(sort: &str) -> Option<&str> {
+    if sort == BOOK {
+        return None;
+    }
+    Some(sort.strip_prefix(POLICY_PREFIX).unwrap_or(sort))
+}
+
+/// Scope and name of the policy that a row is.
+pub(crate) fn policy_of<'a>(partition: &str, sort: &'a str) -> Option<(PolicyScope, &'a str)> {
+    let name = sort.strip_prefix(POLICY_PREFIX)?;
+    let scope = if partition == scope_partition(&PolicyScope::Deployment) {
+        PolicyScope::Deployment
+    } else {
+        PolicyScope::Owner(OwnerId::parse(partition).ok()?)
+    };
+    Some((scope, name))
+}
 
 /// Partition and sort key of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,9 +274,16 @@ impl Record<'_> {
                 audit_partition(&AuditChain::Owner((*owner).clone())),
                 format!("session#{session}"),
             ),
+            Self::AuditedPolicy(chain, name, version, removed) => {
+                let change = if *removed { "removed" } else { "stored" };
+                let sort = format!("{POLICY_PREFIX}{name}#{version}#{change}");
+                (audit_partition(chain), sort)
+            }
             Self::RefusalCount(minute, source) => {
                 (REFUSED.to_owned(), format!("{:015}#{source}", minute.0))
             }
+            Self::PolicyBook(scope) => (scope_partition(scope), BOOK.to_owned()),
+            Self::Policy(scope, name) => (scope_partition(scope), format!("{POLICY_PREFIX}{name}")),
             Self::Runner => ("deployment".to_owned(), "runner".to_owned()),
         };
         Key { partition, sort }
@@ -382,6 +441,7 @@ mod tests {
         };
         let round = RoundId::from_random([0; 17]);
         let chain = AuditChain::Owner(owner.clone());
+        let policy = PolicyName::parse("no-npm").expect("valid");
         let spelled: Vec<String> = [
             Record::Head(&key),
             Record::Tombstone(&key),
@@ -412,7 +472,10 @@ mod tests {
             Record::AuditEntry(&chain, 7),
             Record::AuditEnd(&AuditChain::Deployment),
             Record::AuditMark(&owner, &key.session),
+            Record::AuditedPolicy(&AuditChain::Deployment, &policy, 3, true),
             Record::RefusalCount(UnixMillis(1_700_000_040_000), "192.0.2.1"),
+            Record::PolicyBook(&PolicyScope::Deployment),
+            Record::Policy(&PolicyScope::Owner(owner.clone()), &policy),
         ]
         .iter()
         .map(|record| {
@@ -449,7 +512,10 @@ mod tests {
                 "audit#OWNER entry#00000000000000000007",
                 "audit#deployment end",
                 "audit#OWNER session#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa",
+                "audit#deployment policy#no-npm#3#removed",
                 "refused 001700000040000#192.0.2.1",
+                "deployment policies",
+                "OWNER policy#no-npm",
             ]
         );
         // Each has exactly one row in the table of retention, and each row has a record.
@@ -500,6 +566,14 @@ mod tests {
         assert!(batch_sort(Sequence(9)) < batch_sort(Sequence(10)));
         assert!(command_sort(99) < command_sort(100));
         assert!(checkpoint_sort(99) < checkpoint_sort(100));
+        // One query reads a book: its state comes first.
+        let scope = PolicyScope::Deployment;
+        let (_, from, to) = book_range(&scope);
+        let name = PolicyName::parse("z").expect("valid");
+        for record in [Record::PolicyBook(&scope), Record::Policy(&scope, &name)] {
+            let sort = record.key().sort;
+            assert!(from <= sort && sort < to, "{sort}");
+        }
         // What is between the first and the last checkpoint is a checkpoint.
         assert!(!("checkpoint#".."checkpoint#:").contains(&"checkpoint-id#chk_a"));
     }

@@ -39,6 +39,8 @@ pub enum Ends {
     Expires(&'static str),
     /// So many days after it was stored, by the bucket's rule for its prefix; the setting.
     ByRule(&'static str),
+    /// When a person takes it away.
+    WhenRemoved,
     /// Never: one row for the deployment, or for each owner.
     Never,
 }
@@ -65,7 +67,7 @@ const fn object(name: &'static str, place: &'static str, ends: Ends) -> Kind {
 }
 
 /// The table of retention.
-pub const RETENTION: [Kind; 34] = [
+pub const RETENTION: [Kind; 37] = [
     row("head", "*#* head", Ends::WithSession),
     row("tombstone", "*#* tombstone", Ends::AfterErasure),
     row("events", "*#* log#*", Ends::WithSession),
@@ -106,6 +108,8 @@ pub const RETENTION: [Kind; 34] = [
     ),
     row("slots", "* slots", Ends::Never),
     row("newest runner", "* runner", Ends::Never),
+    row("book of policies", "* policies", Ends::Never),
+    row("policy", "* policy#*", Ends::WhenRemoved),
     row(
         "client session",
         "*#* client",
@@ -145,6 +149,11 @@ pub const RETENTION: [Kind; 34] = [
     row(
         "session in the audit",
         "audit#* session#*",
+        Ends::Expires("SHANNON_AUDIT_RETENTION_DAYS"),
+    ),
+    row(
+        "policy in the audit",
+        "audit#* policy#*#*#*",
         Ends::Expires("SHANNON_AUDIT_RETENTION_DAYS"),
     ),
     row(

@@ -50,3 +50,8 @@ async fn sessions_in_the_fake_can_be_erased() {
 async fn the_fake_keeps_the_audit() {
     contracts::audit_contract(&Fake::new(9)).await;
 }
+
+#[tokio::test]
+async fn the_fake_keeps_policies() {
+    contracts::policy_books_contract(&Fake::new(8)).await;
+}

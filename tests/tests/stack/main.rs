@@ -28,6 +28,7 @@ mod model_requests;
 mod notices;
 mod on_port;
 mod permissions;
+mod policies;
 mod sessions;
 mod settings;
 mod suspending;

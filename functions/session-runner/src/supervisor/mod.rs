@@ -21,6 +21,7 @@ mod hearing;
 mod inbox;
 mod left_out;
 mod obeying;
+mod policies;
 mod questions;
 mod readiness;
 mod resuming;
@@ -33,7 +34,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use domain::checkpoint::PendingQuestion;
-use domain::ports::{AcquireError, Checkpoints, Clock, IdSource, Inbox, SessionLog, TreeObjects};
+use domain::ports::{
+    AcquireError, Checkpoints, Clock, IdSource, Inbox, PolicyBooks, SessionLog, TreeObjects,
+};
 use domain::{Command, CommandId, Head, SessionKey, State, Subagent, Transition};
 use redact::Redactor;
 use tokio::sync::{mpsc, watch};
@@ -50,10 +53,13 @@ use suspending::Suspension;
 
 /// Everything a session needs of the store.
 pub trait Ports:
-    SessionLog + Inbox + Checkpoints + TreeObjects + Clock + IdSource + 'static
+    SessionLog + Inbox + Checkpoints + TreeObjects + PolicyBooks + Clock + IdSource + 'static
 {
 }
-impl<P: SessionLog + Inbox + Checkpoints + TreeObjects + Clock + IdSource + 'static> Ports for P {}
+impl<P> Ports for P where
+    P: SessionLog + Inbox + Checkpoints + TreeObjects + PolicyBooks + Clock + IdSource + 'static
+{
+}
 
 /// Which session, and where it runs.
 #[derive(Debug, Clone)]
@@ -163,6 +169,8 @@ pub(crate) struct Supervision<P, O: SessionObjects> {
     pub(crate) early_answers: Vec<Command>,
     /// What a person allowed for the rest of the session.
     pub(crate) grants: Vec<domain::Grant>,
+    /// What deployment and owner have stored.
+    pub(crate) stored: policies::StoredPolicies,
     /// The head names a question that waits.
     pub(crate) question_on_head: bool,
     /// The CLI's session of which this one is a fork.
@@ -248,6 +256,7 @@ pub async fn run<P: Ports, O: SessionObjects>(
         known_questions: Vec::new(),
         early_answers: Vec::new(),
         grants: head.grants.clone(),
+        stored: policies::StoredPolicies::unread(),
         question_on_head: head.question.is_some(),
         forked_from: None,
         head,

@@ -215,6 +215,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         if !self.write(entry).await? {
             return Ok(false);
         }
+        if turn > self.conversation.turn {
+            self.renew_policies(started).await?;
+        }
         let uuid = message_uuid(self.assignment.key.session.as_str(), command.id.as_str());
         started.cli.tell(control::user_message(&uuid, &handed));
         self.conversation

@@ -289,6 +289,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     self.question_is_gone(started);
                 }
                 self.end_turn(entry, started).await?;
+                if self.conversation.has_queued() {
+                    // The CLI begins the next turn by itself.
+                    self.renew_policies(started).await?;
+                }
             }
             Effect::TurnDeferred => {
                 started.calls.turn_over();

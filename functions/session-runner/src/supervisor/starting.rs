@@ -112,6 +112,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             }
         };
         self.note_resumed(&tail);
+        self.read_stored().await?;
         let mut transcript = Transcript::start(
             self.objects.clone(),
             self.fence,
@@ -346,7 +347,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     ) -> Result<Rules, Unusable> {
         let directories = sandbox.directories();
         let tier = self.spec.tier.raised_to(self.settings.tier);
-        let granted = Granted::new(tier, &self.grants)?;
+        let granted = Granted::new(tier, self.stored.read.clone(), &self.grants)?;
         // A person was asked about these, so they are asked at the gate, whatever the CLI thinks.
         for request in self
             .known_questions

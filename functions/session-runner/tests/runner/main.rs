@@ -10,5 +10,6 @@ mod failures;
 mod faults;
 mod hostile;
 mod killed;
+mod policies;
 mod real_cli;
 mod support;

@@ -2,8 +2,8 @@
 //! the chains are sealed.
 
 use crate::{
-    Sequence, SessionKey,
-    audit::{AuditChain, Fact, LogPiece, Seal, Subject},
+    PolicyScope, Sequence, SessionKey,
+    audit::{AuditChain, Fact, LogPiece, PolicyChange, Seal, Subject},
     event::Event,
     limits,
     ports::{
@@ -107,6 +107,26 @@ where
     };
     let chain = AuditChain::Owner(key.owner.clone());
     match ports.record(&chain, erased, ports.now()).await {
+        Ok(_) | Err(RecordError::Recorded) => Ok(()),
+        Err(RecordError::Unavailable(unavailable)) => Err(unavailable),
+    }
+}
+
+/// Writes an entry about a change of a stored policy; again, it changes nothing.
+///
+/// # Errors
+/// [`Unavailable`]: do it again.
+pub async fn audit_policy<P>(
+    ports: &P,
+    scope: &PolicyScope,
+    change: PolicyChange,
+) -> Result<(), Unavailable>
+where
+    P: AuditTrail + Clock,
+{
+    let chain = AuditChain::of_policies(scope);
+    let subject = Subject::Policy(change);
+    match ports.record(&chain, subject, ports.now()).await {
         Ok(_) | Err(RecordError::Recorded) => Ok(()),
         Err(RecordError::Unavailable(unavailable)) => Err(unavailable),
     }

@@ -4,6 +4,7 @@
 mod answer_question;
 mod audit;
 mod cancel_session;
+mod change_policy;
 mod checkpoints;
 mod create_session;
 mod create_upload;
@@ -36,8 +37,12 @@ use thiserror::Error;
 pub use answer_question::{
     AnswerError, AnswerQuestion, answer_question, given_answers, open_question,
 };
-pub use audit::{AuditKept, audit_erasure, audit_session, keep_audit};
+pub use audit::{AuditKept, audit_erasure, audit_policy, audit_session, keep_audit};
 pub use cancel_session::{CancelError, cancel_session};
+pub use change_policy::{
+    ChangePolicy, ChangePolicyError, PolicyChanged, PolicyEditor, PolicyFault, PolicyLanguage,
+    Seen, change_policy,
+};
 pub use checkpoints::{
     CheckpointPage, FindCheckpointError, NameCheckpointError, find_checkpoint, list_checkpoints,
     name_checkpoint, pin_checkpoint, unname_checkpoint,

@@ -1,7 +1,7 @@
 //! `check_policy`: what would happen with a call of a session, and which policies decide it.
 
 use domain::use_cases::{self, GetError};
-use domain::{OwnerId, PermissionMode, Principal, Tier};
+use domain::{OwnerId, PermissionMode, PolicyBook, PolicyScope, Principal, Tier};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ pub(super) const DEFINITION: Definition = Definition {
     title: "Check what the policy says",
     description: "Says what would happen if a session made a tool call, a shell command for example: allow (it runs), \
         ask (a person decides) or deny (it does not run), with the reason, the policies that decide, and how a command \
-        was understood. Runs nothing. With session_id the session's tier, mode and tags count; without one, those of a \
+        was understood. Runs nothing. Policies that the deployment and you have stored count, too. With session_id the session's tier, mode and tags count; without one, those of a \
         new session. A command \
         that runs only because it reads must also be known as read-only to Claude Code itself, which is not asked here. Links in the workspace are not looked at: a path through one is asked about when it is used.",
     effect: Effect::Reads,
@@ -39,6 +39,8 @@ pub struct PolicyQuestion {
     pub origin: &'static str,
     /// The directory of the workspace in which it works.
     pub subdirectory: Option<String>,
+    /// What its deployment and its owner have stored.
+    pub stored: Vec<PolicyBook>,
     /// The tool, as Claude Code names it.
     pub tool: String,
     /// What the tool is given.
@@ -148,6 +150,14 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder + PolicyChecker>(
         .or(spec.map(|spec| spec.permission_mode))
         .unwrap_or_default();
     let subdirectory = spec.and_then(|spec| spec.workspace.subdirectory.as_ref());
+    let mut stored = Vec::new();
+    for scope in [
+        PolicyScope::Deployment,
+        PolicyScope::Owner(principal.owner.clone()),
+    ] {
+        let book = work.ports.policy_book(&scope).await;
+        stored.push(book.map_err(|error| Refused::unavailable(&error, ASK_AGAIN))?);
+    }
     let question = PolicyQuestion {
         owner: principal.owner.clone(),
         tags: spec.map(|spec| spec.tags.clone()).unwrap_or_default(),
@@ -156,6 +166,7 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder + PolicyChecker>(
         bypass_permitted: deployment.allow_bypass_permissions,
         origin: spec.map_or("empty", |spec| spec.workspace.source.kind()),
         subdirectory: subdirectory.map(|path| path.as_str().to_owned()),
+        stored,
         tool,
         input: tool_input,
     };

@@ -16,8 +16,8 @@ pub(super) const DEFINITION: Definition = Definition {
     name: "query_audit",
     title: "Look into the audit",
     description: "Lists entries of the audit, newest first: messages that sessions took, tool calls, and whether they were let go or refused, with the \
-        policies that decided, approvals asked for and decided, ends and erasures. With deployment: true the refused \
-        logins, by source and minute. It says what happened and not what was said: get_session has the words for as \
+        policies that decided, approvals asked for and decided, ends and erasures, and changes of stored policies. With \
+        deployment: true those of the deployment, and the refused logins by source and minute. It says what happened and not what was said: get_session has the words for as \
         long as the session is kept. verify_audit says whether anything was changed.",
     effect: Effect::Administers,
     input,
@@ -73,12 +73,16 @@ fn output() -> Value {
                     "number": {"type": "integer", "description": "Its place in the chain."},
                     "time_unix_ms": time(),
                     "digest": {"type": "string", "description": "SHA-256 of the entry and, through the one before, of all before it."},
-                    "subject": {"type": "string", "enum": ["log", "erased", "refused", "unreadable"]},
+                    "subject": {"type": "string", "enum": ["log", "erased", "policy", "refused", "unreadable"]},
                     "session_id": session_id_schema(),
                     "first_sequence": {"type": "integer", "description": "The first event of the piece of the log that the entry is about."},
                     "last_sequence": {"type": "integer", "description": "The last one."},
                     "log_digest": {"type": "string", "description": "The digest of the session's log up to there."},
                     "facts": {"type": "array", "items": fact},
+                    "policy": {"type": "string", "description": "The stored policy that was changed."},
+                    "version": {"type": "integer", "description": "The version that was stored, or removed."},
+                    "policy_sha256": {"type": "string", "description": "SHA-256 of its text."},
+                    "removed": {"type": "boolean"},
                     "source": {"type": "string", "description": "Where refused requests came from."},
                     "minute_unix_ms": time(),
                     "count": {"type": "integer", "description": "How many were refused in that minute."}
@@ -162,6 +166,13 @@ fn shown(entry: &AuditEntry) -> Value {
                 shown["log_digest"] = digest.to_string().into();
             }
         }
+        Subject::Policy(change) => {
+            shown["subject"] = "policy".into();
+            shown["policy"] = change.name.as_str().into();
+            shown["version"] = change.version.into();
+            shown["policy_sha256"] = change.digest.as_str().into();
+            shown["removed"] = change.removed.into();
+        }
         Subject::Refused(refusals) => {
             shown["subject"] = "refused".into();
             shown["source"] = refusals.source.as_str().into();
@@ -212,6 +223,11 @@ fn words(entry: &AuditEntry) -> String {
             )
         }
         Subject::Erased { session, .. } => format!("{number} {time} {session} was erased"),
+        Subject::Policy(change) => {
+            let what = if change.removed { "removed" } else { "stored" };
+            let (name, version) = (&change.name, change.version);
+            format!("{number} {time} policy {name} version {version} was {what}")
+        }
         Subject::Refused(refusals) => format!(
             "{number} {time} {} refused from {} in the minute of {}",
             refusals.count,

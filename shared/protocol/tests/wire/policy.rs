@@ -1,8 +1,10 @@
 //! `check_policy`: which question the policies are asked.
 
-use domain::OwnerId;
+use domain::ports::{BookChange, PolicyBooks};
+use domain::{OwnerId, PolicyName, PolicyScope, UnixMillis};
 use protocol::Class;
 use serde_json::{Value, json};
+use testkit::FaultTime;
 
 use crate::client::Client;
 
@@ -73,6 +75,44 @@ async fn a_session_is_asked_about_as_it_is() {
         .tool("check_policy", json!({"command": "ls", "session_id": id}))
         .await;
     assert_eq!(refused.result()["isError"], true);
+}
+
+#[tokio::test]
+async fn what_is_stored_for_the_caller_is_asked_too() {
+    let client = Client::new(Class::Call);
+    for (scope, name) in [
+        (PolicyScope::Deployment, "theirs"),
+        (PolicyScope::Owner(OwnerId::of("testkit", "me")), "mine"),
+        (
+            PolicyScope::Owner(OwnerId::of("testkit", "other")),
+            "foreign",
+        ),
+    ] {
+        let change = BookChange {
+            scope,
+            based_on: 0,
+            name: PolicyName::parse(name).expect("a name"),
+            text: Some((format!("the text of {name}"), 1)),
+            now: UnixMillis(1),
+        };
+        let stored = client.fake.change_policy_book(&change).await;
+        stored.expect("stored");
+    }
+    let question = asked(&client, json!({"command": "ls"})).await;
+    for name in ["theirs", "mine"] {
+        assert!(
+            question.contains(&format!("the text of {name}")),
+            "{question}"
+        );
+    }
+    assert!(!question.contains("foreign"), "{question}");
+    client
+        .fake
+        .fail_call_of("policy_book", 2, FaultTime::Before);
+    let answer = client.tool("check_policy", json!({"command": "ls"})).await;
+    let text = answer.result()["content"][0]["text"].to_string();
+    assert_eq!(answer.result()["isError"], true);
+    assert!(text.contains("again in a moment"), "{text}");
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! Entries of the audit and seals, as they are stored: JSON, entries packed.
 
 use domain::{
-    ChainDigest, Sequence, SessionId, UnixMillis,
+    ChainDigest, PolicyName, Sequence, SessionId, UnixMillis,
     approval::Way,
-    audit::{AuditChain, ChainEnd, Fact, FactKind, LogPiece, Refusals, Seal, Subject},
+    audit::{
+        AuditChain, ChainEnd, Fact, FactKind, LogPiece, PolicyChange, Refusals, Seal, Subject,
+    },
 };
 use serde::{Deserialize, Serialize, de::Error};
 
@@ -31,6 +33,12 @@ enum StoredSubject {
         last: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         digest: Option<String>,
+    },
+    Policy {
+        name: String,
+        version: u64,
+        digest: String,
+        removed: bool,
     },
     Refused {
         minute: u64,
@@ -138,6 +146,12 @@ impl StoredSubject {
                 last: last.0,
                 digest: digest.map(|it| it.to_string()),
             },
+            Subject::Policy(change) => Self::Policy {
+                name: change.name.to_string(),
+                version: change.version,
+                digest: change.digest.clone(),
+                removed: change.removed,
+            },
             Subject::Refused(refusals) => Self::Refused {
                 minute: refusals.minute.0,
                 source: refusals.source.clone(),
@@ -175,6 +189,17 @@ impl StoredSubject {
                 last: Sequence(last),
                 digest: of.as_deref().map(digest).transpose()?,
             },
+            Self::Policy {
+                name,
+                version,
+                digest,
+                removed,
+            } => Subject::Policy(PolicyChange {
+                name: PolicyName::parse(&name).map_err(serde_json::Error::custom)?,
+                version,
+                digest,
+                removed,
+            }),
             Self::Refused {
                 minute,
                 source,
@@ -277,6 +302,12 @@ mod tests {
                 last: Sequence(2),
                 digest: None,
             },
+            Subject::Policy(PolicyChange {
+                name: PolicyName::parse("no-npm").unwrap(),
+                version: 3,
+                digest: "ab".to_owned(),
+                removed: true,
+            }),
             Subject::Refused(Refusals {
                 minute: UnixMillis(60_000),
                 source: "192.0.2.1".to_owned(),
@@ -302,6 +333,7 @@ mod tests {
                     r#"{{"time":5,"subject":{{"kind":"log","session":"ses_aaaaaaaaaaaaaaaaaaaaaaaaaa","first":1,"last":2,"digest":"{some}","facts":[{{"sequence":2,"time":3,"kind":"decision","about":"q-1","tool":"Bash","call":"ab","outcome":"deny","way":"page","policies":["p"]}}]}}}}"#
                 ),
                 r#"{"time":5,"subject":{"kind":"erased","session":"ses_aaaaaaaaaaaaaaaaaaaaaaaaaa","last":2}}"#.to_owned(),
+                r#"{"time":5,"subject":{"kind":"policy","name":"no-npm","version":3,"digest":"ab","removed":true}}"#.to_owned(),
                 r#"{"time":5,"subject":{"kind":"refused","minute":60000,"source":"192.0.2.1","count":7}}"#.to_owned(),
             ]
         );

@@ -108,6 +108,7 @@ async fn every_stored_thing_goes_as_the_table_of_retention_says() {
     // Nothing makes an entry of this one.
     let counted = store.count_refusal("192.0.2.1", store.now()).await;
     counted.expect("counted");
+    contracts::policy_books_contract(&store).await;
     // Readers take what was posted; this one has none.
     let client = ClientKey {
         owner: owner("me"),

@@ -13,6 +13,7 @@ mod line;
 mod lost_answers;
 mod outage;
 mod outside;
+mod policies;
 mod services;
 mod topic;
 mod usage;

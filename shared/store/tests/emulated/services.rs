@@ -207,6 +207,21 @@ impl Services {
             .expect("there is a tombstone");
     }
 
+    /// Changes an attribute of a row past the store, as a defect or another version would.
+    pub(crate) async fn overwrite(&self, place: (&str, &str), name: &str, value: &str) {
+        self.dynamodb()
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", AttributeValue::S(place.0.to_owned()))
+            .key("sk", AttributeValue::S(place.1.to_owned()))
+            .update_expression("SET #name = :value")
+            .expression_attribute_names("#name", name)
+            .expression_attribute_values(":value", AttributeValue::S(value.to_owned()))
+            .send()
+            .await
+            .expect("an answer");
+    }
+
     /// Everything that the table and the bucket hold, read past the store.
     pub(crate) async fn everything(&self) -> Everything {
         let (dynamodb, s3) = (self.dynamodb(), self.s3());

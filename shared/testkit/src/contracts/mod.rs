@@ -15,6 +15,7 @@ mod listing;
 mod log;
 mod objects;
 mod outside;
+mod policies;
 mod withdrawal;
 
 use domain::{
@@ -28,8 +29,8 @@ use domain::{
 use crate::{builders, owner};
 
 pub use audit::{
-    AuditPorts, audit_trail_contract, checked, facts_contract, log_chain_contract,
-    refusals_contract, seals_contract,
+    AuditPorts, audit_trail_contract, audited_policies_contract, checked, facts_contract,
+    log_chain_contract, refusals_contract, seals_contract,
 };
 pub use checkpoints::{checkpoints_contract, fork_contract, rewind_contract};
 pub use clients::{
@@ -45,6 +46,7 @@ pub use listing::listing_contract;
 pub use log::{append_contract, every_body, lease_contract, live_text_contract, reading_contract};
 pub use objects::tree_objects_contract;
 pub use outside::{compute_contract, uploads_contract};
+pub use policies::policy_books_contract;
 pub use withdrawal::withdrawal_contract;
 
 /// Every port of sessions, as one value has them.
@@ -80,6 +82,7 @@ pub async fn durability_contract<P: Ports>(ports: &P) {
 pub async fn audit_contract<P: AuditPorts>(ports: &P) {
     log_chain_contract(ports).await;
     audit_trail_contract(ports).await;
+    audited_policies_contract(ports).await;
     facts_contract(ports).await;
     refusals_contract(ports).await;
     seals_contract(ports).await;

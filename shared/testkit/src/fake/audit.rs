@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
     ChainDigest, Sequence, SessionKey, UnixMillis,
-    audit::{AuditChain, AuditEntry, ChainEnd, FoundSeal, Refusals, Seal, Subject},
+    audit::{AuditChain, AuditEntry, ChainEnd, FoundSeal, PolicyChange, Refusals, Seal, Subject},
     chain::Link,
     limits,
     ports::{AuditTrail, LogChain, LogEnd, RecordError, RefusalCounts, Seals, Unavailable},
@@ -23,6 +23,7 @@ pub(super) struct Audit {
     chains: BTreeMap<AuditChain, Vec<AuditEntry>>,
     recorded: BTreeMap<SessionKey, Sequence>,
     erased: BTreeSet<SessionKey>,
+    policies: BTreeSet<(AuditChain, PolicyChange)>,
     refused: BTreeMap<(UnixMillis, String), u64>,
     to_seal: BTreeMap<AuditChain, UnixMillis>,
     seals: BTreeMap<(AuditChain, u64), Seal>,
@@ -253,6 +254,7 @@ impl World {
                 let same = audit.refused.get(&at) == Some(&it.count);
                 same && audit.refused.remove(&at).is_some()
             }
+            Subject::Policy(change) => audit.policies.insert((chain.clone(), change.clone())),
             Subject::Unreadable => false,
         };
         if !new {

@@ -10,10 +10,11 @@ mod log;
 mod notices;
 mod objects;
 mod outside;
+mod policies;
 mod world;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -59,6 +60,8 @@ struct Inner {
     fault_of: Option<(String, usize, FaultTime)>,
     /// One in so many calls fails, before or after its effect.
     unreliable: Option<(u64, Random)>,
+    /// Every call of these names fails.
+    refused: BTreeSet<String>,
     /// Storing an object waits; how many have.
     storing_held: bool,
     storing_waited: usize,
@@ -77,6 +80,7 @@ impl Fake {
                 fault: None,
                 fault_of: None,
                 unreliable: None,
+                refused: BTreeSet::new(),
                 storing_held: false,
                 storing_waited: 0,
             })),
@@ -106,6 +110,16 @@ impl Fake {
         let mut inner = self.lock();
         let so_far = inner.calls_of.get(name).copied().unwrap_or_default();
         inner.fault_of = Some((name.to_owned(), so_far + n, time));
+    }
+
+    /// Lets every call of that name fail, before it has an effect, until this is taken back.
+    pub fn refuse(&self, name: &str, refused: bool) {
+        let mut inner = self.lock();
+        if refused {
+            inner.refused.insert(name.to_owned());
+        } else {
+            inner.refused.remove(name);
+        }
     }
 
     /// Lets one in `times` port calls fail, chosen by `seed`.
@@ -178,6 +192,8 @@ impl Fake {
             };
             strikes.then_some(time)
         });
+        let refused = inner.refused.contains(name).then_some(FaultTime::Before);
+        let fault = fault.or(refused);
         let failed = || {
             E::from(Unavailable {
                 attempted: name,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{audit::Audit, clients::Clients};
 use domain::{
-    Checkpoint, Command, Event, FencingToken, Head, OwnerId, RefName, Sequence, SessionId,
-    SessionKey, TreeKey, UnixMillis, UploadId,
+    Checkpoint, Command, Event, FencingToken, Head, OwnerId, PolicyBook, PolicyScope, RefName,
+    Sequence, SessionId, SessionKey, TreeKey, UnixMillis, UploadId,
     checkpoint::CheckpointRef,
     event::NewEvent,
     ports::{LiveText, NoticeMessage, Webhook},
@@ -34,6 +34,7 @@ pub(super) struct World {
     pub(super) deletions: usize,
     pub(super) clients: Clients,
     pub(super) audit: Audit,
+    pub(super) books: BTreeMap<PolicyScope, PolicyBook>,
     pub(super) webhooks: BTreeMap<OwnerId, Webhook>,
     pub(super) published: Vec<NoticeMessage>,
     /// With the address.

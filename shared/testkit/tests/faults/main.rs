@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod clock;
+mod policies;
 mod world;
 
 use domain::{

@@ -35,6 +35,13 @@ pub(crate) fn picture(fake: &Fake) -> Vec<String> {
         members.sort();
         lines.push(format!("tree {} {members:?}", tree.generation));
     }
+    lines.extend(fake.peek_books().iter().map(|book| {
+        let policies = book.policies.iter();
+        let policies: Vec<_> = policies
+            .map(|it| (&it.name, it.version, &it.text))
+            .collect();
+        format!("book {} {policies:?}", book.revision)
+    }));
     lines.extend(
         fake.tasks()
             .iter()
