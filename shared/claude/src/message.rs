@@ -195,6 +195,9 @@ pub struct TurnResult {
     /// Why the turn ended.
     #[serde(default)]
     pub terminal_reason: Option<String>,
+    /// The call that the gate deferred.
+    #[serde(default)]
+    pub deferred_tool_use: Option<Value>,
     /// HTTP status of the model API's last error.
     #[serde(default)]
     pub api_error_status: Option<u16>,
@@ -283,7 +286,8 @@ impl TurnResult {
     /// The turn did not end: the gate deferred a call, with which a resumed process goes on.
     #[must_use]
     pub fn is_deferred(&self) -> bool {
-        self.terminal_reason.as_deref() == Some("tool_deferred")
+        // Of a call that was deferred before, only the second says so.
+        self.terminal_reason.as_deref() == Some("tool_deferred") || self.deferred_tool_use.is_some()
     }
 }
 

@@ -83,6 +83,24 @@ pub fn read(entry: &str) -> Entry {
     read
 }
 
+/// What the session has cost by an entry in which the CLI, as it ends, writes down where it stands.
+#[must_use]
+pub fn cost(entry: &str) -> Option<f64> {
+    #[derive(Deserialize)]
+    struct CostState {
+        #[serde(rename = "type")]
+        kind: String,
+        #[serde(rename = "totalCostUSD")]
+        total: f64,
+    }
+    if !entry.contains("cost-state") {
+        return None;
+    }
+    let state: CostState = serde_json::from_str(entry).ok()?;
+    (state.kind == "cost-state" && state.total.is_finite() && state.total >= 0.0)
+        .then_some(state.total)
+}
+
 /// How many bytes of a transcript to keep so that its open turn goes on: all, or all before the
 /// text with which it ends. Lines that are no entries count as asides.
 #[must_use]
@@ -130,6 +148,21 @@ mod tests {
         assert_eq!(read(RESULT).results, ["t1"]);
         for aside in [ASIDE, "", "null", "[]", "{}", r#"{"type":"user""#] {
             assert_eq!(read(aside), Entry::default(), "{aside}");
+        }
+    }
+
+    #[test]
+    fn only_the_entry_about_costs_says_what_it_cost() {
+        let state = r#"{"type":"cost-state","sessionId":"s","totalCostUSD":0.25,"modelUsage":{}}"#;
+        assert_eq!(cost(state), Some(0.25));
+        for other in [
+            PROMPT,
+            "",
+            r#"{"type":"cost-state"}"#,
+            r#"{"type":"cost-state","totalCostUSD":-1}"#,
+            r#"{"type":"user","totalCostUSD":1,"message":{"content":"cost-state"}}"#,
+        ] {
+            assert_eq!(cost(other), None, "{other}");
         }
     }
 

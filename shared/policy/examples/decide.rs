@@ -1,5 +1,6 @@
-//! How long decisions take, with as many policies as can be added: median and 99th percentile of a
-//! few calls. `cargo run --release -p policy --example decide`
+//! How long decisions take, with as many policies as can be added, without any, and how much of that
+//! is reading the command: median and 99th percentile of a few calls.
+//! `cargo run --release -p policy --example decide`
 #![expect(clippy::print_stdout, reason = "it prints its figures")]
 
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use domain::PermissionMode;
 use policy::check::{Caller, check};
 use policy::rules::{Added, Author, Policies, Tier};
-use policy::{Call, Files, Place, Surroundings};
+use policy::{Call, Files, Place, Surroundings, shell};
 use serde_json::{Value, json};
 
 const ROUNDS: usize = 2000;
@@ -98,22 +99,38 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 input: &input,
                 cli_mode: Some("default"),
             };
-            let mut times: Vec<Duration> = Vec::with_capacity(ROUNDS);
             let mut parts = 0;
-            for _ in 0..ROUNDS {
-                let started = Instant::now();
-                let checked = check(&call, &caller, &policies, &surroundings, &NoLinks);
-                times.push(started.elapsed());
-                parts = checked.parts.len();
-            }
-            times.sort();
-            let at = |share: usize| times[ROUNDS * share / 100].as_secs_f64() * 1000.0;
+            let (median, p99) = times(|| {
+                parts = check(&call, &caller, &policies, &surroundings, &NoLinks)
+                    .parts
+                    .len();
+            });
             println!(
-                "{count:>3} added policies, {name:<16} {parts:>2} parts: median {:.3} ms, p99 {:.3} ms",
-                at(50),
-                at(99)
+                "{count:>3} added policies, {name:<16} {parts:>2} parts: median {median:.3} ms, p99 {p99:.3} ms"
             );
         }
     }
+    for (name, _, input) in calls() {
+        let Some(command) = input["command"].as_str() else {
+            continue;
+        };
+        let (median, p99) = times(|| {
+            std::hint::black_box(shell::parse(std::hint::black_box(command)));
+        });
+        println!("reading alone, {name:<16}: median {median:.3} ms, p99 {p99:.3} ms");
+    }
     Ok(())
+}
+
+/// Median and 99th percentile of many rounds, in milliseconds.
+fn times(mut round: impl FnMut()) -> (f64, f64) {
+    let mut times: Vec<Duration> = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        round();
+        times.push(started.elapsed());
+    }
+    times.sort();
+    let at = |share: usize| times[ROUNDS * share / 100].as_secs_f64() * 1000.0;
+    (at(50), at(99))
 }

@@ -1,6 +1,8 @@
 //! Sessions and events as clients see them: as JSON, as one line, as a few lines of text.
 
-use domain::event::{EventBody, RunEnd, RunHow, TokenUsage, TurnEnd};
+mod commands;
+
+use domain::event::{EventBody, TokenUsage, TurnEnd};
 use domain::history::AbandonedRange;
 use domain::workspace::{Workspace, WorkspaceSource};
 use domain::{CommandId, Decision, Event, Head};
@@ -108,26 +110,7 @@ fn body(body: &EventBody) -> Value {
                 .collect();
             json!({"files": files, "patch": patch})
         }
-        EventBody::CommandStarted {
-            command,
-            timeout_seconds,
-        } => json!({"command": command, "timeout_seconds": timeout_seconds}),
-        EventBody::CommandEnded {
-            end,
-            stdout,
-            stderr,
-            stdout_bytes,
-            stderr_bytes,
-        } => compact(json!({
-            "how": end.how.as_str(),
-            "exit_code": end.exit_code,
-            "duration_ms": end.duration_milliseconds,
-            "reason": end.reason,
-            "stdout": stdout,
-            "stderr": stderr,
-            "stdout_bytes": stdout_bytes,
-            "stderr_bytes": stderr_bytes,
-        })),
+        EventBody::CommandStarted { .. } | EventBody::CommandEnded { .. } => commands::body(body),
         EventBody::Notice { code, message } => json!({"code": code, "message": message}),
         EventBody::SessionForked {
             parent,
@@ -441,13 +424,7 @@ fn text(body: &EventBody) -> String {
                 .collect();
             format!("files changed: {}", names.join(", "))
         }
-        EventBody::CommandStarted { command, .. } => format!("caller's command: {command}"),
-        EventBody::CommandEnded {
-            end,
-            stdout,
-            stderr,
-            ..
-        } => command_ended(end, stdout, stderr),
+        EventBody::CommandStarted { .. } | EventBody::CommandEnded { .. } => commands::text(body),
         EventBody::Notice { code, message } => format!("notice {code}: {message}"),
         EventBody::SessionForked {
             parent, checkpoint, ..
@@ -526,20 +503,6 @@ fn text(body: &EventBody) -> String {
         EventBody::StateChanged { from, to } => format!("{from} → {to}"),
         EventBody::SessionEnded { state, reason, .. } => format!("session {state}: {reason}"),
     }
-}
-
-fn command_ended(end: &RunEnd, stdout: &str, stderr: &str) -> String {
-    let mut text = match (end.how, end.exit_code) {
-        (RunHow::Exited, Some(code)) => format!("caller's command: exit code {code}"),
-        (how, _) => format!("caller's command: {}", how.as_str().replace('_', " ")),
-    };
-    for part in [end.reason.as_deref().unwrap_or_default(), stdout, stderr] {
-        if !part.trim().is_empty() {
-            text.push('\n');
-            text.push_str(part.trim_end());
-        }
-    }
-    text
 }
 
 fn abandoned_words(range: Option<AbandonedRange>) -> String {

@@ -8,6 +8,7 @@
 //! rmcp server, the Python SDK's server, and plain `claude -p`. The model is the offline one.
 
 mod cold_start;
+mod decisions;
 mod peers;
 mod requests;
 mod sessions;
@@ -41,6 +42,7 @@ async fn main() -> std::io::Result<()> {
     let stack = Stack::start(&Options::default());
     figures.extend(requests::measure(&stack).await);
     figures.extend(sessions::measure(&stack).await);
+    figures.extend(decisions::measure(&stack).await);
     drop(stack);
 
     let mut out = std::io::stdout().lock();

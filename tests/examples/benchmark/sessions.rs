@@ -59,7 +59,7 @@ pub(crate) async fn measure(stack: &Stack) -> Vec<Figure> {
     ]
 }
 
-fn unix_now() -> Duration {
+pub(crate) fn unix_now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("the clock is after 1970")

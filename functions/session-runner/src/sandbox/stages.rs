@@ -7,7 +7,8 @@
 //! ```
 //! Should the runner die, the kernel kills `enter`, then `first`, and with `first` the namespace.
 //! Without isolation `enter` stays too, sees within half a second that the runner is gone, and kills
-//! what the program started.
+//! what the program started. So it does for a program that runs beside others of the same uid, where
+//! that uid is all that separates: as that user, and not as root.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

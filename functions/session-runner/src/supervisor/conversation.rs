@@ -16,6 +16,8 @@ use domain::event::{EventBody, NewEvent};
 use domain::{Command, State, UnixMillis, limits};
 use redact::{Redactor, Stream};
 
+pub(crate) use self::lines::BUDGET_SPENT;
+use super::costs::Costs;
 use crate::gate_server::{Refusal, WaitingCall};
 use crate::journal::Entry;
 
@@ -88,6 +90,8 @@ pub struct Conversation {
     warnings: Stream,
     strays: Stream,
     redactor: Redactor,
+    /// What the session has cost.
+    pub costs: Costs,
 }
 
 impl Conversation {
@@ -112,7 +116,15 @@ impl Conversation {
             warnings: redactor.stream(),
             strays: redactor.stream(),
             redactor,
+            costs: Costs::default(),
         }
+    }
+
+    /// The same, of a session that has cost so much.
+    #[must_use]
+    pub fn after_costs(mut self, spent_usd: f64) -> Self {
+        self.costs = Costs::after(spent_usd);
+        self
     }
 
     /// An event of the current turn.

@@ -8,6 +8,7 @@ use claude::message::parse;
 use domain::event::{EventBody, NewEvent};
 use domain::state::after;
 use domain::{Command, CommandBody, CommandOutcome, CommandState, State};
+use tokio::time::Instant;
 
 use super::starting::Started;
 use super::{Outcome, Ports, Stop, Supervision};
@@ -52,13 +53,13 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             .end_run(Some(("its session ended", now)), false, started)
             .await;
         started.cli.terminate();
-        let deadline = tokio::time::Instant::now() + self.settings.kill_grace;
+        let deadline = Instant::now() + self.settings.kill_grace;
         self.hear_until(started, deadline).await;
         if let Err(error) = started.cli.kill_all().await {
             tracing::error!(%error, "a part of the session may have survived");
         }
         // What it had said before it died is still in the pipe.
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(1);
+        let deadline = Instant::now() + Duration::from_secs(1);
         self.hear_until(started, deadline).await;
         if let Some(changed) = self.files_changed(started).await {
             let event = self.conversation.event(self.ports.now(), None, changed);
@@ -70,11 +71,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         started.transcript.flush().await;
     }
 
-    pub(crate) async fn hear_until(
-        &mut self,
-        started: &mut Started,
-        deadline: tokio::time::Instant,
-    ) {
+    pub(crate) async fn hear_until(&mut self, started: &mut Started, deadline: Instant) {
         while let Ok(Some(heard)) =
             tokio::time::timeout_at(deadline, started.early.next(&mut started.cli.heard)).await
         {
@@ -88,6 +85,33 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 // It is ending already: a reason to end changes nothing.
                 let _ = self.carry_out(effect, started).await;
             }
+        }
+    }
+
+    /// Its time is over: the turn is interrupted, so that it ends as one, and what it did is kept for
+    /// whoever goes on from there. A CLI that does not react, or ends, changes nothing of that.
+    ///
+    /// # Errors
+    /// Only [`Stop::LeaseLost`].
+    pub(crate) async fn end_turn_in_time(&mut self, started: &mut Started) -> Result<(), Stop> {
+        started.cli.tell(control::interrupt("time-is-over"));
+        let deadline = Instant::now() + self.settings.kill_grace;
+        while self.conversation.state == State::Running && Instant::now() < deadline {
+            let done = tokio::select! {
+                () = self.journal.lost() => return Err(Stop::LeaseLost),
+                heard = started.early.next(&mut started.cli.heard) => self.hear(heard, started).await,
+                Some(asked) = started.gate.recv() => self.gate_asked(asked, started).await,
+                () = tokio::time::sleep_until(deadline) => Ok(()),
+            };
+            match done {
+                Ok(()) => {}
+                Err(Stop::LeaseLost) => return Err(Stop::LeaseLost),
+                Err(_) => break,
+            }
+        }
+        match self.leave(started).await {
+            Err(Stop::LeaseLost) => Err(Stop::LeaseLost),
+            _ => Ok(()),
         }
     }
 
@@ -158,6 +182,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let entry = Entry {
             events,
             state: Some(state),
+            total_cost_usd: Some(self.conversation.costs.spent()),
             finish: last_outcomes(&take),
             take,
             end_reason: Some(reason.to_owned()),

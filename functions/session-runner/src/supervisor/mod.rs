@@ -13,6 +13,7 @@
 mod approvals;
 mod calls;
 pub mod conversation;
+pub mod costs;
 mod cuts;
 mod cutting;
 mod ending;
@@ -32,6 +33,7 @@ mod suspending;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::checkpoint::PendingQuestion;
 use domain::ports::{
@@ -176,6 +178,8 @@ pub(crate) struct Supervision<P, O: SessionObjects> {
     /// The CLI's session of which this one is a fork.
     pub(crate) forked_from: Option<String>,
     pub(crate) running: watch::Sender<bool>,
+    /// How long it has run on this machine, but for what runs now; waiting does not count.
+    pub(crate) ran: Duration,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -245,7 +249,7 @@ pub async fn run<P: Ports, O: SessionObjects>(
         is_running,
     );
     let supervision = Supervision {
-        conversation: Conversation::new(head.turn, redactor),
+        conversation: Conversation::new(head.turn, redactor).after_costs(head.total_cost_usd),
         last_ordinal: head.commands_taken,
         spec: head.spec.clone(),
         cuts: cuts::Cuts::new(tree, head.checkpoint.clone(), head.checkpoints),
@@ -270,6 +274,7 @@ pub async fn run<P: Ports, O: SessionObjects>(
         journal,
         commands,
         running,
+        ran: Duration::ZERO,
         stop,
     };
     supervision.run(relay).await
@@ -313,6 +318,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             let done = match &stop {
                 Stop::Suspend(why) => self.suspend(why, &mut started).await,
                 Stop::Leave => self.leave(&mut started).await.map(Suspension::Done),
+                Stop::End(end) if end.transition == Transition::RanOutOfTime => Err(self
+                    .end_turn_in_time(&mut started)
+                    .await
+                    .err()
+                    .unwrap_or(stop)),
                 Stop::End(_) | Stop::LeaseLost => Err(stop),
             };
             match done {

@@ -4,12 +4,19 @@ use claude::control;
 use domain::checkpoint::CheckpointTrigger;
 use domain::{Command, CommandBody, CommandOutcome, CommandState, State, Transition};
 
+use super::conversation::BUDGET_SPENT;
 use super::starting::{Started, message_uuid};
 use super::suspending::Suspend;
 use super::{End, Ports, Stop, Supervision};
 use crate::journal::{Entry, Refused};
 use crate::objects::SessionObjects;
 use crate::workspace::{prepare, read};
+
+/// An earlier runner refused it, so nothing came of it that could be lost: it stays refused.
+pub(super) fn was_refused(command: &Command) -> bool {
+    command.state == CommandState::Done
+        && matches!(command.outcome, Some(CommandOutcome::Refused(_)))
+}
 
 impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     /// Carries a command out. Taken durably first, in order.
@@ -31,6 +38,15 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 return Ok(());
             }
             let taken = match &command.body {
+                _ if was_refused(&command) => {
+                    let outcome = command.outcome.clone().into_iter();
+                    let entry = Entry {
+                        take: vec![command.clone()],
+                        finish: outcome.map(|outcome| (command.clone(), outcome)).collect(),
+                        ..Entry::default()
+                    };
+                    self.write(entry).await?
+                }
                 CommandBody::Cancel { reason } => {
                     let reason = if reason.is_empty() {
                         "cancelled".to_owned()
@@ -162,6 +178,28 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         }
     }
 
+    /// A message that the CLI does not get: whoever sent it reads why, and so does whoever follows.
+    async fn refuse_message(
+        &mut self,
+        command: &Command,
+        code: &'static str,
+        words: &str,
+        take: bool,
+    ) -> Result<bool, Stop> {
+        let outcome = CommandOutcome::Refused(words.to_owned());
+        let entry = Entry {
+            take: take.then(|| command.clone()).into_iter().collect(),
+            finish: vec![(command.clone(), outcome)],
+            ..Entry::default()
+        };
+        let taken = self.write(entry).await?;
+        if taken {
+            let notice = self.conversation.notice(code, words, self.ports.now());
+            self.note(notice);
+        }
+        Ok(taken)
+    }
+
     /// Hands a message over. `take` unless it was taken already.
     pub(super) async fn take_message(
         &mut self,
@@ -172,6 +210,15 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let CommandBody::Message { text, attachments } = &command.body else {
             return Ok(true);
         };
+        // The CLI asks the model once more before it looks at what it has spent. What a runner has
+        // taken already is of a turn that goes on.
+        if command.state == CommandState::Queued
+            && self.conversation.costs.spent() >= self.budget_usd()
+        {
+            return self
+                .refuse_message(command, "budget_spent", BUDGET_SPENT, take)
+                .await;
+        }
         let limits = self.limits();
         let mut handed = text.clone();
         match prepare::attach(&started.sandbox, attachments, &limits, &self.objects).await {
@@ -191,20 +238,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             }
             Err(error) => {
                 let words = format!("an attachment could not be fetched: {error}");
-                let outcome = CommandOutcome::Refused(words.clone());
-                let entry = Entry {
-                    take: take.then(|| command.clone()).into_iter().collect(),
-                    finish: vec![(command.clone(), outcome)],
-                    ..Entry::default()
-                };
-                let taken = self.write(entry).await?;
-                if taken {
-                    let notice =
-                        self.conversation
-                            .notice("attachment_failed", &words, self.ports.now());
-                    self.note(notice);
-                }
-                return Ok(taken);
+                return self
+                    .refuse_message(command, "attachment_failed", &words, take)
+                    .await;
             }
         }
         let again = self.within_the_cut.contains(&command.id);

@@ -14,6 +14,7 @@ use domain::event::EventBody;
 use domain::ports::{Checkpoints, Clock, TreeObjects, Unavailable};
 use domain::{CheckpointId, Command, CommandId, Event, SessionKey, TreeKey, history};
 
+use super::obeying::was_refused;
 use super::starting::{Started, describe};
 use super::{End, Ports, Stop, Supervision};
 use crate::disk;
@@ -110,7 +111,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             let Some(last) = commands.last() else { break };
             after = last.ordinal;
             again.extend(commands.into_iter().filter(|command| {
-                command.state != domain::CommandState::Queued && command.to_take(self.fence)
+                command.state != domain::CommandState::Queued
+                    && command.to_take(self.fence)
+                    && !was_refused(command)
             }));
         }
         let mut tail: Vec<Event> = Vec::new();

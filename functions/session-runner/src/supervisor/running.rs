@@ -32,7 +32,6 @@ struct Watch {
     /// When the watchdog interrupted it, if it did.
     interrupted: Option<Instant>,
     running_since: Option<Instant>,
-    ran: Duration,
 }
 
 impl Watch {
@@ -49,7 +48,6 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             last_line: Instant::now(),
             interrupted: None,
             running_since: None,
-            ran: Duration::ZERO,
         };
         loop {
             while let Some(heard) = started.early.pop() {
@@ -116,7 +114,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 watch.last_line = Instant::now();
             }
             (false, Some(since)) => {
-                watch.ran += since.elapsed();
+                self.ran += since.elapsed();
                 watch.running_since = None;
                 started.idle_since = Instant::now();
             }
@@ -162,7 +160,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             }
             return cut.filter(|cut| cut.0 < next.0).unwrap_or(next);
         };
-        let left = self.settings.session_timeout.saturating_sub(watch.ran);
+        let left = self.settings.session_timeout.saturating_sub(self.ran);
         let mut next = (since + left, Wake::RanOutOfTime);
         if self.conversation.cli_rests() {
             return cut.filter(|cut| cut.0 < next.0).unwrap_or(next);
@@ -203,8 +201,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             Wake::RanOutOfTime => Err(Stop::End(End {
                 transition: Transition::RanOutOfTime,
                 reason: format!(
-                    "it ran for {} s (SHANNON_SESSION_TIMEOUT_SECONDS)",
-                    self.settings.session_timeout.as_secs()
+                    r#"it ran for {} s, which is as long as it may (SHANNON_SESSION_TIMEOUT_SECONDS): fork_session {{"session_id":"{}"}} goes on from its newest checkpoint"#,
+                    self.settings.session_timeout.as_secs(),
+                    self.assignment.key.session
                 ),
             })),
             Wake::Silent => {
@@ -318,7 +317,13 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 started.cli.tell(control::unsupported(&request_id, &words));
             }
             Effect::Keep(mirror) => match started.keep(&mirror).await {
-                Ok(entries) => started.calls.mirrored(&entries),
+                Ok(entries) => {
+                    let raw = mirror.entries.iter();
+                    for counted in raw.filter_map(|entry| claude::transcript::cost(entry.get())) {
+                        self.conversation.costs.hear(counted);
+                    }
+                    started.calls.mirrored(&entries);
+                }
                 Err(error) => {
                     let problem = "the session's transcript cannot be kept";
                     return Err(End::broke_down(disk::describe(problem, &error)));

@@ -15,6 +15,7 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use super::calls::Calls;
+use super::costs;
 use super::hearing::Early;
 use super::questions::HeldQuestion;
 use super::{End, Ports, Stop, Supervision};
@@ -96,6 +97,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             roots: self.settings.workspace_roots.clone(),
             upload_bytes: self.settings.max_upload_bytes,
         }
+    }
+
+    /// What the session may cost.
+    pub(crate) fn budget_usd(&self) -> f64 {
+        self.spec.max_budget_usd.min(self.settings.max_budget_usd)
     }
 
     /// Makes everything ready. Until then only a cancel, a signal or the lease is listened to.
@@ -284,6 +290,13 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         if start != workspace {
             instruction_directories.push(path_text(&start));
         }
+        let carried = match &conversation {
+            Start::Resume { id, .. } => {
+                costs::carried(&directories.claude.outside.join("projects"), id)
+            }
+            Start::New { .. } | Start::Fork { .. } => 0.0,
+        };
+        self.conversation.costs.begin(carried);
         let launch = Launch {
             start: conversation,
             model_url: relay.url().to_owned(),
@@ -296,7 +309,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             instruction_directories,
             model: self.spec.model.clone(),
             max_turns: Some(self.spec.max_turns.min(self.settings.max_turns)),
-            max_budget_usd: Some(self.spec.max_budget_usd.min(self.settings.max_budget_usd)),
+            max_budget_usd: Some(self.conversation.costs.limit(self.budget_usd())),
             append_system_prompt: self.spec.system_prompt_addition.clone(),
         };
         let reading = Reading {

@@ -86,6 +86,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let entry = Entry {
             events: vec![self.conversation.event(now, why.command.as_deref(), change)],
             state: Some(State::Suspended),
+            total_cost_usd: Some(self.conversation.costs.spent()),
             finish: take
                 .iter()
                 .map(|command| (command.clone(), CommandOutcome::Suspended))
@@ -220,7 +221,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     /// chance of what was done since the one before.
     async fn keep_all(&mut self, until: Instant, started: &mut Started) -> Result<(), Stop> {
         loop {
-            let entry = Entry::default();
+            let entry = Entry {
+                total_cost_usd: Some(self.conversation.costs.spent()),
+                ..Entry::default()
+            };
             let taken = self.record(&entry, CheckpointTrigger::Stop, started);
             let words = match taken.await? {
                 Ok(()) | Err(NoCut::Unchanged(_)) => return Ok(()),

@@ -19,7 +19,7 @@ async fn world(steps: Value) -> World {
     World::new(model().await, real_claude().await, testkit::spec(), &prompt).await
 }
 
-fn bash(command: &str) -> Value {
+pub(crate) fn bash(command: &str) -> Value {
     json!({"tool": "Bash", "input": {"command": command, "description": "d"}})
 }
 

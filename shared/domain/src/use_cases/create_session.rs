@@ -72,7 +72,7 @@ pub enum CreateSessionError {
     #[error(transparent)]
     Attachment(#[from] AttachmentError),
     /// No slot is free; wait for a session to end or cancel one.
-    #[error("{0}; cancel a session or wait until one ends")]
+    #[error("{0}; suspend or cancel one, or wait until one ends")]
     Full(&'static str),
     /// The client token stands for another request; choose a new one.
     #[error("client_token was used for a different create_session; choose a new one")]

@@ -10,7 +10,7 @@ use crate::session::{CALLER, POLICIES, checked};
 use crate::table::{ROWS, Row};
 
 /// Denied rows whose words are plain, so that each can be written in other ways.
-static PLAIN_ROWS: LazyLock<Vec<&Row>> = LazyLock::new(|| {
+pub(crate) static PLAIN_ROWS: LazyLock<Vec<&Row>> = LazyLock::new(|| {
     let plain = |c: char| c.is_ascii_alphanumeric() || " -/.=:,_+@".contains(c);
     ROWS.iter()
         .filter(|row| row.decisions.starts_with("deny") && row.command.chars().all(plain))
@@ -85,6 +85,25 @@ fn surrounded(command: &str, choice: u8) -> String {
     }
 }
 
+/// The row's command, written so that the shell runs the same.
+pub(crate) fn disguise(row: &Row, choices: &[u8], around: u8) -> String {
+    let mut choices = choices.iter().copied().cycle();
+    let mut command = String::new();
+    let words = row.command.split(' ').filter(|word| !word.is_empty());
+    for (index, word) in words.enumerate() {
+        if index > 0 {
+            command.push_str(blank(choices.next().unwrap_or(0)));
+        }
+        // A tilde stands for a home only outside quotes; assignments need their name plain.
+        if word.starts_with('~') || word.contains('=') {
+            command.push_str(word);
+        } else {
+            command.push_str(&disguised(word, &mut choices));
+        }
+    }
+    surrounded(&command, around)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(800))]
 
@@ -95,20 +114,7 @@ proptest! {
         around in any::<u8>(),
     ) {
         let row = which.get(&PLAIN_ROWS);
-        let mut choices = choices.into_iter().cycle();
-        let mut command = String::new();
-        for (index, word) in row.command.split(' ').filter(|word| !word.is_empty()).enumerate() {
-            if index > 0 {
-                command.push_str(blank(choices.next().unwrap_or(0)));
-            }
-            // A tilde stands for a home only outside quotes; assignments need their name plain.
-            if word.starts_with('~') || word.contains('=') {
-                command.push_str(word);
-            } else {
-                command.push_str(&disguised(word, &mut choices));
-            }
-        }
-        let command = surrounded(&command, around);
+        let command = disguise(row, &choices, around);
         let checked = checked(&command, &CALLER, &POLICIES[0]);
         prop_assert_eq!(
             checked.outcome, Outcome::Deny,

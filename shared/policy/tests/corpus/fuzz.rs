@@ -1,17 +1,22 @@
 //! Commands damaged at random, the same in every run: whatever comes in, an answer comes out, and
-//! soon.
+//! soon; and what is denied stays so when it is written with more blanks and quotes.
+//!
+//! `SHANNON_TEST_FUZZ_SECONDS` goes on for as long, with inputs of higher numbers, from the one that
+//! `SHANNON_TEST_FUZZ_FROM` says.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use policy::check::Outcome;
+use domain::PermissionMode;
+use policy::check::{Caller, Outcome};
 use policy::shell;
 use proptest::prelude::*;
 
+use crate::disguises::{PLAIN_ROWS, disguise};
 use crate::session::{CALLER, POLICIES, checked};
 use crate::table::ROWS;
 
-/// Inputs of one run.
-const INPUTS: u32 = 4000;
+/// Inputs of one run, at least.
+const INPUTS: u64 = 4000;
 /// Far above what one takes, so that a loaded machine does not fail the test; what must not happen
 /// takes minutes.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -80,8 +85,12 @@ const PIECES: [&str; 56] = [
 struct Dice(u64);
 
 impl Dice {
-    fn new(seed: u32) -> Self {
-        Self(u64::from(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn byte(&mut self) -> u8 {
+        u8::try_from(self.below(256)).expect("below a byte's limit")
     }
 
     /// Below `limit`, which is not 0.
@@ -118,29 +127,112 @@ fn damaged(command: &str, dice: &mut Dice) -> String {
     characters.into_iter().collect()
 }
 
+/// Quoted, these are something else.
+const KEYWORDS: [&str; 15] = [
+    "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in",
+    "then", "until", "while",
+];
+
+/// The command with a blank more, or one of its plain words in quotes; of words that quotes would
+/// change, and of texts that hold quotes already, only blanks before the whole.
+fn rewritten(command: &str, dice: &mut Dice) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || " -/.:,_+@;|&()\n".contains(c);
+    if !command.chars().all(plain) || dice.below(4) == 0 {
+        let blank = [" ", "\t", "\n", " \\\n "][dice.below(4)];
+        return format!("{blank}{command}");
+    }
+    let operators = " ;|&()\n";
+    let mut words = Vec::new();
+    let mut start = None;
+    for (at, c) in command.char_indices().chain([(command.len(), ' ')]) {
+        match (start, operators.contains(c)) {
+            (None, false) => start = Some(at),
+            (Some(from), true) => {
+                if !KEYWORDS.contains(&&command[from..at]) {
+                    words.push(from..at);
+                }
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    if words.is_empty() {
+        return command.to_owned();
+    }
+    let word = words.swap_remove(dice.below(words.len()));
+    let (before, after) = (&command[..word.start], &command[word.end..]);
+    let word = &command[word];
+    match dice.below(4) {
+        0 => format!("{before}'{word}'{after}"),
+        1 => format!("{before}\"{word}\"{after}"),
+        2 => format!("{before}''{word}{after}"),
+        _ => format!("{before}\\{word}{after}"),
+    }
+}
+
+fn number(name: &str) -> u64 {
+    let given = std::env::var(name).ok();
+    given.map_or(0, |text| text.parse().expect("a number"))
+}
+
 #[test]
-fn damaged_commands_are_answered() {
+fn damaged_commands_are_answered_and_denials_stay() {
     let rows = &*ROWS;
-    let (mut ran, mut unclear) = (0, 0);
-    for number in 0..INPUTS {
+    let bypass = Caller {
+        mode: PermissionMode::Bypass,
+        bypass_permitted: true,
+        ..CALLER
+    };
+    let (from, seconds) = (
+        number("SHANNON_TEST_FUZZ_FROM"),
+        number("SHANNON_TEST_FUZZ_SECONDS"),
+    );
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let (mut inputs, mut ran, mut unclear, mut denied) = (0_u64, 0_u64, 0_u64, 0_u64);
+    while inputs < INPUTS || Instant::now() < until {
+        let number = from + inputs;
+        inputs += 1;
         let mut dice = Dice::new(number);
         let command = damaged(&rows[dice.below(rows.len())].command, &mut dice);
-        let started = std::time::Instant::now();
-        let checked = checked(&command, &CALLER, &POLICIES[0]);
+        let caller = if dice.below(3) == 0 { &bypass } else { &CALLER };
+        let started = Instant::now();
+        let first = checked(&command, caller, &POLICIES[0]);
         let took = started.elapsed();
         assert!(took < LONGEST, "input {number} took {took:?}: {command:?}");
-        ran += u32::from(checked.outcome == Outcome::Allow);
-        unclear += u32::from(
-            checked
-                .parsed
-                .is_some_and(|parsed| !parsed.unclear.is_empty()),
+        if first.outcome == Outcome::Deny {
+            denied += 1;
+            let again = rewritten(&command, &mut dice);
+            let second = checked(&again, caller, &POLICIES[0]);
+            assert!(
+                second.outcome != Outcome::Allow,
+                "input {number}: {command:?} is denied, and {again:?} runs"
+            );
+        }
+        if caller.mode == CALLER.mode {
+            ran += u64::from(first.outcome == Outcome::Allow);
+            let parsed = first.parsed.as_ref();
+            unclear += u64::from(parsed.is_some_and(|parsed| !parsed.unclear.is_empty()));
+        }
+        let row = PLAIN_ROWS[dice.below(PLAIN_ROWS.len())];
+        let choices: Vec<u8> = (0..=dice.below(64)).map(|_| dice.byte()).collect();
+        let command = disguise(row, &choices, dice.byte());
+        let outcome = checked(&command, caller, &POLICIES[0]).outcome;
+        assert_eq!(
+            outcome,
+            Outcome::Deny,
+            "input {number}: {command:?}, made of {:?}",
+            row.command
         );
     }
     // Some damage is harmless; if none were, or all, this would test nothing.
-    assert!(ran > INPUTS / 20, "only {ran} of {INPUTS} ran");
+    assert!(ran > inputs / 30, "only {ran} of {inputs} ran");
     assert!(
-        unclear > INPUTS / 20,
-        "only {unclear} of {INPUTS} were not understood"
+        unclear > inputs / 30,
+        "only {unclear} of {inputs} were not understood"
+    );
+    assert!(
+        denied > inputs / 30,
+        "only {denied} of {inputs} were denied"
     );
 }
 
@@ -190,7 +282,7 @@ fn nesting_without_end_is_answered() {
         for times in [10, 100, 20_000] {
             let command =
                 piece.repeat(times.min(domain::limits::SHELL_COMMAND_BYTES / piece.len()));
-            let started = std::time::Instant::now();
+            let started = Instant::now();
             let checked = checked(&command, &CALLER, &POLICIES[0]);
             let took = started.elapsed();
             assert!(took < LONGEST, "{piece:?} {times} times took {took:?}");

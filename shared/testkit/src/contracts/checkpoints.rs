@@ -18,7 +18,7 @@ use super::{
 use crate::builders;
 
 /// Appends a checkpoint and gives it as it is recorded.
-async fn record<P: Ports>(
+pub(super) async fn record<P: Ports>(
     ports: &P,
     lease: &Lease,
     edit: impl FnOnce(&mut NewCheckpoint),
@@ -200,7 +200,7 @@ async fn sweeping<P: Ports>(ports: &P, lease: &Lease) {
     record(ports, lease, |new| new.generation = 1).await;
 }
 
-fn rewind(to: &Checkpoint, base: &Head) -> Rewind {
+pub(super) fn rewind(to: &Checkpoint, base: &Head) -> Rewind {
     let kept = base.checkpoint.clone();
     Rewind {
         checkpoint: to.id.clone(),

@@ -40,7 +40,7 @@ pub(super) async fn woken<P: Ports>(ports: &P, base: &Head) -> Head {
 }
 
 /// The next append of a runner, which takes everything that is to take.
-async fn next<P: Ports>(ports: &P, lease: &Lease, bodies: Vec<EventBody>) -> Append {
+pub(super) async fn next<P: Ports>(ports: &P, lease: &Lease, bodies: Vec<EventBody>) -> Append {
     let base = head(ports, &lease.key).await;
     let mut append = builders::append(ports, base.last_sequence.next(), bodies);
     append.take = ports

@@ -16,6 +16,7 @@ mod log;
 mod objects;
 mod outside;
 mod policies;
+mod slots;
 mod withdrawal;
 
 use domain::{
@@ -47,6 +48,7 @@ pub use log::{append_contract, every_body, lease_contract, live_text_contract, r
 pub use objects::tree_objects_contract;
 pub use outside::{compute_contract, uploads_contract};
 pub use policies::policy_books_contract;
+pub use slots::slots_contract;
 pub use withdrawal::withdrawal_contract;
 
 /// Every port of sessions, as one value has them.
@@ -59,6 +61,7 @@ pub async fn session_directory_contract<P: Ports>(ports: &P) {
     listing_contract(ports).await;
     control_contract(ports).await;
     overdue_contract(ports).await;
+    slots_contract(ports).await;
 }
 
 /// All of [`SessionLog`].

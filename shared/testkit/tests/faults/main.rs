@@ -12,9 +12,10 @@ use domain::{
     command::FileContent,
     ports::{Clock, Inbox, SessionDirectory, SessionLog},
     use_cases::{
-        CreateSession, Observer, ReadFile, SendMessage, Until, WaitSession, cancel_session,
-        cancel_task, create_session, create_upload, get_session, get_task, interrupt_session,
-        list_sessions, read_file, reconcile_session, send_message, task_stopped, wait_session,
+        CreateSession, Observer, ReadFile, RunCommand, SendMessage, Until, WaitSession,
+        cancel_session, cancel_task, create_session, create_upload, get_session, get_task,
+        interrupt_session, list_sessions, read_file, reconcile_session, run_command, send_message,
+        task_stopped, wait_session,
     },
     workspace::{RelativePath, Workspace, WorkspaceSource},
 };
@@ -122,6 +123,22 @@ async fn send_message_survives() {
         send_message(fake, &deployment(), &caller(&key.owner), message).await
     })
     .await;
+}
+
+#[tokio::test]
+async fn run_command_survives() {
+    let work = async |fake: &Fake, key: &SessionKey| {
+        let run = RunCommand {
+            key: key.clone(),
+            command: "ls".to_owned(),
+            timeout_seconds: None,
+            message_id: Some(id("run")),
+        };
+        let sent = run_command(fake, &deployment(), &caller(&key.owner), run).await;
+        sent.map(|enqueued| enqueued.repeated)
+    };
+    disturb(running, work).await;
+    disturb(checkpoints::resting, work).await;
 }
 
 #[tokio::test]

@@ -241,6 +241,7 @@ impl Conversation {
             let text = result.result.as_deref().unwrap_or_default();
             return vec![Effect::CannotStart(self.clean(&format!("{reason} {text}")))];
         }
+        let total_cost_usd = self.costs.hear(result.total_cost_usd);
         if result.is_deferred() {
             return vec![Effect::TurnDeferred];
         }
@@ -253,7 +254,7 @@ impl Conversation {
             text: self.clean(&what_it_says(&result)),
             subtype: result.subtype,
             terminal_reason: result.terminal_reason,
-            total_cost_usd: result.total_cost_usd,
+            total_cost_usd,
             duration_milliseconds: whole(result.duration_ms),
             model_turns: result.num_turns,
             usage: TokenUsage {
@@ -272,18 +273,22 @@ impl Conversation {
         self.turn_open = false;
         vec![Effect::TurnEnded(Entry {
             events: vec![event],
-            total_cost_usd: Some(end.total_cost_usd),
+            total_cost_usd: Some(total_cost_usd),
             finish,
             ..Entry::default()
         })]
     }
 }
 
+/// What can be done when a session has spent what it may.
+pub(crate) const BUDGET_SPENT: &str = "This session has spent what it may (max_budget_usd of create_session) and takes no \
+    more messages: fork_session goes on from here, in a session that may spend as much again.";
+
 fn what_it_says(result: &TurnResult) -> String {
     if let Some(text) = &result.result {
         return text.clone();
     }
-    let errors: Vec<String> = result
+    let mut errors: Vec<String> = result
         .errors
         .iter()
         .map(|error| {
@@ -292,7 +297,20 @@ fn what_it_says(result: &TurnResult) -> String {
                 .map_or_else(|| error.to_string(), str::to_owned)
         })
         .collect();
+    errors.extend(what_to_do(&result.subtype).map(str::to_owned));
     errors.join("\n")
+}
+
+/// What can be done when a limit ended the turn.
+fn what_to_do(subtype: &str) -> Option<&'static str> {
+    match subtype {
+        "error_max_turns" => Some(
+            "send_message goes on from here: each message may take as many model requests as \
+             max_turns of create_session says.",
+        ),
+        "error_max_budget_usd" => Some(BUDGET_SPENT),
+        _ => None,
+    }
 }
 
 fn whole(number: f64) -> u64 {

@@ -310,5 +310,8 @@ fn a_deferred_call_ends_no_turn() {
     hear(&mut conversation, INIT);
     let deferred = r#"{"type":"result","subtype":"success","result":"","terminal_reason":"tool_deferred","user_message_uuids":["uuid-m1"]}"#;
     assert_eq!(hear(&mut conversation, deferred), ["TurnDeferred"]);
+    // A run of the CLI that began at a deferred call names no reason when it is deferred again.
+    let again = r#"{"type":"result","subtype":"success","result":"","stop_reason":"tool_deferred","deferred_tool_use":{"id":"t","name":"Bash","input":{}},"user_message_uuids":["uuid-m1"]}"#;
+    assert_eq!(hear(&mut conversation, again), ["TurnDeferred"]);
     assert_eq!(conversation.outstanding().count(), 1);
 }

@@ -227,6 +227,7 @@ async fn an_idle_session_is_suspended_and_a_long_one_times_out() {
     let script = Script::new(&polite("tail -f /dev/null"));
     let mut long = world(&script).await;
     long.settings.session_timeout = Duration::from_millis(300);
+    long.settings.kill_grace = Duration::from_millis(300);
     long.start();
     assert_eq!(long.outcome().await, Outcome::Ended(State::TimedOut));
 }

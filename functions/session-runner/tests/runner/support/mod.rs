@@ -298,6 +298,11 @@ impl World {
     /// The session is woken, on a machine that has nothing of it.
     pub(crate) async fn wake_elsewhere(&mut self) {
         self.control(Transition::WasWoken).await;
+        self.move_elsewhere();
+    }
+
+    /// The next runner is started on a machine that has nothing of the session.
+    pub(crate) fn move_elsewhere(&mut self) {
         self.machines += 1;
         self.base = tempfile::tempdir().expect("a directory");
         self.assignment.base = self.base.path().to_owned();
@@ -305,12 +310,17 @@ impl World {
         (self.stop, self.stopped) = watch::channel(false);
     }
 
-    /// The machine is gone with its runner; the next one is asked for.
-    pub(crate) async fn lose(&mut self) {
+    /// The machine is gone with its runner.
+    pub(crate) async fn vanish(&mut self) {
         let running = self.running.take().expect("it runs");
         running.abort();
         let _ = running.await;
         self.control(Transition::RunnerVanished).await;
+    }
+
+    /// The same, and the next one is asked for.
+    pub(crate) async fn lose(&mut self) {
+        self.vanish().await;
         self.wake_elsewhere().await;
     }
 
