@@ -76,6 +76,8 @@ where
     let started = ports.now();
     let out_of_time = || ports.now().since(started) > MILLISECONDS;
     let mut answer = Answer::default();
+    // First: it is short, and many sessions may take all the time.
+    audit(ports, &limits.signing_key, &mut answer).await;
     for key in ports.overdue(started, SESSIONS).await? {
         if out_of_time() {
             tracing::warn!(?answer, "the sweep ran out of time; the next one goes on");
@@ -96,7 +98,6 @@ where
             }
         }
     }
-    audit(ports, &limits.signing_key, &mut answer).await;
     trees(ports, limits.retention, started, false, &mut answer).await?;
     Ok(answer)
 }

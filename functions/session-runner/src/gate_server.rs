@@ -78,6 +78,10 @@ const NOT_AGREED: &str = "Claude Code itself does not know this command to be on
 const NOT_READ_TWICE: &str = "By the policies it only reads; no second reader agrees, since Claude Code does \
     not see a caller's command.";
 
+/// The CLI's permission mode of a caller's command: to the policies it is as in `default`, but the CLI
+/// judges nothing.
+pub(crate) const CALLER_MODE: &str = "caller";
+
 /// Begins the ids of what a caller runs; the CLI's have no colon.
 const OF_CALLER: &str = "command:";
 
@@ -131,6 +135,12 @@ impl Rules {
         fn texts(list: &[String]) -> Vec<&str> {
             list.iter().map(String::as_str).collect()
         }
+        let as_default = |mode| if mode == CALLER_MODE { "default" } else { mode };
+        let call = &Call {
+            tool: call.tool,
+            input: call.input,
+            cli_mode: call.cli_mode.map(as_default),
+        };
         let (tags, readable) = (texts(&self.tags), texts(&self.readable));
         let protected = texts(&self.protected);
         let caller = Caller {
@@ -165,7 +175,12 @@ impl Rules {
         let policies = self.granted.policies();
         let checked = self.check(call, &policies, subagent);
         let judged = call.tool == SHELL && checked.only_reads();
-        let digest = policy::approval::digest(call);
+        // What a person allows a caller is not allowed to the model, nor the other way round.
+        let digest = if is_of_caller(tool_use_id) {
+            CallDigest::of("run_command", &call.input.to_string())
+        } else {
+            policy::approval::digest(call)
+        };
         let reason = match checked.outcome {
             Outcome::Deny => {
                 return Decided::Refused(Refusal {
@@ -300,7 +315,7 @@ impl WaitingCall {
             tool_use_id: id_of_command(command),
             tool: SHELL.to_owned(),
             agent: None,
-            cli_mode: None,
+            cli_mode: Some(CALLER_MODE.to_owned()),
             question: approval.is_some().then(|| input.clone()),
             approval,
             policies,

@@ -22,7 +22,8 @@ const FILES: usize = 20_000;
 /// Most bytes that are kept. Own.
 const BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
-const DIRECTORY: OFlag = OFlag::O_RDONLY
+/// Opens a directory, and no link to one.
+pub(crate) const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
@@ -133,7 +134,8 @@ fn keep_files(
     Ok(())
 }
 
-fn names(directory: &OwnedFd) -> Vec<String> {
+/// What is in a directory.
+pub(crate) fn names(directory: &OwnedFd) -> Vec<String> {
     let listing = directory
         .as_fd()
         .try_clone_to_owned()

@@ -313,6 +313,15 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
+    /// How many facts it has.
+    #[must_use]
+    pub const fn facts(&self) -> usize {
+        match &self.subject {
+            Subject::Log(piece) => piece.facts.len(),
+            _ => 0,
+        }
+    }
+
     /// Its number in the chain, from 1.
     #[must_use]
     pub const fn number(&self) -> u64 {

@@ -124,12 +124,15 @@ pub const AUDIT_POLICIES: usize = 10;
 /// Events of the piece of a log that one entry of the audit is about. Own: what matters of them fits an
 /// item of DynamoDB of 400 KB many times, packed
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>).
-pub const AUDIT_PIECE_EVENTS: u64 = 1000;
+pub const AUDIT_PIECE_EVENTS: u64 = 200;
 /// Between a change of an audit chain and the next seal of it. Own: what could be changed unseen by
 /// somebody who has both the table and the functions.
 pub const SEAL_MILLISECONDS: u64 = 15 * 60 * 1000;
 /// Entries of the audit on one page.
 pub const AUDIT_PAGE: usize = 100;
+/// Facts of them, after which a page ends. Own: with those of one more entry they fit what clients take
+/// of one result.
+pub const AUDIT_PAGE_FACTS: usize = 200;
 /// How long a command of the caller may run, when nothing is said. As the CLI's own shell tool.
 pub const RUN_DEFAULT_SECONDS: u32 = 120;
 /// And at the most.

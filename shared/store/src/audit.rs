@@ -173,8 +173,11 @@ impl AuditTrail for Store {
         Ok(erased.flatten().is_some())
     }
 
-    async fn chain_end(&self, chain: &AuditChain) -> Result<Option<ChainEnd>, Unavailable> {
-        Ok(self.end_row(chain).await?.map(|it| it.end))
+    async fn chain_end(
+        &self,
+        chain: &AuditChain,
+    ) -> Result<Option<(ChainEnd, UnixMillis)>, Unavailable> {
+        Ok(self.end_row(chain).await?.map(|it| (it.end, it.time)))
     }
 
     async fn entries(

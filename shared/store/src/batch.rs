@@ -217,6 +217,10 @@ impl WholeBodies for Store {
             let Some(text) = self.get(&object).await? else {
                 return Ok(Some(event.body));
             };
+            if base32(&Sha256::digest(&text)) != whole.object {
+                let problem = "the stored event is not the one that the log names";
+                return Err(failure::own(ATTEMPTED, problem));
+            }
             let body = serde_json::from_slice(&text)
                 .and_then(read_body)
                 .map_err(|error| failure::own(ATTEMPTED, error))?;

@@ -128,8 +128,27 @@ impl Store {
     }
 
     pub(crate) async fn get(&self, object: &str) -> Result<Option<Bytes>, Unavailable> {
+        self.read_object(object, None).await
+    }
+
+    /// A version of an object, which may be hidden by a later one.
+    pub(crate) async fn get_version(
+        &self,
+        object: &str,
+        version: &str,
+    ) -> Result<Option<Bytes>, Unavailable> {
+        self.read_object(object, Some(version)).await
+    }
+
+    async fn read_object(
+        &self,
+        object: &str,
+        version: Option<&str>,
+    ) -> Result<Option<Bytes>, Unavailable> {
         const ATTEMPTED: &str = "read an object";
-        match Box::pin(self.s3.get_object().bucket(&self.bucket).key(object).send()).await {
+        let get = self.s3.get_object().bucket(&self.bucket).key(object);
+        let get = get.set_version_id(version.map(str::to_owned));
+        match Box::pin(get.send()).await {
             Ok(answer) => answer
                 .body
                 .collect()

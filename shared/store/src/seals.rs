@@ -60,12 +60,13 @@ impl Seals for Store {
         limit: usize,
     ) -> Result<Vec<FoundSeal>, Unavailable> {
         const ATTEMPTED: &str = "read the audit's seals";
+        // Versions: what hides a locked one takes nothing away.
         let answer = Box::pin(
             self.s3
-                .list_objects_v2()
+                .list_object_versions()
                 .bucket(&self.bucket)
                 .prefix(format!("{PREFIX}/{}/", chain.name()))
-                .start_after(object(chain, after))
+                .key_marker(object(chain, after))
                 .max_keys(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
                 .send(),
         )
@@ -73,7 +74,10 @@ impl Seals for Store {
         .map_err(|error| failure::aws(ATTEMPTED, Kind::Read, error))?;
         let last = object(chain, to);
         let mut seals = Vec::new();
-        for name in answer.contents().iter().filter_map(|it| it.key()) {
+        for version in answer.versions() {
+            let Some((name, id)) = version.key().zip(version.version_id()) else {
+                continue;
+            };
             if *name > *last {
                 break;
             }
@@ -84,7 +88,7 @@ impl Seals for Store {
             let Some(number) = number.and_then(|digits| digits.parse().ok()) else {
                 continue;
             };
-            let json = self.get(name).await?;
+            let json = self.get_version(name, id).await?;
             let seal = json.and_then(|json| read_seal(&json).ok());
             seals.push(FoundSeal { number, seal });
         }

@@ -144,6 +144,7 @@ mod tests {
             "projector-approval",
             "projector-budget",
             "projector-failed",
+            "projector-policy",
             "projector-question",
             "projector-turn",
         ] {

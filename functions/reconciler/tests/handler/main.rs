@@ -291,8 +291,7 @@ async fn one_session_that_cannot_be_read_does_not_stop_the_sweep() {
         running(&fake, task).await;
     }
     fake.clock().advance(20_000);
-    // The list is the first call, the first session's head the second.
-    fake.fail_call(2, FaultTime::Before);
+    fake.fail_call_of("head", 1, FaultTime::Before);
     let answer = handle(&fake, &LIMITS, event(sample("reconciler-sweep.json")))
         .await
         .expect("an answer");

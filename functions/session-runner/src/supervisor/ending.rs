@@ -178,6 +178,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             },
         ];
         let mut events = self.what_they_say(&take);
+        events.extend(self.what_waits_says());
         events.extend(bodies.map(|body| self.conversation.event(now, None, body)));
         let entry = Entry {
             events,
@@ -229,6 +230,20 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             _ => None,
         };
         commands.iter().filter_map(said).collect()
+    }
+
+    /// The same of messages that were taken and wait behind a command of the caller.
+    fn what_waits_says(&self) -> Vec<NewEvent> {
+        let now = self.ports.now();
+        let said = |command: &Command| match &command.body {
+            CommandBody::Message { text, .. } => {
+                let text = self.conversation.clean(text);
+                let body = EventBody::MessageTaken { text };
+                Some(self.conversation.event(now, Some(command), body))
+            }
+            _ => None,
+        };
+        self.runs.unfinished().filter_map(said).collect()
     }
 
     /// Reads the commands that came and that the inbox has not brought yet.

@@ -210,9 +210,9 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let CommandBody::Message { text, attachments } = &command.body else {
             return Ok(true);
         };
-        // The CLI asks the model once more before it looks at what it has spent. What a runner has
-        // taken already is of a turn that goes on.
-        if command.state == CommandState::Queued
+        // The CLI asks the model once more before it looks at what it has spent. What is done again is
+        // of a turn that goes on.
+        if !self.redone.contains(&command.id)
             && self.conversation.costs.spent() >= self.budget_usd()
         {
             return self

@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 
 use super::starting::Started;
 use super::{Ports, Stop, Supervision};
-use crate::gate_server::{Decided, SHELL, WaitingCall, id_of_command, is_of_caller};
+use crate::gate_server::{CALLER_MODE, Decided, SHELL, WaitingCall, id_of_command, is_of_caller};
 use crate::journal::Entry;
 use crate::objects::SessionObjects;
 use crate::shell_command::ShellCommand;
@@ -219,6 +219,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 
     /// Takes a message that stands behind a command.
     pub(super) async fn take_behind(&mut self, command: &Command) -> Result<bool, Stop> {
+        if self.runs.line.len() >= LINE {
+            let words = format!("{LINE} commands and messages wait already");
+            let outcome = CommandOutcome::Refused(words);
+            return self.take_and_finish(command, outcome).await;
+        }
         let entry = Entry {
             take: vec![command.clone()],
             ..Entry::default()
@@ -274,8 +279,10 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         let call = Call {
             tool: SHELL,
             input: &input,
-            cli_mode: None,
+            cli_mode: Some(CALLER_MODE),
         };
+        // What was stored since the last turn counts.
+        self.renew_policies(started).await?;
         let (approval, policies) = match started.rules.decide(&call, &id, false) {
             Decided::Goes { policies, .. } => (None, policies),
             Decided::Asks(approval) => (Some(approval), Vec::new()),
@@ -286,6 +293,12 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             }
         };
         let asks = approval.is_some();
+        if !asks {
+            // An earlier runner may have asked a person.
+            let mut entry = Entry::default();
+            self.forget_question_of(&command, &mut entry);
+            self.journal.note(entry);
+        }
         let (call, answer) = WaitingCall::of_caller(&command.id, &input, approval, policies);
         self.runs.current = Some(Current {
             command,

@@ -18,8 +18,8 @@ use domain::{
 use serde_json::json;
 use session_runner::supervisor::Outcome;
 
-/// Each takes a second of a machine; the ways below come twice.
-const WAKES: usize = 8;
+/// Each takes a second or two of a processor; the ways below come once.
+const WAKES: usize = 4;
 
 /// What comes of a wake.
 #[derive(Clone, Copy, Debug)]

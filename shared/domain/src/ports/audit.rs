@@ -69,11 +69,11 @@ pub trait AuditTrail: Send + Sync {
     fn is_erased(&self, key: &SessionKey)
     -> impl Future<Output = Result<bool, Unavailable>> + Send;
 
-    /// Where a chain ends; `None` before its first entry.
+    /// Where a chain ends, and when that was written; `None` before its first entry.
     fn chain_end(
         &self,
         chain: &AuditChain,
-    ) -> impl Future<Output = Result<Option<ChainEnd>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<(ChainEnd, UnixMillis)>, Unavailable>> + Send;
 
     /// Entries behind the one with this number, the oldest first; fewer when they are long.
     fn entries(

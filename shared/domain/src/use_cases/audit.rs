@@ -153,21 +153,38 @@ where
     P: AuditTrail + RefusalCounts + Seals + Clock,
 {
     let mut kept = AuditKept::default();
+    // One that fails keeps no other waiting; the error is the last of all.
+    let mut failed = None;
+    for chain in ports.to_seal(ports.now(), AT_ONCE).await? {
+        match seal(ports, key, chain).await {
+            Ok(sealed) => kept.sealed += usize::from(sealed),
+            Err(error) => failed = Some(error),
+        }
+    }
     for refusals in ports.refusals(ports.now(), AT_ONCE).await? {
         let subject = Subject::Refused(refusals);
         let recorded = ports.record(&AuditChain::Deployment, subject, ports.now());
         match recorded.await {
             Ok(_) => kept.refusals += 1,
             Err(RecordError::Recorded) => {}
-            Err(RecordError::Unavailable(unavailable)) => return Err(unavailable),
+            Err(RecordError::Unavailable(error)) => failed = Some(error),
         }
     }
-    for chain in ports.to_seal(ports.now(), AT_ONCE).await? {
-        if let Some(end) = ports.chain_end(&chain).await? {
-            let seal = Seal::sign(key, chain, end, ports.now());
-            ports.keep_seal(&seal).await?;
-            kept.sealed += 1;
-        }
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(kept),
     }
-    Ok(kept)
+}
+
+/// Seals where a chain ends.
+async fn seal<P>(ports: &P, key: &SigningKey, chain: AuditChain) -> Result<bool, Unavailable>
+where
+    P: AuditTrail + Seals + Clock,
+{
+    let Some((end, _)) = ports.chain_end(&chain).await? else {
+        return Ok(false);
+    };
+    let seal = Seal::sign(key, chain, end, ports.now());
+    ports.keep_seal(&seal).await?;
+    Ok(true)
 }

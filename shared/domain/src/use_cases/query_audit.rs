@@ -53,8 +53,11 @@ pub async fn query_audit<P: AuditTrail>(
     };
     let mut page = AuditPage::default();
     let mut before = query.before.unwrap_or(u64::MAX);
-    let mut seen = 0;
-    while seen < LOOKED_THROUGH && page.entries.len() < limits::AUDIT_PAGE {
+    let (mut seen, mut facts) = (0, 0);
+    while seen < LOOKED_THROUGH
+        && page.entries.len() < limits::AUDIT_PAGE
+        && facts < limits::AUDIT_PAGE_FACTS
+    {
         let entries = ports
             .entries_before(&chain, before, limits::AUDIT_PAGE)
             .await?;
@@ -65,11 +68,15 @@ pub async fn query_audit<P: AuditTrail>(
             before = entry.number();
             seen += 1;
             // Nothing in an entry is younger than the entry, and entries are ordered.
-            if query.from.is_some_and(|from| entry.time < from) {
+            let is_old = |from| entry.subject != Subject::Unreadable && entry.time < from;
+            if query.from.is_some_and(is_old) {
                 return Ok(page);
             }
-            page.entries.extend(matching(query, entry));
-            if page.entries.len() == limits::AUDIT_PAGE {
+            if let Some(entry) = matching(query, entry) {
+                facts += entry.facts();
+                page.entries.push(entry);
+            }
+            if page.entries.len() == limits::AUDIT_PAGE || facts >= limits::AUDIT_PAGE_FACTS {
                 break;
             }
         }

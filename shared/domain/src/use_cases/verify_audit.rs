@@ -102,16 +102,16 @@ where
         None => AuditChain::Deployment,
     };
     let mut checked = AuditChecked::default();
-    // First, so that what comes meanwhile is not missed.
-    let end = ports.chain_end(&chain).await?;
-    let begun_at = walk.position;
-    let page = ports.entries(&chain, begun_at, limits::AUDIT_PAGE).await?;
-    if let Some(first) = page.first()
-        && begun_at == 0
-    {
-        begin(&mut walk, first, ports.now(), check.retention_milliseconds);
+    let is_over = |time: UnixMillis| time.plus(check.retention_milliseconds) < ports.now();
+    let page = ports
+        .entries(&chain, walk.position, limits::AUDIT_PAGE)
+        .await?;
+    if let Some(first) = page.first() {
+        pass_over(&mut walk, first, is_over);
     }
+    let begun_at = walk.position;
     for entry in &page {
+        pass_over(&mut walk, entry, is_over);
         let breaks = walk.step(&entry.link).into_iter().map(Finding::Chain);
         checked.findings.extend(breaks);
         if let (Subject::Log(piece), Some(owner)) = (&entry.subject, check.owner) {
@@ -124,11 +124,14 @@ where
         }
         checked.entries += 1;
     }
-    let last_page = page.len() < limits::AUDIT_PAGE && {
-        // Fewer may come because they are long.
-        let more = ports.entries(&chain, walk.position, 1).await?;
-        more.is_empty()
-    };
+    // Fewer may come because they are long, and one may come while this looks.
+    let is_last = async || Ok(ports.entries(&chain, walk.position, 1).await?.is_empty());
+    let mut last_page = page.len() < limits::AUDIT_PAGE && is_last().await?;
+    let end = ports.chain_end(&chain).await?;
+    let end_number = end.map_or(0, |(end, _)| end.number);
+    if last_page && end_number > walk.position {
+        last_page = is_last().await?;
+    }
     let digests: BTreeMap<u64, ChainDigest> = page
         .iter()
         .map(|entry| (entry.number(), entry.link.stored))
@@ -140,31 +143,27 @@ where
         checked.findings.extend(finding);
         checked.seals += 1;
     }
-    checked.next = if last_page {
-        let missing = end.and_then(|end| {
-            let cut = walk.position < end.number;
-            cut.then(|| walk.end(end.number, Some(end.digest)))
-                .flatten()
-        });
-        let none_left = end.is_none() && walk.position > 0;
-        let unknown = none_left.then(|| walk.end(0, None)).flatten();
-        checked
-            .findings
-            .extend(missing.or(unknown).map(Finding::Chain));
-        check.owner.map(|_| CheckPosition::Sessions(None))
+    if last_page {
+        // All of it may be past its retention; the end is kept for ever.
+        let all_over = end.is_some_and(|(_, time)| is_over(time)) && page.is_empty();
+        if !all_over {
+            let found = walk.end(end_number, end.map(|(end, _)| end.digest));
+            checked.findings.extend(found.map(Finding::Chain));
+        }
+        checked.next = check.owner.map(|_| CheckPosition::Sessions(None));
     } else {
-        Some(CheckPosition::Entries(walk))
-    };
+        checked.next = Some(CheckPosition::Entries(walk));
+    }
     Ok(checked)
 }
 
-/// Begins behind what is past its retention.
-fn begin(walk: &mut Walk, first: &AuditEntry, now: UnixMillis, retention_milliseconds: u64) {
-    let is_over = |time: UnixMillis| time.plus(retention_milliseconds) < now;
-    if first.link.first > 1 && first.previous_time.is_some_and(is_over) {
+/// Goes on behind what is past its retention: entries expire, and in no order.
+fn pass_over(walk: &mut Walk, next: &AuditEntry, is_over: impl Fn(UnixMillis) -> bool) {
+    let gap = next.link.first > walk.position + 1;
+    if gap && next.previous_time.is_some_and(is_over) {
         *walk = Walk {
-            position: first.link.first - 1,
-            digest: first.link.previous,
+            position: next.link.first - 1,
+            digest: next.link.previous,
         };
     }
 }
@@ -224,7 +223,7 @@ async fn next_log<P>(
     before: Option<ListPosition>,
 ) -> Result<AuditChecked, Unavailable>
 where
-    P: LogChain + SessionDirectory,
+    P: LogChain + AuditTrail + SessionDirectory,
 {
     let query = ListQuery {
         after: before,
@@ -255,7 +254,7 @@ where
     }
 }
 
-async fn log<P: LogChain>(
+async fn log<P: LogChain + AuditTrail>(
     ports: &P,
     owner: &OwnerId,
     position: ListPosition,
@@ -286,10 +285,12 @@ async fn log<P: LogChain>(
         checked.next = Some(CheckPosition::Within { session, walk, end });
         return Ok(checked);
     }
-    // A session that was erased meanwhile has no log, and that is no finding.
-    let is_there = ports.log_end(&key).await?.is_some();
-    if is_there && let Some(what) = walk.end(end.0.0, end.1) {
+    if let Some(what) = walk.end(end.0.0, end.1) {
         checked.findings.push(Finding::Log { session, what });
+    }
+    // One that is being erased loses its log before the rest, and that is no finding.
+    if !checked.findings.is_empty() && ports.is_erased(&key).await? {
+        checked.findings.clear();
     }
     checked.next = Some(CheckPosition::Sessions(Some(position)));
     Ok(checked)

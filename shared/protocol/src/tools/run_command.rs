@@ -17,7 +17,8 @@ pub(super) const DEFINITION: Definition = Definition {
     description: "Runs one shell command (bash) in the workspace of a Claude Code session that has not ended, without \
         its model, which does not see it. It runs when no turn does, in order with messages, and in the same \
         isolation and under the same policies as the session's own commands: it may be denied, or wait until a \
-        person has approved it; check_policy says which beforehand. Returns at once: call wait_session and look for \
+        person has approved it (also one that would run only because it reads); check_policy says beforehand what \
+        the policies decide. Returns at once: call wait_session and look for \
         the events command_started, command_ended (exit code, output) or tool_denied with this message_id. \
         It runs at most once, and whatever it leaves running is ended with it. interrupt_session with the \
         message_id stops it. Repeating the call with the same message_id does nothing more.",

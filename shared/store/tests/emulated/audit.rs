@@ -178,7 +178,7 @@ async fn a_missing_or_cut_entry_is_named() {
     assert_eq!(audited.findings().await, [missing(3, 3)]);
     // The end cut too, what was sealed says so.
     let chain = audited.chain();
-    let sealed = audited
+    let (sealed, _) = audited
         .store
         .chain_end(&chain)
         .await
@@ -270,7 +270,7 @@ async fn a_seal_cannot_be_taken_away() {
     let audited = Audited::new().await;
     let services = &audited.services;
     let chain = audited.chain();
-    let end = audited
+    let (end, _) = audited
         .store
         .chain_end(&chain)
         .await
@@ -294,6 +294,14 @@ async fn a_seal_cannot_be_taken_away() {
         format!("{refused:?}").contains("AccessDenied"),
         "{refused:?}"
     );
+    // A marker hides it from lists, and takes nothing away.
+    let hide = s3.delete_object().bucket(&bucket);
+    let hide = hide.key(version.key().expect("a key")).send().await;
+    hide.expect("hidden");
+    let found = audited.store.seals(&chain, 0, u64::MAX, 10).await;
+    let found = found.expect("read");
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].seal.as_ref(), Some(&seal));
     // And what is due is sealed by the sweep.
     let kept = keep_audit(&audited.store, &key).await.expect("kept");
     assert_eq!(kept.sealed, 0, "not due yet, and nothing moved");

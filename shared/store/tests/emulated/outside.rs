@@ -198,6 +198,7 @@ fn settings_are_read_by_their_names() {
         ("SHANNON_BUCKET", "bucket"),
         ("SHANNON_RETENTION_DAYS", "90"),
         ("SHANNON_KEEP_DELTAS_HOURS", "24"),
+        ("SHANNON_AUDIT_RETENTION_DAYS", "30"),
         ("SHANNON_CLUSTER", "cluster"),
         ("SHANNON_TASK_DEFINITION", "family"),
         ("SHANNON_SUBNETS", "subnet-1, subnet-2"),

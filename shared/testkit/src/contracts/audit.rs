@@ -159,7 +159,7 @@ pub async fn audit_trail_contract<P: AuditPorts>(ports: &P) {
             .collect();
         assert_eq!(earlier, expected, "before {before}");
     }
-    let end = ports
+    let (end, _) = ports
         .chain_end(&chain)
         .await
         .expect("read")
@@ -245,7 +245,7 @@ pub async fn seals_contract<P: AuditPorts>(ports: &P) {
     };
     due(0, false).await;
     due(1_000_000, true).await;
-    let end = ports
+    let (end, _) = ports
         .chain_end(&chain)
         .await
         .expect("read")

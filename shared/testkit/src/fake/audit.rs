@@ -99,9 +99,15 @@ impl AuditTrail for Fake {
             .await
     }
 
-    async fn chain_end(&self, chain: &AuditChain) -> Result<Option<ChainEnd>, Unavailable> {
-        self.call("chain_end", |world| Ok(world.audit.end(chain)))
-            .await
+    async fn chain_end(
+        &self,
+        chain: &AuditChain,
+    ) -> Result<Option<(ChainEnd, UnixMillis)>, Unavailable> {
+        self.call("chain_end", |world| {
+            let last = world.audit.chains.get(chain).and_then(|it| it.last());
+            Ok(world.audit.end(chain).zip(last.map(|entry| entry.time)))
+        })
+        .await
     }
 
     async fn entries(

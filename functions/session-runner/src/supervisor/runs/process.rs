@@ -171,7 +171,26 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     pub(super) fn forget_question_of(&mut self, command: &Command, entry: &mut Entry) {
         let id = id_of_command(&command.id);
         let before = self.known_questions.len();
-        self.known_questions.retain(|known| known.tool_use_id != id);
+        let mut gone = Vec::new();
+        self.known_questions.retain(|known| {
+            let stays = known.tool_use_id != id;
+            if !stays {
+                gone.push(known.id.clone());
+            }
+            stays
+        });
+        // A decision that came for it has nothing to decide any more.
+        let is_late = |answer: &mut Command| {
+            let CommandBody::Decide { approval, .. } = &answer.body else {
+                return false;
+            };
+            gone.contains(approval)
+        };
+        let late: Vec<Command> = self.early_answers.extract_if(.., is_late).collect();
+        entry.finish.extend(late.into_iter().map(|answer| {
+            let words = "It was settled without this decision.".to_owned();
+            (answer, CommandOutcome::Refused(words))
+        }));
         // One that is held meanwhile is on the head instead.
         let waits = self.conversation.state == State::Waiting;
         let forgotten = self.known_questions.len() < before;

@@ -10,7 +10,7 @@ use crate::support::installed::real_claude;
 use crate::support::{World, bodies, model, script};
 use domain::event::{EventBody, RunEnd, RunHow};
 use domain::{
-    CommandBody, CommandOutcome, CommandState, Decision, Event, PermissionMode, State, limits,
+    CommandBody, CommandOutcome, CommandState, Decision, Event, PermissionMode, State, Tier, limits,
 };
 use serde_json::{Value, json};
 use session_runner::supervisor::Outcome;
@@ -262,6 +262,27 @@ async fn a_person_decides_about_exactly_that_command() {
     world.send("r5", run("touch four")).await;
     ended(&world, "r5").await;
     assert!(!exists(&world, "three"));
+
+    // That it only reads has no second reader.
+    world.send("r6", run("ls")).await;
+    let sixth = next_approval(&world, Some(&fourth.0)).await;
+    assert!(sixth.1.reason.contains("second reader"), "{sixth:?}");
+    decide(&world, &sixth, deny("")).await;
+    done(&world, "r6").await;
+    stop(world).await;
+}
+
+#[tokio::test]
+async fn what_the_tier_lets_run_runs_by_itself() {
+    let mut spec = testkit::spec();
+    spec.tier = Tier::Auto;
+    let prompt = script(json!([{"text": "done"}]));
+    let mut world = World::new(model().await, real_claude().await, spec, &prompt).await;
+    world.settings.tier = Tier::Auto;
+    world.start();
+    world.idle_after(1).await;
+    world.send("r1", run("touch one && ls")).await;
+    assert_eq!(ended(&world, "r1").await.stdout, "one\n");
     stop(world).await;
 }
 
