@@ -147,30 +147,13 @@ impl AuditTrail for Store {
 
     async fn recorded(&self, key: &SessionKey) -> Result<Sequence, Unavailable> {
         const ATTEMPTED: &str = "read how far the audit is";
-        let row = self
-            .table
-            .get(
-                ATTEMPTED,
-                &Record::AuditMark(&key.owner, &key.session).key(),
-            )
-            .await?;
-        let last = row.map(|row| row.number_if(LAST)).transpose();
-        let last = last.map_err(|error| failure::own(ATTEMPTED, error))?;
-        Ok(Sequence(last.flatten().unwrap_or(0)))
+        let last = self.mark(ATTEMPTED, key, LAST).await?;
+        Ok(Sequence(last.unwrap_or(0)))
     }
 
     async fn is_erased(&self, key: &SessionKey) -> Result<bool, Unavailable> {
         const ATTEMPTED: &str = "read whether the session was erased";
-        let row = self
-            .table
-            .get(
-                ATTEMPTED,
-                &Record::AuditMark(&key.owner, &key.session).key(),
-            )
-            .await?;
-        let erased = row.map(|row| row.number_if(ERASED)).transpose();
-        let erased = erased.map_err(|error| failure::own(ATTEMPTED, error))?;
-        Ok(erased.flatten().is_some())
+        Ok(self.mark(ATTEMPTED, key, ERASED).await?.is_some())
     }
 
     async fn chain_end(
@@ -212,6 +195,21 @@ impl AuditTrail for Store {
 }
 
 impl Store {
+    /// What is noted of a session's entries.
+    async fn mark(
+        &self,
+        attempted: &'static str,
+        key: &SessionKey,
+        what: &'static str,
+    ) -> Result<Option<u64>, Unavailable> {
+        let at = Record::AuditMark(&key.owner, &key.session).key();
+        let row = self.table.get(attempted, &at).await?;
+        let noted = row.map(|row| row.number_if(what)).transpose();
+        Ok(noted
+            .map_err(|error| failure::own(attempted, error))?
+            .flatten())
+    }
+
     async fn end_row(&self, chain: &AuditChain) -> Result<Option<End>, Unavailable> {
         const ATTEMPTED: &str = "read where the audit ends";
         let key = Record::AuditEnd(chain).key();

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::{
 };
 use domain::{
     Sequence, SessionKey,
-    audit::{AuditChain, Finding, Seal},
+    audit::{AuditChain, ChainEnd, Finding, Seal},
     chain::Break,
     ports::{AuditTrail, Clock, Lease, Seals, SessionDirectory, SessionLog},
     session_token::SigningKey,
@@ -61,6 +61,11 @@ impl Audited {
 
     fn chain(&self) -> AuditChain {
         AuditChain::Owner(self.key().owner.clone())
+    }
+
+    async fn end(&self) -> ChainEnd {
+        let end = self.store.chain_end(&self.chain()).await;
+        end.expect("read").expect("an end").0
     }
 
     async fn say(&self, said: &str) {
@@ -178,12 +183,7 @@ async fn a_missing_or_cut_entry_is_named() {
     assert_eq!(audited.findings().await, [missing(3, 3)]);
     // The end cut too, what was sealed says so.
     let chain = audited.chain();
-    let (sealed, _) = audited
-        .store
-        .chain_end(&chain)
-        .await
-        .expect("read")
-        .expect("an end");
+    let sealed = audited.end().await;
     let key = SigningKey::new(&[7; 32]).expect("long enough");
     let seal = Seal::sign(&key, chain, sealed, audited.store.now());
     audited.store.keep_seal(&seal).await.expect("kept");
@@ -270,12 +270,7 @@ async fn a_seal_cannot_be_taken_away() {
     let audited = Audited::new().await;
     let services = &audited.services;
     let chain = audited.chain();
-    let (end, _) = audited
-        .store
-        .chain_end(&chain)
-        .await
-        .expect("read")
-        .expect("an end");
+    let end = audited.end().await;
     let key = SigningKey::new(&[7; 32]).expect("long enough");
     let seal = Seal::sign(&key, chain.clone(), end, audited.store.now());
     audited.store.keep_seal(&seal).await.expect("kept");
