@@ -10,7 +10,8 @@ use bytes::Bytes;
 use domain::approval::{self, Login, Way};
 use domain::authorization::Approve;
 use domain::ports::{
-    Clock, Compute, Inbox, PolicyBooks, SessionDirectory, SessionLog, Unavailable, WholeBodies,
+    Clock, Compute, Inbox, PolicyBooks, RefusalCounts, SessionDirectory, SessionLog, Unavailable,
+    WholeBodies,
 };
 use domain::session_token::SigningKey;
 use domain::use_cases::{DecideApproval, DecideError, decide_approval, given_decision};
@@ -25,17 +26,26 @@ use crate::asked::around;
 use crate::html::{self, Waiting};
 use crate::policies;
 
+/// Where refused logins come from, in the audit: the address of whoever opened the page is not known.
+const SOURCE: &str = "approvals";
 const COOKIE: &str = "shannon_approver";
 /// How long a login lasts. Own: a working day.
 const LOGIN_MILLISECONDS: u64 = 12 * 60 * 60 * 1000;
 
 /// What the pages need of the store.
 pub(crate) trait Ports:
-    SessionDirectory + SessionLog + WholeBodies + Inbox + Compute + PolicyBooks + Clock
+    SessionDirectory + SessionLog + WholeBodies + Inbox + Compute + PolicyBooks + RefusalCounts + Clock
 {
 }
 impl<P> Ports for P where
-    P: SessionDirectory + SessionLog + WholeBodies + Inbox + Compute + PolicyBooks + Clock
+    P: SessionDirectory
+        + SessionLog
+        + WholeBodies
+        + Inbox
+        + Compute
+        + PolicyBooks
+        + RefusalCounts
+        + Clock
 {
 }
 
@@ -121,7 +131,7 @@ impl<P: Ports> Pages<P> {
                 let form = Form::read(request.body());
                 is_own_site(request.headers(), &self.public_url)?;
                 match (form.field("action"), login) {
-                    ("login", _) => self.log_in(&path, form.field("token")),
+                    ("login", _) => self.log_in(&path, form.field("token")).await,
                     (_, None) => Ok(page(
                         StatusCode::UNAUTHORIZED,
                         html::login(Some("Your login has ended. Log in again, then decide.")),
@@ -149,13 +159,25 @@ impl<P: Ports> Pages<P> {
         self.public_url.starts_with("https://")
     }
 
-    fn log_in(&self, path: &str, token: &str) -> Answer {
+    /// For the audit. A count that cannot be kept is an error in the log, and changes no answer.
+    async fn count_refusal(&self) {
+        let counted = self.ports.count_refusal(SOURCE, self.ports.now()).await;
+        if let Err(error) = counted {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a refused login was not counted"
+            );
+        }
+    }
+
+    async fn log_in(&self, path: &str, token: &str) -> Answer {
         let principal = self.token.check(Some(&format!("Bearer {}", token.trim())));
         let principal = principal
             .ok()
             .filter(|it| it.authorize::<Approve>().is_ok());
         let Some(principal) = principal else {
             tracing::warn!("a login to an approval was refused");
+            self.count_refusal().await;
             return Ok(page(
                 StatusCode::UNAUTHORIZED,
                 html::login(Some("This is not a token that may approve.")),

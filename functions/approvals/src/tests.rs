@@ -236,6 +236,11 @@ async fn without_a_login_the_page_shows_nothing_and_no_other_site_may_frame_it()
     let wrong = site.post(&[("action", "login"), ("token", "wrong")]).await;
     assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
     assert!(!wrong.headers.contains_key("set-cookie"));
+    // It is counted for the audit.
+    let later = site.pages.ports.now().plus(60_000);
+    let counted = site.pages.ports.refusals(later, 10).await.expect("read");
+    let counted: Vec<_> = counted.iter().map(|it| (&*it.source, it.count)).collect();
+    assert_eq!(counted, [("approvals", 1)]);
     let without = site
         .post(&[("action", "decide"), ("decision", "allow_once")])
         .await;
