@@ -303,6 +303,8 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                     self.question_is_gone(started);
                 }
             }
+            // A subagent goes on beside the conversation, and waits for a person.
+            Effect::WentIdle if asks_for_agent(started) && started.calls.agents_go_on() => {}
             Effect::WentIdle => {
                 started.calls.idle();
                 self.question_is_gone(started);

@@ -253,6 +253,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         if runs(next) && !self.conversation.cli_rests() {
             return Ok(false);
         }
+        if runs(next) {
+            // What was stored since the last turn counts. Before it leaves the line: whatever ends the
+            // session here finds it there.
+            self.renew_policies(started).await?;
+        }
         let Some(command) = self.runs.line.pop_front() else {
             return Ok(false);
         };
@@ -281,9 +286,11 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             input: &input,
             cli_mode: Some(CALLER_MODE),
         };
-        // What was stored since the last turn counts.
-        self.renew_policies(started).await?;
-        let (approval, policies) = match started.rules.decide(&call, &id, false) {
+        let decided = started.rules.decide(&call, &id, false);
+        if !matches!(decided, Decided::Asks(_)) {
+            self.ask_nobody(&command, started);
+        }
+        let (approval, policies) = match decided {
             Decided::Goes { policies, .. } => (None, policies),
             Decided::Asks(approval) => (Some(approval), Vec::new()),
             Decided::Refused(refusal) => {
@@ -293,12 +300,6 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             }
         };
         let asks = approval.is_some();
-        if !asks {
-            // An earlier runner may have asked a person.
-            let mut entry = Entry::default();
-            self.forget_question_of(&command, &mut entry);
-            self.journal.note(entry);
-        }
         let (call, answer) = WaitingCall::of_caller(&command.id, &input, approval, policies);
         self.runs.current = Some(Current {
             command,
@@ -310,6 +311,17 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             started.hold(call);
             Ok(())
         }
+    }
+
+    /// A person was asked about the command before it was put off, and policies settle it now.
+    fn ask_nobody(&mut self, command: &Command, started: &Started) {
+        let mut entry = Entry::default();
+        if self.conversation.state == State::Waiting && started.question.is_none() {
+            let now = self.ports.now();
+            entry = self.conversation.change_to(State::Running, now);
+        }
+        self.forget_question_of(command, &mut entry);
+        self.journal.note(entry);
     }
 
     /// Goes on with the current one.
