@@ -75,7 +75,8 @@ async fn chain(client: &Client, deployment: bool, verified: &mut Verified) -> Re
         }
         for name in COUNTS {
             let count = part[name].as_u64();
-            *verified.counts.entry(name).or_default() += count.unwrap_or_default();
+            let count = count.ok_or_else(|| format!("the stack's answer has no {name}"))?;
+            *verified.counts.entry(name).or_default() += count;
         }
         let Some(next) = part.get("next_cursor") else {
             return Ok(());
