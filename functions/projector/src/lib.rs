@@ -13,18 +13,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use boot::events::EventError;
 use domain::{
-    PolicyScope, SessionKey,
-    audit::PolicyChange,
+    SessionKey,
     notice::{Notice, notices},
     ports::{
-        AuditTrail, Clock, LogChain, NoticeMessage, Notifier, SessionLog, Unavailable,
-        WebhookDirectory, WebhookSender,
+        AuditTrail, Clock, LogChain, NoticeMessage, Notifier, Unavailable, WebhookDirectory,
+        WebhookSender,
     },
-    use_cases::{audit_policy, audit_session, post_to_owner},
+    use_cases::{audit_session, post_to_owner},
 };
 use futures_util::future::{join, join_all};
 use serde::Serialize;
-use store::{UnreadableChange, head_change, policy_change};
+use store::{UnreadableChange, head_change};
 
 pub use event::{Event, Record};
 pub use webhooks::{InvalidSecret, Webhooks, WebhooksError};
@@ -55,8 +54,6 @@ struct Due {
     told: BTreeMap<SessionKey, Vec<DueNotice>>,
     /// Sessions whose logs have more for the audit, and the records that say so.
     audited: BTreeMap<SessionKey, Vec<String>>,
-    /// Changes of stored policies, and the records that say so.
-    policies: Vec<(String, PolicyScope, PolicyChange)>,
     /// Records that cannot be read.
     unreadable: Vec<String>,
 }
@@ -75,7 +72,7 @@ pub async fn handle<T, W, A>(
 where
     T: Notifier,
     W: WebhookDirectory + WebhookSender,
-    A: SessionLog + LogChain + AuditTrail + Clock,
+    A: LogChain + AuditTrail + Clock,
 {
     let Event::Records(records) = event else {
         return Err(EventError {
@@ -86,7 +83,6 @@ where
     let Due {
         told,
         audited,
-        policies,
         unreadable: mut failed,
     } = due(records);
     let told = told
@@ -96,9 +92,6 @@ where
         .iter()
         .map(|(key, records)| record_session(audit, key, records));
     let (told, audited) = join(join_all(told), join_all(audited)).await;
-    for change in policies {
-        failed.extend(record_policy(audit, change).await);
-    }
     failed.extend(told.into_iter().flatten());
     failed.extend(audited.into_iter().flatten());
     failed.sort();
@@ -117,18 +110,6 @@ where
 fn due(records: Vec<Record>) -> Due {
     let mut all = Due::default();
     for record in records {
-        match policy_change(&record.change) {
-            Ok(None) => {}
-            Ok(Some((scope, change))) => {
-                all.policies.push((record.sequence, scope, change));
-                continue;
-            }
-            Err(error) => {
-                unreadable(&error, &record.sequence);
-                all.unreadable.push(record.sequence);
-                continue;
-            }
-        }
         let change = match head_change(&record.change) {
             Ok(Some(change)) => change,
             Ok(None) => continue,
@@ -157,27 +138,10 @@ fn unreadable(error: &UnreadableChange, record: &str) {
     );
 }
 
-/// Writes a change of a policy into the audit: the record that has to come again for it.
-async fn record_policy<A>(
-    audit: &A,
-    (record, scope, change): (String, PolicyScope, PolicyChange),
-) -> Option<String>
-where
-    A: AuditTrail + Clock,
-{
-    let error = audit_policy(audit, &scope, change).await.err()?;
-    tracing::error!(
-        error = &error as &dyn std::error::Error,
-        record,
-        "a change of a policy is not in the audit yet"
-    );
-    Some(record)
-}
-
 /// Writes what the session's log says into the audit: the records that have to come again for it.
 async fn record_session<A>(audit: &A, key: &SessionKey, records: &[String]) -> Vec<String>
 where
-    A: SessionLog + LogChain + AuditTrail + Clock,
+    A: LogChain + AuditTrail + Clock,
 {
     match audit_session(audit, key).await {
         Ok(entries) => {

@@ -99,17 +99,17 @@ pub struct LogPiece {
     pub facts: Vec<Fact>,
 }
 
-/// A change of a stored policy, without its text: of a removed one nothing else is left.
+/// A change of a stored policy, without its text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PolicyChange {
     /// Its name.
     pub name: PolicyName,
-    /// The version that was stored, or removed.
+    /// The revision of all policies of the scope with this change: the version of a stored one.
     pub version: u64,
-    /// SHA-256 of its text.
-    pub digest: String,
-    /// It was removed.
-    pub removed: bool,
+    /// SHA-256 of its text; none when it was removed.
+    pub digest: Option<String>,
+    /// Who changed it.
+    pub by: OwnerId,
 }
 
 /// Requests of one minute that were refused because their caller could not be told.
@@ -405,6 +405,13 @@ pub enum Finding {
         session: SessionId,
         /// Where.
         what: Break,
+    },
+    /// The long body of an event, which is kept apart from the log, is not what the log says of it.
+    Body {
+        /// Which session.
+        session: SessionId,
+        /// Which event.
+        at: Sequence,
     },
     /// The log of a session is not the one that an entry has the digest of.
     OtherLog {

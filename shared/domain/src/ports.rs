@@ -26,7 +26,7 @@ use crate::{
     upload::{SignedRequest, Upload},
 };
 
-pub use audit::{AuditTrail, LogChain, LogEnd, RecordError, RefusalCounts, Seals};
+pub use audit::{AuditTrail, LogBatch, LogChain, LogEnd, RecordError, RefusalCounts, Seals};
 pub use checkpoints::{CheckpointError, Checkpoints, RefError, RemoveError, SweepError, Tree};
 pub use clients::{
     Claim, ClientSession, ClientSessions, ClientStream, Posted, PostedMessages, ReplyMailbox,

@@ -8,7 +8,9 @@ use domain::{
     chain::Link,
     ids::base32,
     limits,
-    ports::{AuditTrail, IdSource, LogChain, LogEnd, RecordError, RefusalCounts, Unavailable},
+    ports::{
+        AuditTrail, IdSource, LogBatch, LogChain, LogEnd, RecordError, RefusalCounts, Unavailable,
+    },
 };
 
 use crate::{
@@ -29,8 +31,9 @@ const CONTENT: &str = "content";
 const LAST: &str = "last";
 const ERASED: &str = "erased";
 const COUNT: &str = "count";
+const RECORD: &str = "write to the audit";
 /// How often others may be faster. Own.
-const ATTEMPTS: u32 = 30;
+pub(crate) const ATTEMPTS: u32 = 30;
 const COMPRESSION_LEVEL: i32 = 3;
 /// An entry never unpacks to more: a thousand facts with ten policies each.
 const MOST_UNPACKED_BYTES: u64 = 4 * 1024 * 1024;
@@ -54,18 +57,37 @@ impl LogChain for Store {
         limit: usize,
     ) -> Result<Vec<Link>, Unavailable> {
         const ATTEMPTED: &str = "read the links of the log";
-        let (rows, _) = self
-            .table
-            .range(
-                ATTEMPTED,
-                &keys::session_partition(key),
-                &keys::batch_sort(after.next()),
-                &keys::batch_sort(Sequence(u64::MAX)),
-                limit,
-            )
-            .await?;
+        let rows = self.batches(ATTEMPTED, key, after, limit).await?;
         let links = rows.iter().map(batch::link).collect::<Result<_, _>>();
         links.map_err(|error| failure::own(ATTEMPTED, error))
+    }
+
+    async fn log_batches(
+        &self,
+        key: &SessionKey,
+        after: Sequence,
+        limit: usize,
+    ) -> Result<Vec<LogBatch>, Unavailable> {
+        const ATTEMPTED: &str = "read the batches of the log";
+        let rows = self.batches(ATTEMPTED, key, after, limit).await?;
+        let read = |row: &Row| {
+            let events = batch::read(row).map(|events| events.into_iter().map(|(it, _)| it));
+            Ok(LogBatch {
+                link: batch::link(row)?,
+                events: events.ok().map(Iterator::collect),
+            })
+        };
+        let batches: Result<_, UnreadableRow> = rows.iter().map(read).collect();
+        batches.map_err(|error| failure::own(ATTEMPTED, error))
+    }
+
+    async fn changed_bodies(
+        &self,
+        key: &SessionKey,
+        after: Sequence,
+        last: Sequence,
+    ) -> Result<Vec<Sequence>, Unavailable> {
+        self.bodies_not_in_log(key, after, last).await
     }
 
     async fn log_end(&self, key: &SessionKey) -> Result<Option<LogEnd>, Unavailable> {
@@ -90,51 +112,16 @@ impl AuditTrail for Store {
         subject: Subject,
         now: UnixMillis,
     ) -> Result<AuditEntry, RecordError> {
-        const ATTEMPTED: &str = "write to the audit";
-        let mut content = Content {
-            time: now,
-            previous_time: None,
-            subject,
-        };
         for attempt in 0..ATTEMPTS {
-            let before = self.end_row(chain).await?;
-            // Clocks differ; entries are in the order of their times.
-            content.time = before.as_ref().map_or(now, |it| it.time.max(now));
-            content.previous_time = before.as_ref().map(|it| it.time);
-            let end = before.map(|it| it.end);
-            let (link, packed) =
-                link(chain, end, &content).map_err(|error| failure::own(ATTEMPTED, error))?;
-            let expires = expiry(content.time.plus(self.audit_retention_milliseconds));
-            let entry = Row::at(&Record::AuditEntry(chain, link.last).key())
-                .with_some(PREVIOUS, link.previous.map(|it| text(it.to_string())))
-                .with(DIGEST, text(link.stored.to_string()))
-                .with(CONTENT, bytes(packed))
-                .with(EXPIRES_AT, expires.clone());
-            let look_at = content.time.plus(limits::SEAL_MILLISECONDS);
-            let moved = Write::update(Record::AuditEnd(chain).key())
-                .set(NUMBER, number(link.last))
-                .set(DIGEST, text(link.stored.to_string()))
-                .set(TIME, number(content.time.0))
-                .set(LIVE_KEY, text(keys::SEAL_SHARD))
-                .set_if_absent(LIVE_UNTIL, number(look_at.0));
-            let moved = match end {
-                Some(end) => moved.when(NUMBER, "=", number(end.number)),
-                None => moved.when_absent(NUMBER),
+            let (entry, writes) = self.next_entry(chain, subject.clone(), now).await?;
+            let expires = expiry(entry.time.plus(self.audit_retention_milliseconds));
+            let Some(once) = once(chain, &subject, expires) else {
+                return Err(failure::own(RECORD, "there is nothing to record").into());
             };
-            let Some(once) = once(chain, &content.subject, expires) else {
-                return Err(failure::own(ATTEMPTED, "there is nothing to record").into());
-            };
-            let writes = vec![moved, Write::put_new(entry), once];
+            let writes = writes.into_iter().chain([once]).collect();
             let request = base32(&IdSource::random(self));
-            match self.table.transact(ATTEMPTED, &request, writes).await {
-                Ok(()) => {
-                    return Ok(AuditEntry {
-                        link,
-                        time: content.time,
-                        previous_time: content.previous_time,
-                        subject: content.subject,
-                    });
-                }
+            match self.table.transact(RECORD, &request, writes).await {
+                Ok(()) => return Ok(entry),
                 Err(NotWritten::Refused(parts)) if parts == [2] => {
                     return Err(RecordError::Recorded);
                 }
@@ -142,7 +129,7 @@ impl AuditTrail for Store {
                 Err(NotWritten::Unavailable(unavailable)) => return Err(unavailable.into()),
             }
         }
-        Err(failure::own(ATTEMPTED, "too many others write to the chain").into())
+        Err(too_many_write().into())
     }
 
     async fn recorded(&self, key: &SessionKey) -> Result<Sequence, Unavailable> {
@@ -194,7 +181,58 @@ impl AuditTrail for Store {
     }
 }
 
+/// To whoever came too late each time.
+pub(crate) fn too_many_write() -> Unavailable {
+    failure::own(RECORD, "too many others write to the chain")
+}
+
 impl Store {
+    /// The entry behind the last one, and the two writes that add it: the end of the chain, and the
+    /// entry. They are refused when another one is faster.
+    pub(crate) async fn next_entry(
+        &self,
+        chain: &AuditChain,
+        subject: Subject,
+        now: UnixMillis,
+    ) -> Result<(AuditEntry, [Write; 2]), Unavailable> {
+        let before = self.end_row(chain).await?;
+        let content = Content {
+            // Clocks differ; entries are in the order of their times.
+            time: before.as_ref().map_or(now, |it| it.time.max(now)),
+            previous_time: before.as_ref().map(|it| it.time),
+            subject,
+        };
+        let end = before.map(|it| it.end);
+        let linked = link(chain, end, &content);
+        let (link, packed) = linked.map_err(|error| failure::own(RECORD, error))?;
+        let row = Row::at(&Record::AuditEntry(chain, link.last).key())
+            .with_some(PREVIOUS, link.previous.map(|it| text(it.to_string())))
+            .with(DIGEST, text(link.stored.to_string()))
+            .with(CONTENT, bytes(packed))
+            .with(
+                EXPIRES_AT,
+                expiry(content.time.plus(self.audit_retention_milliseconds)),
+            );
+        let look_at = content.time.plus(limits::SEAL_MILLISECONDS);
+        let moved = Write::update(Record::AuditEnd(chain).key())
+            .set(NUMBER, number(link.last))
+            .set(DIGEST, text(link.stored.to_string()))
+            .set(TIME, number(content.time.0))
+            .set(LIVE_KEY, text(keys::SEAL_SHARD))
+            .set_if_absent(LIVE_UNTIL, number(look_at.0));
+        let moved = match end {
+            Some(end) => moved.when(NUMBER, "=", number(end.number)),
+            None => moved.when_absent(NUMBER),
+        };
+        let entry = AuditEntry {
+            link,
+            time: content.time,
+            previous_time: content.previous_time,
+            subject: content.subject,
+        };
+        Ok((entry, [moved, Write::put_new(row)]))
+    }
+
     /// What is noted of a session's entries.
     async fn mark(
         &self,
@@ -301,7 +339,8 @@ fn once(
         }
     };
     Some(match subject {
-        Subject::Unreadable => return None,
+        // A change of a policy is written with the policy, and so once.
+        Subject::Unreadable | Subject::Policy(_) => return None,
         Subject::Log(piece) => {
             let mark = mark(&piece.session)?
                 .set(LAST, number(piece.last))
@@ -313,10 +352,6 @@ fn once(
         }
         Subject::Erased { session, .. } => {
             mark(session)?.set(ERASED, number(1)).when_absent(ERASED)
-        }
-        Subject::Policy(change) => {
-            let mark = Record::AuditedPolicy(chain, &change.name, change.version, change.removed);
-            Write::put_new(Row::at(&mark.key()).with(EXPIRES_AT, expires))
         }
         Subject::Refused(refusals) => Write::delete(
             Record::RefusalCount(refusals.minute, &refusals.source).key(),

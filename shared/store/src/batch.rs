@@ -33,6 +33,8 @@ const PREVIOUS: &str = "previous";
 const DIGEST: &str = "digest";
 /// Fast, and text shrinks to a quarter all the same.
 const COMPRESSION_LEVEL: i32 = 3;
+/// Batches whose bodies are compared at once. Own.
+const BODIES_BATCHES: usize = 20;
 /// A batch never unpacks to more: 500 events with bodies under 8 KiB and their envelopes.
 const MOST_UNPACKED_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -88,6 +90,55 @@ impl Store {
             .with(DIGEST, text(digest.to_string()))
             .with(EVENTS, bytes(packed));
         Ok((Write::put_new(row), digest))
+    }
+
+    /// The rows of the batches behind the event `after`, which is the last of its batch.
+    pub(crate) async fn batches(
+        &self,
+        attempted: &'static str,
+        key: &SessionKey,
+        after: Sequence,
+        limit: usize,
+    ) -> Result<Vec<Row>, Unavailable> {
+        let (from, to) = (after.next(), Sequence(u64::MAX));
+        let (from, to) = (keys::batch_sort(from), keys::batch_sort(to));
+        let partition = keys::session_partition(key);
+        let rows = self.table.range(attempted, &partition, &from, &to, limit);
+        Ok(rows.await?.0)
+    }
+
+    /// The events behind `after` up to `last` whose whole bodies are not what their batch names. What a
+    /// batch names is part of the log's digest; a batch that cannot be read names nothing.
+    pub(crate) async fn bodies_not_in_log(
+        &self,
+        key: &SessionKey,
+        after: Sequence,
+        last: Sequence,
+    ) -> Result<Vec<Sequence>, Unavailable> {
+        const ATTEMPTED: &str = "read the whole events";
+        let Some((head, _)) = self.head_row(key).await? else {
+            return Ok(Vec::new());
+        };
+        let tree = head.tree_key();
+        let mut changed = Vec::new();
+        let mut at = after;
+        while at < last {
+            let rows = self.batches(ATTEMPTED, key, at, BODIES_BATCHES).await?;
+            let Some(newest) = rows.last() else { break };
+            for row in &rows {
+                for (sequence, object) in named(row).unwrap_or_default() {
+                    let object_key = body_object(&tree, key, &object);
+                    let body = self.get(&object_key).await?;
+                    if body.is_none_or(|body| base32(&Sha256::digest(body)) != object) {
+                        changed.push(sequence);
+                    }
+                }
+            }
+            let link = link(newest).map_err(|error| failure::own(ATTEMPTED, error))?;
+            at = Sequence(link.last);
+        }
+        changed.retain(|sequence| *sequence <= last);
+        Ok(changed)
     }
 
     /// The digest of a session's log up to this event, the last of a batch; none before the first, and
@@ -228,6 +279,12 @@ impl WholeBodies for Store {
         }
         Ok(None)
     }
+}
+
+/// The events of a batch whose whole bodies lie in the bucket, and the names of these there.
+fn named(row: &Row) -> Result<Vec<(Sequence, String)>, UnreadableRow> {
+    let named = |event: StoredEvent| Some((event.sequence(), event.whole?.object));
+    Ok(unpack(row)?.into_iter().filter_map(named).collect())
 }
 
 /// Where a body lies that is too long for the log.

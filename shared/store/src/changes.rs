@@ -2,14 +2,13 @@
 //! DynamoDB, without the SDK.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{Head, PolicyName, PolicyScope, audit::PolicyChange};
+use domain::Head;
 use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
     head,
     item::{Row, UnreadableRow},
-    keys, policies,
 };
 
 /// A change that this version cannot read. Reading it again gives the same.
@@ -46,39 +45,7 @@ pub fn head_change(record: &Value) -> Result<Option<HeadChange>, UnreadableChang
     }))
 }
 
-/// Reads the member `dynamodb` of a record of the stream about a stored policy. `None` when it is no
-/// change of one.
-///
-/// # Errors
-/// [`UnreadableChange`] when an image does not have what every policy has.
-pub fn policy_change(
-    record: &Value,
-) -> Result<Option<(PolicyScope, PolicyChange)>, UnreadableChange> {
-    let key = |name: &str| record["Keys"][name]["S"].as_str();
-    let policy = key("pk").zip(key("sk"));
-    let Some((scope, name)) = policy.and_then(|(pk, sk)| keys::policy_of(pk, sk)) else {
-        return Ok(None);
-    };
-    let image = |name: &str| record[name].as_object().map(row);
-    let (image, removed) = match (image("NewImage"), image("OldImage")) {
-        (Some(new), _) => (new, false),
-        (None, Some(old)) => (old, true),
-        (None, None) => return Ok(None),
-    };
-    let name = PolicyName::parse(name).map_err(|_| UnreadableRow::Rule(keys::SORT));
-    let read = |name| {
-        Ok(PolicyChange {
-            name,
-            version: image.number(policies::VERSION)?,
-            digest: image.text(policies::DIGEST)?.to_owned(),
-            removed,
-        })
-    };
-    let change = name.and_then(read).map_err(UnreadableChange)?;
-    Ok(Some((scope, change)))
-}
-
-/// Texts and numbers; a head has nothing else, nor has a policy.
+/// Texts and numbers; a head has nothing else.
 fn row(image: &serde_json::Map<String, Value>) -> Row {
     let attribute = |value: &Value| {
         let text = |kind: &str| value[kind].as_str().map(ToOwned::to_owned);
@@ -126,32 +93,6 @@ mod tests {
         let record = json!({"Keys": keys, "OldImage": image(&old), "NewImage": image(&new)});
         let change = head_change(&record).expect("readable");
         assert_eq!(change, Some(HeadChange { old, new }));
-    }
-
-    #[test]
-    fn changes_of_policies_are_read_with_their_scope() {
-        let owner = testkit::owner("somebody");
-        let image = json!({"version": {"N": "3"}, "digest": {"S": "ab"}, "text": {"S": "x"}});
-        let record = |partition: &str, image: &str, value: &Value| {
-            let keys = json!({"pk": {"S": partition}, "sk": {"S": "policy#no-npm"}});
-            json!({"Keys": keys, image: value})
-        };
-        for (partition, scope) in [
-            ("deployment", PolicyScope::Deployment),
-            (owner.as_str(), PolicyScope::Owner(owner.clone())),
-        ] {
-            for (name, removed) in [("NewImage", false), ("OldImage", true)] {
-                let change = policy_change(&record(partition, name, &image)).expect("readable");
-                let (found, change) = change.expect("a change");
-                assert_eq!((found, change.removed), (scope.clone(), removed));
-                assert_eq!((change.name.as_str(), change.version), ("no-npm", 3));
-            }
-        }
-        assert!(policy_change(&record("deployment", "NewImage", &json!({}))).is_err());
-        for (partition, image) in [("audit#deployment", "NewImage"), ("deployment", "Other")] {
-            let record = record(partition, image, &json!({}));
-            assert_eq!(policy_change(&record).expect("readable"), None);
-        }
     }
 
     #[test]

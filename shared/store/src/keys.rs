@@ -141,9 +141,6 @@ pub(crate) enum Record<'a> {
     /// `audit#<owner>`, `session#<session>`. Value: `last`, and `erased` (1) once there is an entry
     /// that says so.
     AuditMark(&'a OwnerId, &'a SessionId),
-    /// That there is an entry about a change of a policy. Writer: with it. Dies with it. Key:
-    /// `audit#<owner, or deployment>`, `policy#<name>#<version>#<stored, or removed>`.
-    AuditedPolicy(&'a AuditChain, &'a PolicyName, u64, bool),
     /// Requests of a minute that were refused. Writer: the authorizer; taken away with the entry that
     /// is made of it. Dies a week after its minute. Key: `refused`, `<minute>#<source>`. Value:
     /// `count`.
@@ -199,17 +196,6 @@ pub(crate) fn policy_name(sort: &str) -> Option<&str> {
         return None;
     }
     Some(sort.strip_prefix(POLICY_PREFIX).unwrap_or(sort))
-}
-
-/// Scope and name of the policy that a row is.
-pub(crate) fn policy_of<'a>(partition: &str, sort: &'a str) -> Option<(PolicyScope, &'a str)> {
-    let name = sort.strip_prefix(POLICY_PREFIX)?;
-    let scope = if partition == scope_partition(&PolicyScope::Deployment) {
-        PolicyScope::Deployment
-    } else {
-        PolicyScope::Owner(OwnerId::parse(partition).ok()?)
-    };
-    Some((scope, name))
 }
 
 /// Partition and sort key of a row.
@@ -274,11 +260,6 @@ impl Record<'_> {
                 audit_partition(&AuditChain::Owner((*owner).clone())),
                 format!("session#{session}"),
             ),
-            Self::AuditedPolicy(chain, name, version, removed) => {
-                let change = if *removed { "removed" } else { "stored" };
-                let sort = format!("{POLICY_PREFIX}{name}#{version}#{change}");
-                (audit_partition(chain), sort)
-            }
             Self::RefusalCount(minute, source) => {
                 (REFUSED.to_owned(), format!("{:015}#{source}", minute.0))
             }
@@ -472,7 +453,6 @@ mod tests {
             Record::AuditEntry(&chain, 7),
             Record::AuditEnd(&AuditChain::Deployment),
             Record::AuditMark(&owner, &key.session),
-            Record::AuditedPolicy(&AuditChain::Deployment, &policy, 3, true),
             Record::RefusalCount(UnixMillis(1_700_000_040_000), "192.0.2.1"),
             Record::PolicyBook(&PolicyScope::Deployment),
             Record::Policy(&PolicyScope::Owner(owner.clone()), &policy),
@@ -512,7 +492,6 @@ mod tests {
                 "audit#OWNER entry#00000000000000000007",
                 "audit#deployment end",
                 "audit#OWNER session#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa",
-                "audit#deployment policy#no-npm#3#removed",
                 "refused 001700000040000#192.0.2.1",
                 "deployment policies",
                 "OWNER policy#no-npm",

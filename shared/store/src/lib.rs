@@ -40,7 +40,7 @@ mod write;
 
 use domain::UnixMillis;
 
-pub use changes::{HeadChange, UnreadableChange, head_change, policy_change};
+pub use changes::{HeadChange, UnreadableChange, head_change};
 pub use exports::{LEAST_PIECE_BYTES, ObjectWriter, WrittenObject};
 pub use objects::ObjectError;
 pub use runner::RunnerFacts;

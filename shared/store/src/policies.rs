@@ -2,25 +2,25 @@
 
 use domain::{
     PolicyBook, PolicyName, PolicyScope, StoredPolicy, UnixMillis,
+    audit::AuditChain,
     ids::base32,
     policy_book::{UnreadablePolicy, digest},
-    ports::{BookChange, NotChanged, PolicyBooks, Unavailable},
+    ports::{BookChange, IdSource, NotChanged, PolicyBooks, Unavailable},
 };
-use sha2::{Digest, Sha256};
 
 use crate::{
-    Store, failure,
+    Store, audit, failure,
     item::{Row, UnreadableRow, number, text},
     keys::{self, Record, SORT},
-    table::NotWritten,
+    table::{NotWritten, pause},
     write::Write,
 };
 
 const REVISION: &str = "revision";
 const TEXT: &str = "text";
-pub(crate) const DIGEST: &str = "digest";
+const DIGEST: &str = "digest";
 const POLICIES: &str = "policies";
-pub(crate) const VERSION: &str = "version";
+const VERSION: &str = "version";
 const CHANGED_AT: &str = "changed_at";
 
 /// Rows asked for at once: a whole book.
@@ -50,35 +50,53 @@ impl PolicyBooks for Store {
 
     async fn change_policy_book(&self, change: &BookChange) -> Result<(), NotChanged> {
         const ATTEMPTED: &str = "change the policies";
-        let next = change.based_on + 1;
-        let state = Row::at(&Record::PolicyBook(&change.scope).key()).with(REVISION, number(next));
-        let state = if change.based_on == 0 {
-            Write::put_new(state)
-        } else {
-            Write::put(state).when(REVISION, "=", number(change.based_on))
-        };
-        let key = Record::Policy(&change.scope, &change.name).key();
-        let policy = match &change.text {
-            // Its own condition would say no more than the book's.
-            None => Write::delete(key),
-            Some((written, policies)) => Write::put(
-                Row::at(&key)
-                    .with(TEXT, text(written.as_str()))
-                    .with(DIGEST, text(digest(written)))
-                    .with(POLICIES, number(policies))
-                    .with(VERSION, number(next))
-                    .with(CHANGED_AT, number(change.now.0)),
-            ),
-        };
-        // The same change of the same book is the same request; another one is not.
-        let token = base32(&Sha256::digest(format!("{change:?}")));
-        let writes = vec![state, policy];
-        match self.table.transact(ATTEMPTED, &token[..36], writes).await {
-            Ok(()) => Ok(()),
-            Err(NotWritten::Refused(_)) => Err(NotChanged::Moved),
-            Err(NotWritten::Unavailable(unavailable)) => Err(unavailable.into()),
+        let chain = AuditChain::of_policies(&change.scope);
+        for attempt in 0..audit::ATTEMPTS {
+            let (_, audited) = self
+                .next_entry(&chain, change.audited(), change.now)
+                .await?;
+            let writes = book_writes(change).into_iter().chain(audited).collect();
+            let request = base32(&IdSource::random(self));
+            match self.table.transact(ATTEMPTED, &request, writes).await {
+                Ok(()) => return Ok(()),
+                Err(NotWritten::Refused(parts)) if parts.contains(&BOOK) => {
+                    return Err(NotChanged::Moved);
+                }
+                // Others write to the audit all the time.
+                Err(NotWritten::Refused(_)) => pause(attempt).await,
+                Err(NotWritten::Unavailable(unavailable)) => return Err(unavailable.into()),
+            }
         }
+        Err(audit::too_many_write().into())
     }
+}
+
+/// The place of the book's row among the writes.
+const BOOK: usize = 0;
+
+/// The book's row and the policy's.
+fn book_writes(change: &BookChange) -> [Write; 2] {
+    let revision = change.revision();
+    let state = Row::at(&Record::PolicyBook(&change.scope).key()).with(REVISION, number(revision));
+    let state = if change.based_on == 0 {
+        Write::put_new(state)
+    } else {
+        Write::put(state).when(REVISION, "=", number(change.based_on))
+    };
+    let key = Record::Policy(&change.scope, &change.name).key();
+    let policy = match &change.text {
+        // Its own condition would say no more than the book's.
+        None => Write::delete(key),
+        Some((written, policies)) => Write::put(
+            Row::at(&key)
+                .with(TEXT, text(written.as_str()))
+                .with(DIGEST, text(digest(written)))
+                .with(POLICIES, number(policies))
+                .with(VERSION, number(revision))
+                .with(CHANGED_AT, number(change.now.0)),
+        ),
+    };
+    [state, policy]
 }
 
 /// Adds a row to the book. A policy that cannot be read is in it as such; a book whose revision cannot

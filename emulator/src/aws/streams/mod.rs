@@ -144,7 +144,6 @@ mod tests {
             "projector-approval",
             "projector-budget",
             "projector-failed",
-            "projector-policy",
             "projector-question",
             "projector-turn",
         ] {

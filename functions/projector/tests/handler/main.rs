@@ -310,31 +310,3 @@ async fn what_the_log_says_is_in_the_audit_once_however_often_the_record_comes()
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0].subject.session(), Some(&head.key.session));
 }
-
-#[tokio::test]
-async fn a_change_of_a_policy_is_in_the_audit_once() {
-    let fake = Fake::new(1);
-    let sample = sample("projector-policy");
-    let owner = sample["Records"][0]["dynamodb"]["Keys"]["pk"]["S"].as_str();
-    let owner = OwnerId::parse(owner.expect("a text")).expect("an owner");
-    fake.fail_call_of("record", 1, FaultTime::Before);
-    let answer = handle(&fake, &fake, &fake, event(sample.clone())).await;
-    assert_eq!(answer.expect("an answer").batch_item_failures.len(), 1);
-    for _ in 0..2 {
-        let answer = handle(&fake, &fake, &fake, event(sample.clone())).await;
-        assert_eq!(answer.expect("an answer"), Answer::default());
-    }
-    let entries = fake.entries(&AuditChain::Owner(owner), 0, 10).await;
-    let entries = entries.expect("read");
-    let [Subject::Policy(change)] = &entries
-        .iter()
-        .map(|it| it.subject.clone())
-        .collect::<Vec<_>>()[..]
-    else {
-        panic!("{entries:?}")
-    };
-    assert_eq!(
-        (change.name.as_str(), change.version, change.removed),
-        ("no-npm", 1, false)
-    );
-}

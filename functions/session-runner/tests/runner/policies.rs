@@ -39,6 +39,7 @@ async fn store(world: &World, scope: &PolicyScope, name: &str, text: Option<&str
         based_on: book.revision,
         name: PolicyName::parse(name).expect("a name"),
         text: text.map(|text| (text.to_owned(), 1)),
+        by: world.key.owner.clone(),
         now: world.ports.now(),
     };
     let changed = world.ports.change_policy_book(&change).await;

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::{
-    Sequence, SessionKey, UnixMillis,
+    Event, Sequence, SessionKey, UnixMillis,
     audit::{AuditChain, AuditEntry, ChainEnd, FoundSeal, Refusals, Seal, Subject},
     chain::Link,
 };
@@ -31,12 +31,38 @@ pub trait LogChain: Send + Sync {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Link>, Unavailable>> + Send;
 
+    /// The same with their events, for whoever wants to know what the log says.
+    fn log_batches(
+        &self,
+        key: &SessionKey,
+        after: Sequence,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<LogBatch>, Unavailable>> + Send;
+
+    /// The events behind `after` up to `last` whose long bodies are kept apart and are not, or no longer,
+    /// what the log says of them.
+    fn changed_bodies(
+        &self,
+        key: &SessionKey,
+        after: Sequence,
+        last: Sequence,
+    ) -> impl Future<Output = Result<Vec<Sequence>, Unavailable>> + Send;
+
     /// Where the log of a session ends, as the session itself has it; `None` when there is no session,
     /// and a chain without digest for one that has none.
     fn log_end(
         &self,
         key: &SessionKey,
     ) -> impl Future<Output = Result<Option<LogEnd>, Unavailable>> + Send;
+}
+
+/// A link of a log and its events.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogBatch {
+    /// Its place in the log.
+    pub link: Link,
+    /// The events; `None` when they cannot be read, which whoever computes the link again finds too.
+    pub events: Option<Vec<Event>>,
 }
 
 /// Where a log ends.

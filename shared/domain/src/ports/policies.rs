@@ -2,7 +2,11 @@
 
 use thiserror::Error;
 
-use crate::{PolicyBook, PolicyName, PolicyScope, UnixMillis};
+use crate::{
+    OwnerId, PolicyBook, PolicyName, PolicyScope, UnixMillis,
+    audit::{PolicyChange, Subject},
+    policy_book::digest,
+};
 
 use super::Unavailable;
 
@@ -17,8 +21,29 @@ pub struct BookChange {
     pub name: PolicyName,
     /// Its text, and how many policies that holds; `None` removes it.
     pub text: Option<(String, u64)>,
+    /// Who changes it.
+    pub by: OwnerId,
     /// Now.
     pub now: UnixMillis,
+}
+
+impl BookChange {
+    /// The revision that the book gets by it.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.based_on + 1
+    }
+
+    /// What the audit says of it.
+    #[must_use]
+    pub fn audited(&self) -> Subject {
+        Subject::Policy(PolicyChange {
+            name: self.name.clone(),
+            version: self.revision(),
+            digest: self.text.as_ref().map(|(text, _)| digest(text)),
+            by: self.by.clone(),
+        })
+    }
 }
 
 /// Why a book was not changed.
@@ -41,7 +66,7 @@ pub trait PolicyBooks: Send + Sync {
     ) -> impl Future<Output = Result<PolicyBook, Unavailable>> + Send;
 
     /// Changes the book if it still has the revision that the change is based on, and gives it the next
-    /// one. Of two changes with the same base one happens. Repeating one that happened gives
+    /// one; together with the entry of the audit, so that there is none without the other. Of two changes with the same base one happens. Repeating one that happened gives
     /// [`NotChanged::Moved`] or, at once, success; it never happens twice.
     fn change_policy_book(
         &self,

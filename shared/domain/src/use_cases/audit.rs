@@ -2,20 +2,15 @@
 //! the chains are sealed.
 
 use crate::{
-    PolicyScope, Sequence, SessionKey,
-    audit::{AuditChain, Fact, LogPiece, PolicyChange, Seal, Subject},
-    event::Event,
+    Sequence, SessionKey,
+    audit::{AuditChain, Fact, LogPiece, Seal, Subject},
     limits,
-    ports::{
-        AuditTrail, Clock, LogChain, RecordError, RefusalCounts, Seals, SessionLog, Unavailable,
-    },
+    ports::{AuditTrail, Clock, LogChain, RecordError, RefusalCounts, Seals, Unavailable},
     session_token::SigningKey,
 };
 
-/// Links of a log that are read at once. Own.
-const LINKS: usize = 20;
-/// Bytes of events that are read at once. Own.
-const EVENT_BYTES: usize = 1024 * 1024;
+/// Batches of a log that are read at once. Own: each is a row of up to some hundred KB.
+const BATCHES: usize = 20;
 /// Minutes of refusals, and chains, of one call. Own: what is left is there in a minute.
 const AT_ONCE: usize = 100;
 
@@ -29,7 +24,7 @@ const AT_ONCE: usize = 100;
 /// [`Unavailable`]: do it again.
 pub async fn audit_session<P>(ports: &P, key: &SessionKey) -> Result<u64, Unavailable>
 where
-    P: SessionLog + LogChain + AuditTrail + Clock,
+    P: LogChain + AuditTrail + Clock,
 {
     let chain = AuditChain::Owner(key.owner.clone());
     let mut entries = 0;
@@ -47,40 +42,27 @@ where
     }
 }
 
-/// The piece of a log behind an event; `None` when there is nothing behind it.
-async fn next_piece<P>(
+/// The piece of a log behind an event; `None` when there is nothing behind it. A batch that cannot be
+/// read has no facts: whoever verifies the log finds it, and it keeps nothing behind it from the audit.
+async fn next_piece<P: LogChain>(
     ports: &P,
     key: &SessionKey,
     after: Sequence,
-) -> Result<Option<LogPiece>, Unavailable>
-where
-    P: SessionLog + LogChain,
-{
-    let links = ports.log_links(key, after, LINKS).await?;
+) -> Result<Option<LogPiece>, Unavailable> {
+    let mut batches = ports.log_batches(key, after, BATCHES).await?;
     let fits = |last: u64| last - after.0 <= limits::AUDIT_PIECE_EVENTS;
-    let fitting = links.iter().take_while(|link| fits(link.last));
-    let Some(end) = fitting.last().or(links.first()) else {
+    let fitting = batches.iter().take_while(|batch| fits(batch.link.last));
+    batches.truncate(fitting.count().max(1));
+    let Some(end) = batches.last().map(|batch| batch.link) else {
         return Ok(None);
     };
-    let last = Sequence(end.last);
-    let mut facts = Vec::new();
-    let mut at = after;
-    while at < last {
-        let events = ports.read(key, at, EVENT_BYTES).await?;
-        let Some(newest) = events.last().map(|event| event.sequence) else {
-            // The log has a gap here, which whoever verifies it finds.
-            break;
-        };
-        let of_piece = |event: &&Event| event.sequence <= last;
-        facts.extend(events.iter().filter(of_piece).filter_map(Fact::of));
-        at = newest;
-    }
+    let events = batches.iter().filter_map(|batch| batch.events.as_ref());
     Ok(Some(LogPiece {
         session: key.session.clone(),
         first: after.next(),
-        last,
+        last: Sequence(end.last),
         digest: end.stored,
-        facts,
+        facts: events.flatten().filter_map(Fact::of).collect(),
     }))
 }
 
@@ -91,7 +73,7 @@ where
 /// [`Unavailable`]: the session must not be erased yet.
 pub async fn audit_erasure<P>(ports: &P, key: &SessionKey) -> Result<(), Unavailable>
 where
-    P: SessionLog + LogChain + AuditTrail + Clock,
+    P: LogChain + AuditTrail + Clock,
 {
     if ports.is_erased(key).await? {
         return Ok(());
@@ -107,26 +89,6 @@ where
     };
     let chain = AuditChain::Owner(key.owner.clone());
     match ports.record(&chain, erased, ports.now()).await {
-        Ok(_) | Err(RecordError::Recorded) => Ok(()),
-        Err(RecordError::Unavailable(unavailable)) => Err(unavailable),
-    }
-}
-
-/// Writes an entry about a change of a stored policy; again, it changes nothing.
-///
-/// # Errors
-/// [`Unavailable`]: do it again.
-pub async fn audit_policy<P>(
-    ports: &P,
-    scope: &PolicyScope,
-    change: PolicyChange,
-) -> Result<(), Unavailable>
-where
-    P: AuditTrail + Clock,
-{
-    let chain = AuditChain::of_policies(scope);
-    let subject = Subject::Policy(change);
-    match ports.record(&chain, subject, ports.now()).await {
         Ok(_) | Err(RecordError::Recorded) => Ok(()),
         Err(RecordError::Unavailable(unavailable)) => Err(unavailable),
     }

@@ -212,6 +212,7 @@ pub async fn change_policy<P: PolicyBooks + Clock>(
             based_on: book.revision,
             name: name.clone(),
             text: text.clone(),
+            by: editor.person().clone(),
             now,
         };
         match ports.change_policy_book(&wanted).await {
@@ -222,7 +223,7 @@ pub async fn change_policy<P: PolicyBooks + Clock>(
                         name: name.clone(),
                         text,
                         policies,
-                        version: book.revision + 1,
+                        version: wanted.revision(),
                         changed_at: now,
                     }),
                 });

@@ -37,7 +37,7 @@ use thiserror::Error;
 pub use answer_question::{
     AnswerError, AnswerQuestion, answer_question, given_answers, open_question,
 };
-pub use audit::{AuditKept, audit_erasure, audit_policy, audit_session, keep_audit};
+pub use audit::{AuditKept, audit_erasure, audit_session, keep_audit};
 pub use cancel_session::{CancelError, cancel_session};
 pub use change_policy::{
     ChangePolicy, ChangePolicyError, PolicyChanged, PolicyEditor, PolicyFault, PolicyLanguage,

@@ -14,8 +14,9 @@ use crate::{
     session_token::SigningKey,
 };
 
-/// Links of logs that one call looks at. Own: each is a row of up to some hundred KB.
-const LINKS: usize = 200;
+/// Links of logs that one call looks at. Own: each is a row of up to some hundred KB, and its long
+/// bodies are read too.
+const LINKS: usize = 100;
 /// Seals of one page of entries. Own: there is one in a quarter of an hour.
 const SEALS: usize = 1000;
 
@@ -271,6 +272,7 @@ async fn log<P: LogChain + AuditTrail>(
         .log_links(&key, Sequence(walk.position), LINKS)
         .await?;
     let none_left = links.is_empty();
+    let begun_at = Sequence(walk.position);
     links.retain(|link| link.last <= end.0.0);
     for link in &links {
         let found = walk.step(link).into_iter();
@@ -280,18 +282,24 @@ async fn log<P: LogChain + AuditTrail>(
         }));
         checked.links += 1;
     }
-    if !none_left && walk.position < end.0.0 && !links.is_empty() {
-        let session = position;
-        checked.next = Some(CheckPosition::Within { session, walk, end });
-        return Ok(checked);
+    let to = Sequence(walk.position);
+    for at in ports.changed_bodies(&key, begun_at, to).await? {
+        let session = session.clone();
+        checked.findings.push(Finding::Body { session, at });
     }
-    if let Some(what) = walk.end(end.0.0, end.1) {
+    let more = !none_left && walk.position < end.0.0 && !links.is_empty();
+    if !more && let Some(what) = walk.end(end.0.0, end.1) {
         checked.findings.push(Finding::Log { session, what });
     }
     // One that is being erased loses its log before the rest, and that is no finding.
     if !checked.findings.is_empty() && ports.is_erased(&key).await? {
         checked.findings.clear();
     }
-    checked.next = Some(CheckPosition::Sessions(Some(position)));
+    checked.next = Some(if more {
+        let session = position;
+        CheckPosition::Within { session, walk, end }
+    } else {
+        CheckPosition::Sessions(Some(position))
+    });
     Ok(checked)
 }

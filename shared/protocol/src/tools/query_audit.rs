@@ -83,6 +83,7 @@ fn output() -> Value {
                     "version": {"type": "integer", "description": "The version that was stored, or removed."},
                     "policy_sha256": {"type": "string", "description": "SHA-256 of its text."},
                     "removed": {"type": "boolean"},
+                    "changed_by": {"type": "string", "description": "The owner id of who changed the policy."},
                     "source": {"type": "string", "description": "Where refused requests came from."},
                     "minute_unix_ms": time(),
                     "count": {"type": "integer", "description": "How many were refused in that minute."}
@@ -170,8 +171,11 @@ fn shown(entry: &AuditEntry) -> Value {
             shown["subject"] = "policy".into();
             shown["policy"] = change.name.as_str().into();
             shown["version"] = change.version.into();
-            shown["policy_sha256"] = change.digest.as_str().into();
-            shown["removed"] = change.removed.into();
+            match &change.digest {
+                Some(digest) => shown["policy_sha256"] = digest.as_str().into(),
+                None => shown["removed"] = true.into(),
+            }
+            shown["changed_by"] = change.by.as_str().into();
         }
         Subject::Refused(refusals) => {
             shown["subject"] = "refused".into();
@@ -224,9 +228,14 @@ fn words(entry: &AuditEntry) -> String {
         }
         Subject::Erased { session, .. } => format!("{number} {time} {session} was erased"),
         Subject::Policy(change) => {
-            let what = if change.removed { "removed" } else { "stored" };
-            let (name, version) = (&change.name, change.version);
-            format!("{number} {time} policy {name} version {version} was {what}")
+            let (name, by) = (&change.name, &change.by);
+            match change.digest {
+                None => format!("{number} {time} policy {name} was removed by {by}"),
+                Some(_) => {
+                    let version = change.version;
+                    format!("{number} {time} policy {name} version {version} was stored by {by}")
+                }
+            }
         }
         Subject::Refused(refusals) => format!(
             "{number} {time} {} refused from {} in the minute of {}",

@@ -49,7 +49,7 @@ fn output() -> Value {
                 "additionalProperties": false,
                 "required": ["what", "message"],
                 "properties": {
-                    "what": {"type": "string", "enum": ["changed", "replaced", "missing", "other_log", "no_log", "unreadable", "signature", "other_than_sealed"]},
+                    "what": {"type": "string", "enum": ["changed", "replaced", "missing", "body", "other_log", "no_log", "unreadable", "signature", "other_than_sealed"]},
                     "message": {"type": "string", "description": "In words."},
                     "session_id": session_id_schema(),
                     "from": {"type": "integer", "description": "The number of the first entry, or the sequence of the first event of a session's log, that it is about."},
@@ -151,6 +151,13 @@ fn finding(finding: &Finding) -> Value {
             };
             (what, from, to, Some(session), format!("{session}: {words}"))
         }
+        Finding::Body { session, at } => (
+            "body",
+            at.0,
+            at.0,
+            Some(session),
+            format!("{session}: the long body of event {at} was changed, or is missing"),
+        ),
         Finding::OtherLog { session, at, entry } => (
             "other_log",
             at.0,

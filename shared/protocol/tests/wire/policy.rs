@@ -93,6 +93,7 @@ async fn what_is_stored_for_the_caller_is_asked_too() {
             based_on: 0,
             name: PolicyName::parse(name).expect("a name"),
             text: Some((format!("the text of {name}"), 1)),
+            by: OwnerId::of("testkit", "me"),
             now: UnixMillis(1),
         };
         let stored = client.fake.change_policy_book(&change).await;

@@ -1,7 +1,7 @@
 //! Entries of the audit and seals, as they are stored: JSON, entries packed.
 
 use domain::{
-    ChainDigest, PolicyName, Sequence, SessionId, UnixMillis,
+    ChainDigest, OwnerId, PolicyName, Sequence, SessionId, UnixMillis,
     approval::Way,
     audit::{
         AuditChain, ChainEnd, Fact, FactKind, LogPiece, PolicyChange, Refusals, Seal, Subject,
@@ -37,8 +37,9 @@ enum StoredSubject {
     Policy {
         name: String,
         version: u64,
-        digest: String,
-        removed: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
+        by: String,
     },
     Refused {
         minute: u64,
@@ -150,7 +151,7 @@ impl StoredSubject {
                 name: change.name.to_string(),
                 version: change.version,
                 digest: change.digest.clone(),
-                removed: change.removed,
+                by: change.by.to_string(),
             },
             Subject::Refused(refusals) => Self::Refused {
                 minute: refusals.minute.0,
@@ -193,12 +194,12 @@ impl StoredSubject {
                 name,
                 version,
                 digest,
-                removed,
+                by,
             } => Subject::Policy(PolicyChange {
                 name: PolicyName::parse(&name).map_err(serde_json::Error::custom)?,
                 version,
                 digest,
-                removed,
+                by: OwnerId::parse(&by).map_err(serde_json::Error::custom)?,
             }),
             Self::Refused {
                 minute,
@@ -270,13 +271,12 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use domain::OwnerId;
-
     use super::*;
 
     #[test]
     fn entries_are_stored_in_one_shape() {
         let session = SessionId::from_random([0; 17]);
+        let by = OwnerId::of("i", "s");
         let some = ChainDigest::of(None, "c", 1, b"");
         let fact = Fact {
             sequence: Sequence(2),
@@ -305,8 +305,8 @@ mod tests {
             Subject::Policy(PolicyChange {
                 name: PolicyName::parse("no-npm").unwrap(),
                 version: 3,
-                digest: "ab".to_owned(),
-                removed: true,
+                digest: None,
+                by: by.clone(),
             }),
             Subject::Refused(Refusals {
                 minute: UnixMillis(60_000),
@@ -333,7 +333,7 @@ mod tests {
                     r#"{{"time":5,"subject":{{"kind":"log","session":"ses_aaaaaaaaaaaaaaaaaaaaaaaaaa","first":1,"last":2,"digest":"{some}","facts":[{{"sequence":2,"time":3,"kind":"decision","about":"q-1","tool":"Bash","call":"ab","outcome":"deny","way":"page","policies":["p"]}}]}}}}"#
                 ),
                 r#"{"time":5,"subject":{"kind":"erased","session":"ses_aaaaaaaaaaaaaaaaaaaaaaaaaa","last":2}}"#.to_owned(),
-                r#"{"time":5,"subject":{"kind":"policy","name":"no-npm","version":3,"digest":"ab","removed":true}}"#.to_owned(),
+                format!(r#"{{"time":5,"subject":{{"kind":"policy","name":"no-npm","version":3,"by":"{by}"}}}}"#),
                 r#"{"time":5,"subject":{"kind":"refused","minute":60000,"source":"192.0.2.1","count":7}}"#.to_owned(),
             ]
         );

@@ -42,6 +42,10 @@ pub(crate) struct WholeBody {
 }
 
 impl StoredEvent {
+    pub(crate) const fn sequence(&self) -> Sequence {
+        Sequence(self.sequence)
+    }
+
     /// Puts a body that was serialised with [`body_json`] into its envelope.
     pub(crate) fn new(
         event: &domain::event::NewEvent,

@@ -16,6 +16,7 @@ async fn what_cannot_be_read_is_named_and_can_be_removed() {
         based_on,
         name: PolicyName::parse(name).expect("valid"),
         text: text.map(|text| (text.to_owned(), 1)),
+        by: owner.clone(),
         now: store.now(),
     };
     for (based_on, name) in [(0, "good"), (1, "changed")] {

@@ -1,16 +1,14 @@
 //! The audit's chains and what they are made of.
 
 use domain::{
-    ChainDigest, PolicyName, PolicyScope, SessionKey, UnixMillis,
-    audit::{AuditChain, Finding, LogPiece, PolicyChange, Refusals, Seal, Subject},
+    ChainDigest, SessionKey, UnixMillis,
+    audit::{AuditChain, Finding, LogPiece, Refusals, Seal, Subject},
     chain::Walk,
     event::EventBody,
     ids::base32,
     ports::{AuditTrail, Lease, LogChain, RecordError, RefusalCounts, Seals},
     session_token::SigningKey,
-    use_cases::{
-        Check, CheckPosition, audit_erasure, audit_policy, audit_session, keep_audit, verify_audit,
-    },
+    use_cases::{Check, CheckPosition, audit_erasure, audit_session, keep_audit, verify_audit},
 };
 
 use super::{Ports, acquired, head, text};
@@ -294,27 +292,6 @@ pub async fn seals_contract<P: AuditPorts>(ports: &P) {
     ];
     assert_eq!(findings, expected);
     keep_audit(ports, &key()).await.expect("kept");
-}
-
-/// Each change of a policy is one entry, in the chain of its scope.
-pub async fn audited_policies_contract<P: AuditPorts>(ports: &P) {
-    let owner = domain::OwnerId::of("testkit", &base32(&ports.random()));
-    let scope = PolicyScope::Owner(owner.clone());
-    let change = |version, removed| PolicyChange {
-        name: PolicyName::parse("no-npm").expect("a name"),
-        version,
-        digest: "ab".to_owned(),
-        removed,
-    };
-    for (version, removed) in [(1, false), (1, false), (1, true), (1, true), (3, false)] {
-        let change = change(version, removed);
-        audit_policy(ports, &scope, change).await.expect("recorded");
-    }
-    let chain = AuditChain::Owner(owner);
-    let entries = ports.entries(&chain, 0, 10).await.expect("read");
-    let subjects: Vec<Subject> = entries.into_iter().map(|entry| entry.subject).collect();
-    let expected = [change(1, false), change(1, true), change(3, false)].map(Subject::Policy);
-    assert_eq!(subjects, expected);
 }
 
 /// What matters of each kind of event stands in the entries, and nothing of what was said.

@@ -30,8 +30,8 @@ use domain::{
 use crate::{builders, owner};
 
 pub use audit::{
-    AuditPorts, audit_trail_contract, audited_policies_contract, checked, facts_contract,
-    log_chain_contract, refusals_contract, seals_contract,
+    AuditPorts, audit_trail_contract, checked, facts_contract, log_chain_contract,
+    refusals_contract, seals_contract,
 };
 pub use checkpoints::{checkpoints_contract, fork_contract, rewind_contract};
 pub use clients::{
@@ -85,7 +85,6 @@ pub async fn durability_contract<P: Ports>(ports: &P) {
 pub async fn audit_contract<P: AuditPorts>(ports: &P) {
     log_chain_contract(ports).await;
     audit_trail_contract(ports).await;
-    audited_policies_contract(ports).await;
     facts_contract(ports).await;
     refusals_contract(ports).await;
     seals_contract(ports).await;

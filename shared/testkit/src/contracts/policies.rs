@@ -1,15 +1,18 @@
 //! Stored policies.
 
 use domain::{
-    PolicyBook, PolicyName, PolicyScope, limits,
-    ports::{BookChange, Clock, IdSource, NotChanged, PolicyBooks},
+    OwnerId, PolicyBook, PolicyName, PolicyScope,
+    audit::{AuditChain, PolicyChange, Subject},
+    limits,
+    policy_book::digest,
+    ports::{AuditTrail, BookChange, Clock, IdSource, NotChanged, PolicyBooks},
 };
 
 use super::{assert_refused, new_owner};
 use crate::join_all;
 
 /// All of [`PolicyBooks`]. The deployment's book is shared: one contract at a time on one store.
-pub async fn policy_books_contract<P: PolicyBooks + Clock + IdSource>(ports: &P) {
+pub async fn policy_books_contract<P: PolicyBooks + AuditTrail + Clock + IdSource>(ports: &P) {
     writing(ports, &PolicyScope::Owner(new_owner(ports))).await;
     writing(ports, &PolicyScope::Deployment).await;
     of_many_at_once_one_writes(ports).await;
@@ -32,11 +35,16 @@ fn change<P: Clock>(
         based_on,
         name: PolicyName::parse(name).expect("valid"),
         text: text.map(|text| (text.to_owned(), 2)),
+        by: editor(),
         now: ports.now(),
     }
 }
 
-async fn writing<P: PolicyBooks + Clock + IdSource>(ports: &P, scope: &PolicyScope) {
+fn editor() -> OwnerId {
+    OwnerId::of("testkit", "an editor")
+}
+
+async fn writing<P: PolicyBooks + AuditTrail + Clock + IdSource>(ports: &P, scope: &PolicyScope) {
     let start = book(ports, scope).await;
     assert_eq!(start, PolicyBook::empty(scope.clone()));
     let stored = change(ports, scope, 0, "one", Some("permit\n\u{e9}"));
@@ -85,9 +93,35 @@ async fn writing<P: PolicyBooks + Clock + IdSource>(ports: &P, scope: &PolicySco
     let again = book(ports, scope).await;
     assert_eq!(again.policies[1].version, 5);
     assert!(again.unreadable.is_empty());
+    let expected = [
+        ("one", Some("permit\n\u{e9}")),
+        ("another", Some("x")),
+        ("one", Some("y")),
+        ("one", None),
+        ("one", Some("y")),
+    ];
+    let audited = audited(ports, scope).await;
+    for (version, ((name, text), audited)) in (1..).zip(expected.iter().zip(&audited)) {
+        assert_eq!((audited.name.as_str(), audited.version), (*name, version));
+        assert_eq!(audited.digest, text.map(digest));
+        assert_eq!(audited.by, editor());
+    }
+    assert_eq!(audited.len(), expected.len());
 }
 
-async fn of_many_at_once_one_writes<P: PolicyBooks + Clock + IdSource>(ports: &P) {
+/// Every change that happened is one entry of the audit, and no other is.
+async fn audited<P: AuditTrail>(ports: &P, scope: &PolicyScope) -> Vec<PolicyChange> {
+    let chain = AuditChain::of_policies(scope);
+    let entries = ports.entries(&chain, 0, 100).await.expect("an answer");
+    let subjects = entries.into_iter().map(|entry| entry.subject);
+    let changes = subjects.filter_map(|subject| match subject {
+        Subject::Policy(change) => Some(change),
+        _ => None,
+    });
+    changes.collect()
+}
+
+async fn of_many_at_once_one_writes<P: PolicyBooks + AuditTrail + Clock + IdSource>(ports: &P) {
     let scope = PolicyScope::Owner(new_owner(ports));
     let changes: Vec<BookChange> = ["a", "b", "c", "a", "b"]
         .iter()
@@ -105,10 +139,11 @@ async fn of_many_at_once_one_writes<P: PolicyBooks + Clock + IdSource>(ports: &P
     assert_eq!((book.revision, book.policies.len()), (1, 1));
     let text = won[0].text.as_ref().map(|(text, _)| text);
     assert_eq!(Some(&book.policies[0].text), text);
+    assert_eq!(audited(ports, &scope).await.len(), 1);
 }
 
 /// As much as a scope may have is read whole.
-async fn a_full_book<P: PolicyBooks + Clock + IdSource>(ports: &P) {
+async fn a_full_book<P: PolicyBooks + AuditTrail + Clock + IdSource>(ports: &P) {
     let scope = PolicyScope::Owner(new_owner(ports));
     let long = "x".repeat(limits::STORED_POLICY_BYTES);
     for number in 0..limits::STORED_POLICIES {

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
-    ChainDigest, Sequence, SessionKey, UnixMillis,
-    audit::{AuditChain, AuditEntry, ChainEnd, FoundSeal, PolicyChange, Refusals, Seal, Subject},
+    ChainDigest, Event, Sequence, SessionKey, UnixMillis,
+    audit::{AuditChain, AuditEntry, ChainEnd, FoundSeal, Refusals, Seal, Subject},
     chain::Link,
     limits,
-    ports::{AuditTrail, LogChain, LogEnd, RecordError, RefusalCounts, Seals, Unavailable},
+    ports::{
+        AuditTrail, LogBatch, LogChain, LogEnd, RecordError, RefusalCounts, Seals, Unavailable,
+    },
 };
 
 use super::{
@@ -23,7 +25,6 @@ pub(super) struct Audit {
     chains: BTreeMap<AuditChain, Vec<AuditEntry>>,
     recorded: BTreeMap<SessionKey, Sequence>,
     erased: BTreeSet<SessionKey>,
-    policies: BTreeSet<(AuditChain, PolicyChange)>,
     refused: BTreeMap<(UnixMillis, String), u64>,
     to_seal: BTreeMap<AuditChain, UnixMillis>,
     seals: BTreeMap<(AuditChain, u64), Seal>,
@@ -62,6 +63,37 @@ impl LogChain for Fake {
             Ok(links)
         })
         .await
+    }
+
+    async fn log_batches(
+        &self,
+        key: &SessionKey,
+        after: Sequence,
+        limit: usize,
+    ) -> Result<Vec<LogBatch>, Unavailable> {
+        self.call("log_batches", |world| {
+            let Some(session) = world.sessions.get(key) else {
+                return Ok(Vec::new());
+            };
+            let batch = |(link, event): (Link, &Event)| LogBatch {
+                link,
+                events: Some(vec![event.clone()]),
+            };
+            let batches = links(session).into_iter().zip(&session.events).map(batch);
+            let behind = batches.filter(|batch| batch.link.last > after.0);
+            Ok(behind.take(limit).collect())
+        })
+        .await
+    }
+
+    async fn changed_bodies(
+        &self,
+        _key: &SessionKey,
+        _after: Sequence,
+        _last: Sequence,
+    ) -> Result<Vec<Sequence>, Unavailable> {
+        // Its events are whole.
+        self.call("changed_bodies", |_| Ok(Vec::new())).await
     }
 
     async fn log_end(&self, key: &SessionKey) -> Result<Option<LogEnd>, Unavailable> {
@@ -260,12 +292,21 @@ impl World {
                 let same = audit.refused.get(&at) == Some(&it.count);
                 same && audit.refused.remove(&at).is_some()
             }
-            Subject::Policy(change) => audit.policies.insert((chain.clone(), change.clone())),
-            Subject::Unreadable => false,
+            Subject::Policy(_) | Subject::Unreadable => false,
         };
         if !new {
             return Err(RecordError::Recorded);
         }
+        Ok(self.add_entry(chain, subject, now))
+    }
+
+    pub(super) fn add_entry(
+        &mut self,
+        chain: &AuditChain,
+        subject: Subject,
+        now: UnixMillis,
+    ) -> AuditEntry {
+        let audit = &mut self.audit;
         let end = audit.end(chain);
         let entries = audit.chains.entry(chain.clone()).or_default();
         let previous_time = entries.last().map(|entry| entry.time);
@@ -288,6 +329,6 @@ impl World {
         entries.push(entry.clone());
         let due = now.plus(limits::SEAL_MILLISECONDS);
         audit.to_seal.entry(chain.clone()).or_insert(due);
-        Ok(entry)
+        entry
     }
 }

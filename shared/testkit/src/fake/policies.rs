@@ -2,6 +2,7 @@
 
 use domain::{
     PolicyBook, PolicyScope, StoredPolicy,
+    audit::AuditChain,
     policy_book::UnreadablePolicy,
     ports::{BookChange, NotChanged, PolicyBooks, Unavailable},
 };
@@ -33,6 +34,8 @@ impl PolicyBooks for Fake {
                 });
             }
             book.policies.sort_by(|a, b| a.name.cmp(&b.name));
+            let chain = AuditChain::of_policies(&change.scope);
+            world.add_entry(&chain, change.audited(), change.now);
             Ok(())
         })
         .await
