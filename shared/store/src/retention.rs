@@ -67,7 +67,7 @@ const fn object(name: &'static str, place: &'static str, ends: Ends) -> Kind {
 }
 
 /// The table of retention.
-pub const RETENTION: [Kind; 37] = [
+pub const RETENTION: [Kind; 36] = [
     row("head", "*#* head", Ends::WithSession),
     row("tombstone", "*#* tombstone", Ends::AfterErasure),
     row("events", "*#* log#*", Ends::WithSession),
@@ -149,11 +149,6 @@ pub const RETENTION: [Kind; 37] = [
     row(
         "session in the audit",
         "audit#* session#*",
-        Ends::Expires("SHANNON_AUDIT_RETENTION_DAYS"),
-    ),
-    row(
-        "policy in the audit",
-        "audit#* policy#*#*#*",
         Ends::Expires("SHANNON_AUDIT_RETENTION_DAYS"),
     ),
     row(

@@ -6,7 +6,7 @@ use std::process::Output;
 use e2e::script;
 use e2e::session::Session;
 use e2e::stack::{self, Options, Stack};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const NO_TOUCH: &str = "@reason(\"Nothing is touched here.\")
 forbid (principal, action, resource is Program)
@@ -120,6 +120,23 @@ async fn a_person_stores_a_policy_and_the_next_turn_goes_by_it() {
     assert_eq!(denied_by(&session).len(), 2, "{}", session.story());
     assert_eq!(denied_by(&session)[1], r#"["deployment/no-touch/1"]"#);
     session.cancel().await;
+    // Who changed what is in the audit at once.
+    let asked = |deployment: bool| json!({"deployment": deployment});
+    let audited = client.call("query_audit", asked(false)).await;
+    let entries = audited["entries"].as_array().expect("entries");
+    let changes: Vec<&Value> = entries
+        .iter()
+        .filter(|entry| entry["subject"] == "policy")
+        .collect();
+    assert_eq!(changes.len(), 2, "{audited}");
+    assert!(
+        changes
+            .iter()
+            .all(|it| it["changed_by"].is_string() && it["policy"] == "no-touch")
+    );
+    assert_eq!(changes.iter().filter(|it| it["removed"] == true).count(), 1);
+    let audited = client.call("query_audit", asked(true)).await;
+    assert!(audited.to_string().contains("no-touch"), "{audited}");
     // Nobody without the token, and no tool.
     let answer = reqwest::get(format!("{}/policies", stack.url())).await;
     assert_eq!(answer.expect("an answer").status(), 401);

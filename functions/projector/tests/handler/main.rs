@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use domain::audit::{AuditChain, Subject};
+use domain::audit::AuditChain;
 use domain::ports::{AuditTrail, NoticeMessage, SessionDirectory, Webhook};
 use domain::{OwnerId, State};
 use projector::{Answer, Event, Failure, handle};

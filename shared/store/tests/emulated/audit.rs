@@ -10,7 +10,7 @@ use domain::{
     chain::Break,
     ports::{AuditTrail, Clock, Lease, Seals, SessionDirectory, SessionLog},
     session_token::SigningKey,
-    use_cases::{audit_session, keep_audit},
+    use_cases::{audit_erasure, audit_session, keep_audit},
 };
 use store::Store;
 use testkit::{append, contracts::checked, new_session, owner};
@@ -263,6 +263,69 @@ async fn a_changed_or_missing_log_is_named() {
         entry,
     };
     assert_eq!(findings, [gone(1), gone(2), gone(3)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_or_missing_long_body_is_named() {
+    let audited = Audited::new().await;
+    for number in 0..2 {
+        audited.say(&format!("long {number} ").repeat(9000)).await;
+    }
+    assert_eq!(audited.findings().await, []);
+    let head = audited.store.head(audited.key()).await.expect("read");
+    let last = head.expect("there").last_sequence;
+    let found = |at| Finding::Body {
+        session: audited.key().session.clone(),
+        at,
+    };
+    let (s3, bucket) = (audited.services.s3(), audited.services.settings().bucket);
+    let bodies = s3.list_objects_v2().bucket(&bucket).send().await;
+    let bodies = bodies.expect("listed").contents.expect("objects");
+    let bodies: Vec<String> = bodies
+        .into_iter()
+        .filter_map(|object| object.key.filter(|key| key.contains("/events/")))
+        .collect();
+    assert_eq!(bodies.len(), 2, "{bodies:?}");
+    for body in &bodies {
+        let put = s3.put_object().bucket(&bucket).key(body);
+        let put = put.body(aws_sdk_s3::primitives::ByteStream::from_static(
+            b"\"other\"",
+        ));
+        put.send().await.expect("put");
+    }
+    let before = Sequence(last.0 - 1);
+    assert_eq!(audited.findings().await, [found(before), found(last)]);
+    for body in &bodies {
+        let delete = s3.delete_object().bucket(&bucket).key(body);
+        delete.send().await.expect("deleted");
+    }
+    assert_eq!(audited.findings().await, [found(before), found(last)]);
+}
+
+/// A batch that nobody can read any more keeps neither what comes behind it from the audit, nor its
+/// session from being erased.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_batch_stops_nothing() {
+    let audited = Audited::new().await;
+    audited.say("four").await;
+    let head = audited.store.head(audited.key()).await.expect("read");
+    let last = head.expect("there").last_sequence.0;
+    let garbage = B(Blob::new(b"not a batch"));
+    audited.set(audited.batch(last), "events", garbage).await;
+    audited.say("five").await;
+    let entries = audit_session(&audited.store, audited.key()).await;
+    assert_eq!(entries.expect("recorded"), 1);
+    let recorded = audited.store.recorded(audited.key()).await;
+    assert_eq!(recorded.expect("read"), Sequence(last + 1));
+    let changed = Finding::Log {
+        session: audited.key().session.clone(),
+        what: Break::Changed { at: last },
+    };
+    assert_eq!(audited.findings().await, [changed]);
+    let erased = audit_erasure(&audited.store, audited.key()).await;
+    erased.expect("recorded");
+    let is_erased = audited.store.is_erased(audited.key()).await;
+    assert!(is_erased.expect("read"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
