@@ -17,6 +17,7 @@ mod arguments;
 mod audit;
 mod calls;
 mod interrupt;
+mod keys;
 mod messages;
 mod place;
 mod policies;
@@ -59,6 +60,7 @@ pub fn main() -> ExitCode {
                 Command::Try(_)
                     | Command::Stdio(_)
                     | Command::Policy { .. }
+                    | Command::Key { .. }
                     | Command::Audit { .. }
             )
         ),
@@ -91,6 +93,7 @@ pub fn main() -> ExitCode {
                     PolicyCommand::Remove(named) => policies::remove(named, start, &settings).await,
                 }
             }
+            Some(Command::Key { command }) => keys::run(command, &arguments.start, &settings).await,
             Some(Command::Audit {
                 command: AuditCommand::Verify(asked),
             }) => audit::verify(asked, &arguments.start, settings).await,
