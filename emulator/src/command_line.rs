@@ -17,6 +17,7 @@ mod arguments;
 mod audit;
 mod calls;
 mod interrupt;
+mod key_arguments;
 mod keys;
 mod messages;
 mod place;

@@ -6,7 +6,7 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::arguments::{KeyCommand, KeyCreateArguments, StackArguments};
+use super::key_arguments::{KeyCommand, KeyCreateArguments, StackArguments};
 use super::place::{self, Place};
 use super::{FAILED, NO_STACK, SUCCESS, StartArguments, USAGE, in_one_line, out, say};
 use crate::{settings::Settings, stdio::Endpoint};

@@ -1,8 +1,8 @@
 //! The audit: what was decided, refused and done, as an owner and a deployment can prove it later.
 //!
 //! The log of each session is a [chain](crate::chain). Its digests, with what matters of its events,
-//! go into the chain of its owner, which outlives the session; refused logins go into the chain of
-//! the deployment. The ends of these chains are signed and kept where nobody can change them.
+//! go into the chain of its owner, which outlives the session; refused logins and changes of API keys
+//! go into the chain of the deployment. The ends of these chains are signed and kept where nobody can change them.
 
 use crate::{
     ChainDigest, EventBody, KeyId, KeyName, OwnerId, PolicyName, PolicyScope, Sequence, SessionId,
