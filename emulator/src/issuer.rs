@@ -38,6 +38,9 @@ mod page;
 mod signing;
 mod tokens;
 
+#[cfg(test)]
+mod tests;
+
 use clients::Registration;
 use grants::Grants;
 use signing::Signer;

@@ -18,7 +18,7 @@ use super::{
     clients::Client,
     form::{Form, MOST_BYTES},
     grants::{Login, NotGranted},
-    page,
+    now, page,
 };
 
 /// What clients get that ask for nothing.
@@ -178,7 +178,7 @@ pub(super) async fn decide(State(issuer): State<Issuer>, body: Bytes) -> Respons
     };
     let code = issuer
         .grants()
-        .code(login, &asked.redirect, &asked.challenge);
+        .code(login, &asked.redirect, &asked.challenge, now());
     match code {
         Ok(code) => issuer.back(&asked.form, &[("code", &code)]),
         Err(NotGranted::Invalid(problem)) => page::problem(problem),

@@ -14,7 +14,7 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use serde::{Deserialize, Serialize};
 
-use super::{IssuerError, now};
+use super::IssuerError;
 use crate::token::sha256_hex;
 
 /// A code is fetched at once by the program whose page has just been opened.
@@ -130,8 +130,8 @@ impl Grants {
         login: Login,
         redirect: &str,
         challenge: &str,
+        now: u64,
     ) -> Result<String, NotGranted> {
-        let now = now();
         // Those that were fetched stay to be known a second time.
         self.codes.retain(|_, code| code.expires + 600 > now);
         while self.codes.len() >= MOST {
@@ -156,6 +156,7 @@ impl Grants {
         client_id: &str,
         redirect: &str,
         verifier: &str,
+        now: u64,
     ) -> Result<Refreshed, NotGranted> {
         let invalid = Err(NotGranted::Invalid(
             "the code is not good, or not any more: log in again",
@@ -172,7 +173,7 @@ impl Grants {
         let fits = waiting.login.client_id == client_id
             && waiting.redirect == redirect
             && waiting.challenge == proof
-            && waiting.expires > now();
+            && waiting.expires > now;
         if !fits {
             return invalid;
         }
@@ -181,7 +182,7 @@ impl Grants {
         let id = random()?;
         waiting.expires = 0;
         waiting.fetched = Some(id.clone());
-        self.keep(&id, login)
+        self.keep(&id, login, now)
     }
 
     /// The next refresh token of a login. With one that was used before, the login ends.
@@ -189,6 +190,7 @@ impl Grants {
         &mut self,
         token: &str,
         client_id: &str,
+        now: u64,
     ) -> Result<Refreshed, NotGranted> {
         let invalid = Err(NotGranted::Invalid(
             "the refresh token is not good, or not any more: log in again",
@@ -202,18 +204,17 @@ impl Grants {
         if kept.login.client_id != client_id {
             return invalid;
         }
-        if kept.refresh_sha256 != sha256_hex(token) || kept.used + LOGIN_SECONDS < now() {
+        if kept.refresh_sha256 != sha256_hex(token) || kept.used + LOGIN_SECONDS < now {
             self.kept.logins.remove(id);
             self.write().map_err(NotGranted::NotKept)?;
             return invalid;
         }
         let login = kept.login.clone();
-        self.keep(id, login)
+        self.keep(id, login, now)
     }
 
-    fn keep(&mut self, id: &str, login: Login) -> Result<Refreshed, NotGranted> {
+    fn keep(&mut self, id: &str, login: Login, now: u64) -> Result<Refreshed, NotGranted> {
         let refresh_token = format!("{id}.{}", random()?);
-        let now = now();
         let logins = &mut self.kept.logins;
         logins.retain(|_, login| login.used + LOGIN_SECONDS >= now);
         while logins.len() >= MOST {
@@ -234,5 +235,102 @@ impl Grants {
             login,
             refresh_token,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn grants() -> (tempfile::TempDir, Grants) {
+        let directory = tempfile::tempdir().unwrap();
+        let (grants, _) = Grants::open(&directory.path().join("issuer.json")).unwrap();
+        (directory, grants)
+    }
+
+    fn code(grants: &mut Grants, at: u64) -> String {
+        let login = Login {
+            client_id: "c".to_owned(),
+            scopes: vec!["sessions:read".to_owned()],
+        };
+        let challenge = BASE64.encode(<sha2::Sha256 as sha2::Digest>::digest("verifier"));
+        grants.code(login, "https://r/", &challenge, at).unwrap()
+    }
+
+    #[test]
+    fn a_code_is_good_once_for_a_minute_and_for_whom_it_was_made() {
+        let (_directory, mut grants) = grants();
+        for (client, redirect, verifier, at) in [
+            ("d", "https://r/", "verifier", NOW),
+            ("c", "https://s/", "verifier", NOW),
+            ("c", "https://r/", "other", NOW),
+            ("c", "https://r/", "verifier", NOW + 60),
+        ] {
+            let code = code(&mut grants, NOW);
+            let fetched = grants.fetch(&code, client, redirect, verifier, at);
+            assert!(matches!(fetched, Err(NotGranted::Invalid(_))));
+        }
+        let code = code(&mut grants, NOW);
+        let fetch =
+            |grants: &mut Grants| grants.fetch(&code, "c", "https://r/", "verifier", NOW + 59);
+        let first = fetch(&mut grants).unwrap();
+        assert!(fetch(&mut grants).is_err());
+        // One of the two is a thief.
+        assert!(grants.refresh(&first.refresh_token, "c", NOW).is_err());
+    }
+
+    #[test]
+    fn a_refresh_token_is_good_once_and_for_a_month() {
+        let (_directory, mut grants) = grants();
+        let begin = |grants: &mut Grants| {
+            let code = code(grants, NOW);
+            let begun = grants.fetch(&code, "c", "https://r/", "verifier", NOW);
+            begun.unwrap().refresh_token
+        };
+        let first = begin(&mut grants);
+        assert!(grants.refresh(&first, "other", NOW).is_err());
+        let second = grants.refresh(&first, "c", NOW + 1).unwrap();
+        assert_eq!(second.login.scopes, ["sessions:read"]);
+        let late = NOW + 1 + LOGIN_SECONDS;
+        let third = grants.refresh(&second.refresh_token, "c", late).unwrap();
+        assert!(grants.refresh(&second.refresh_token, "c", late).is_err());
+        assert!(
+            grants.refresh(&third.refresh_token, "c", late).is_err(),
+            "ended"
+        );
+        let unused = begin(&mut grants);
+        assert!(
+            grants
+                .refresh(&unused, "c", NOW + LOGIN_SECONDS + 1)
+                .is_err()
+        );
+        for garbage in ["", ".", "x.y", &"x".repeat(10_000)] {
+            assert!(grants.refresh(garbage, "c", NOW).is_err());
+        }
+    }
+
+    #[test]
+    fn logins_outlive_a_restart_and_what_is_broken_is_named() {
+        let (directory, mut grants) = grants();
+        let path = directory.path().join("issuer.json");
+        let code = code(&mut grants, NOW);
+        let login = grants.fetch(&code, "c", "https://r/", "verifier", NOW);
+        let token = login.unwrap().refresh_token;
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains(&token), "secrets are not kept");
+        let (mut again, seed) = Grants::open(&path).unwrap();
+        assert_eq!(Grants::open(&path).unwrap().1, seed);
+        assert!(again.refresh(&token, "c", NOW).is_ok());
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        for broken in ["", "{", r#"{"seed":"x","logins":{}}"#] {
+            fs::write(&path, broken).unwrap();
+            let error = Grants::open(&path).err().unwrap().to_string();
+            assert!(error.contains("delete it"), "{error}");
+        }
+        assert!(Grants::open(Path::new("/nowhere/issuer.json")).is_err());
     }
 }

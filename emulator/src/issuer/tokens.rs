@@ -65,11 +65,13 @@ fn exchange(issuer: &Issuer, form: &Form) -> Result<Result<Refreshed, NotGranted
         "authorization_code" => {
             let (code, client) = (need("code")?, need("client_id")?);
             let (redirect, verifier) = (need("redirect_uri")?, need("code_verifier")?);
-            Ok(issuer.grants().fetch(code, client, redirect, verifier))
+            Ok(issuer
+                .grants()
+                .fetch(code, client, redirect, verifier, now()))
         }
         "refresh_token" => {
             let (token, client) = (need("refresh_token")?, need("client_id")?);
-            Ok(issuer.grants().refresh(token, client))
+            Ok(issuer.grants().refresh(token, client, now()))
         }
         _ => Err(refusal(
             "unsupported_grant_type",
