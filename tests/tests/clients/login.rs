@@ -122,6 +122,8 @@ async fn claude_code_logs_in_with_a_browser() {
 
     let page_url = person.visited(&log).await;
     assert!(page_url.starts_with(&stack.url()), "{page_url}");
+    // Whoever comes first installs it; for the others it is there already.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let browser = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .build()
