@@ -17,6 +17,8 @@ mod arguments;
 mod audit;
 mod calls;
 mod interrupt;
+mod key_arguments;
+mod keys;
 mod messages;
 mod place;
 mod policies;
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
                 Command::Try(_)
                     | Command::Stdio(_)
                     | Command::Policy { .. }
+                    | Command::Key { .. }
                     | Command::Audit { .. }
             )
         ),
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
                     PolicyCommand::Remove(named) => policies::remove(named, start, &settings).await,
                 }
             }
+            Some(Command::Key { command }) => keys::run(command, &arguments.start, &settings).await,
             Some(Command::Audit {
                 command: AuditCommand::Verify(asked),
             }) => audit::verify(asked, &arguments.start, settings).await,

@@ -9,6 +9,7 @@
 //! bandwidth limit of a stream after its first 10 MB.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -33,7 +34,7 @@ use tokio::{
 use crate::{
     edge::EdgeFunction,
     lambda::{InvokeError, Lambda, MAX_PAYLOAD_BYTES, Outcome},
-    template::{Authorizer, Route, Stack},
+    template::{Authorizer, GatewayResponse, Route, Stack},
 };
 
 mod authorizer;
@@ -85,6 +86,7 @@ struct Gateway {
     stage: String,
     routes: Vec<Route>,
     authorizers: Authorizers,
+    responses: BTreeMap<String, GatewayResponse>,
     lambda: Lambda,
     options: GatewayOptions,
 }
@@ -112,6 +114,7 @@ pub fn router(stack: &Stack, lambda: Lambda, options: GatewayOptions) -> Router 
         stage: stack.stage.clone(),
         routes: stack.routes.clone(),
         authorizers: Authorizers::new(stack.authorizers.clone()),
+        responses: stack.gateway_responses.clone(),
         lambda,
         options,
     };
@@ -140,7 +143,7 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
             Ok(Some(response)) => return response,
             Err(error) => {
                 tracing::error!(%error, "the edge failed");
-                return Refusal::EdgeFailed.response(&exchange.request_id);
+                return Refusal::EdgeFailed.response(&exchange.request_id, &gateway.responses);
             }
         }
     }
@@ -153,7 +156,7 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
         }
         Err(refusal) => {
             discard(&mut body).await;
-            refusal.response(&exchange.request_id)
+            refusal.response(&exchange.request_id, &gateway.responses)
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod edge;
 mod file_lock;
 pub mod gateway;
 pub mod invoker;
+pub mod issuer;
 pub mod lambda;
 mod loopback_client;
 pub mod offline_model;

@@ -31,6 +31,7 @@ use crate::{
     credentials::{Credentials, Principal},
     edge::{EdgeError, EdgeFunction},
     gateway::{self, GatewayOptions},
+    issuer::{self, Issuer, IssuerError, IssuerOptions},
     lambda::{Lambda, LambdaOptions},
     process::{LogLimits, Logs},
     settings::{Settings, SettingsError},
@@ -98,6 +99,9 @@ pub enum StackError {
     /// Token or signing key.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The development issuer.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
     /// The template, or a parameter of it.
     #[error("template.yaml")]
     Template(#[from] TemplateError),
@@ -153,6 +157,7 @@ pub struct RunningStack {
     operator: crate::credentials::AccessKey,
     isolation_problem: Option<String>,
     loopback: bool,
+    logs_in: bool,
     claude: Claude,
     logs: Logs,
     state: StateDirectory,
@@ -202,7 +207,11 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
     };
     let signing_key = token::kept(&state.path().join("signing-key"))?;
     let model = Model::start(&options.model).await?;
+    let issuer = development_issuer(settings, &state, &public_url, &token)?;
     let mut parameters = settings.parameters()?;
+    if issuer.is_some() {
+        parameters.insert("OidcIssuer".to_owned(), public_url.clone());
+    }
     for (name, value) in [
         ("AccessTokenSha256", token::sha256_hex(&token)),
         ("SigningKey", signing_key),
@@ -303,6 +312,7 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
         ..GatewayOptions::default()
     };
     let router = gateway::router(&stack, lambda.clone(), edge);
+    let router = issuer::before(issuer.as_ref(), router);
     let gateway = tokio::spawn(async move {
         if let Err(error) = gateway::serve(listener, router).await {
             tracing::error!(%error, "the gateway stopped serving");
@@ -326,6 +336,7 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
         operator: credentials.issue(Principal::Operator),
         isolation_problem,
         loopback,
+        logs_in: issuer.is_some(),
         claude,
         logs,
         state,
@@ -361,6 +372,28 @@ async fn listen(settings: &Settings) -> Result<(TcpListener, String), StackError
     };
     let url = format!("http://{}", SocketAddr::new(host, bound.port()));
     Ok((listener, url))
+}
+
+/// The issuer of a stack that was told of no other one.
+fn development_issuer(
+    settings: &Settings,
+    state: &StateDirectory,
+    public_url: &str,
+    token: &str,
+) -> Result<Option<Issuer>, IssuerError> {
+    let registration = settings.text("SHANNON_DEV_ISSUER").unwrap_or_default();
+    let other = settings.text("SHANNON_OIDC_ISSUER").unwrap_or_default();
+    if registration == "off" || !other.is_empty() {
+        return Ok(None);
+    }
+    let options = IssuerOptions {
+        url: public_url.to_owned(),
+        resource: format!("{public_url}/mcp"),
+        token: token.to_owned(),
+        file: state.path().join("issuer.json"),
+        documents: registration == "documents",
+    };
+    Issuer::open(options).map(Some)
 }
 
 fn log_limits(settings: &Settings) -> LogLimits {

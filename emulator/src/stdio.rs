@@ -105,6 +105,14 @@ impl Endpoint {
             http: http.build().map_err(EndpointError::Client)?,
         })
     }
+
+    /// A request to another address of the same stack, beside the one of MCP.
+    pub(crate) fn beside(&self, method: http::Method, path: &str) -> reqwest::RequestBuilder {
+        let mut url = self.url.clone();
+        let base = url.path().trim_end_matches('/').trim_end_matches("/mcp");
+        url.set_path(&format!("{base}{path}"));
+        self.http.request(method, url).bearer_auth(&self.token)
+    }
 }
 
 /// How it ended.

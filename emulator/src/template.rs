@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 mod functions;
+mod gateway_responses;
 mod intrinsics;
 mod load;
 mod parameters;
@@ -37,6 +38,8 @@ pub struct Stack {
     pub routes: Vec<Route>,
     /// Lambda authorizers that routes name.
     pub authorizers: Vec<Authorizer>,
+    /// What the API answers instead of its own refusals, by their type (`UNAUTHORIZED`).
+    pub gateway_responses: BTreeMap<String, GatewayResponse>,
     /// DynamoDB tables.
     pub tables: Vec<TableResource>,
     /// S3 buckets.
@@ -119,6 +122,15 @@ pub struct Authorizer {
     pub identity_headers: Vec<String>,
     /// How long a result is used again for the same identity; 0 for not at all.
     pub ttl_seconds: u32,
+}
+
+/// What the API answers instead of a refusal of its own. The body stays API Gateway's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GatewayResponse {
+    /// Another status.
+    pub status: Option<u16>,
+    /// Headers with fixed values, by name in lower case.
+    pub headers: BTreeMap<String, String>,
 }
 
 /// One `AWS::DynamoDB::Table`.

@@ -70,7 +70,20 @@ fn the_real_template_resolves() {
     let authorizer = &stack.authorizers[0];
     assert_eq!(authorizer.function, "authorizer");
     assert_eq!(authorizer.identity_headers, ["authorization"]);
-    assert_eq!(authorizer.ttl_seconds, 300);
+    assert_eq!(authorizer.ttl_seconds, 60);
+
+    let unauthorized = &stack.gateway_responses["UNAUTHORIZED"];
+    assert_eq!(unauthorized.status, Some(401));
+    assert_eq!(
+        unauthorized.headers["www-authenticate"],
+        "Bearer scope=\"sessions:read sessions:write\", \
+         resource_metadata=\"http://127.0.0.1:3000/.well-known/oauth-protected-resource/mcp\""
+    );
+    let denied = &real(&[]).unwrap().gateway_responses["ACCESS_DENIED"];
+    assert_eq!(
+        denied.headers["www-authenticate"],
+        "Bearer error=\"insufficient_scope\", scope=\"sessions:read sessions:write\""
+    );
 
     let table = &stack.tables[0];
     assert_eq!(table.ttl_attribute.as_deref(), Some("expires_at"));
@@ -251,6 +264,27 @@ fn what_is_not_understood_is_refused_with_its_place() {
         (
             api.replace("Timeout: 3", "SnapStart: {ApplyOn: PublishedVersions}"),
             "Resources.F.Properties.SnapStart: the emulator does not know this",
+        ),
+        (
+            api.replace(
+                "{StageName: test}",
+                "{StageName: test, GatewayResponses: {THROTTLED: {StatusCode: 429}}}",
+            ),
+            "GatewayResponses.THROTTLED: the emulator knows MISSING_AUTHENTICATION_TOKEN",
+        ),
+        (
+            api.replace(
+                "{StageName: test}",
+                "{StageName: test, GatewayResponses: {UNAUTHORIZED: {ResponseTemplates: {}}}}",
+            ),
+            "GatewayResponses.UNAUTHORIZED.ResponseTemplates: the emulator does not know this",
+        ),
+        (
+            api.replace(
+                "{StageName: test}",
+                "{StageName: test, GatewayResponses: {UNAUTHORIZED: {ResponseParameters: {Headers: {A: context.x}}}}}",
+            ),
+            "Headers.A: the emulator knows fixed values only, in single quotes",
         ),
         (
             "Resources: {Q: {Type: AWS::Kinesis::Stream}}".into(),

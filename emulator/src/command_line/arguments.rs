@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::key_arguments::KeyCommand;
+
 /// Runs Shannon on this machine: MCP endpoint, functions, DynamoDB, S3, ECS and a model, from
 /// template.yaml, in one process on loopback.
 #[derive(Debug, Parser)]
@@ -116,6 +118,12 @@ pub(super) enum Command {
         /// What about them.
         #[command(subcommand)]
         command: PolicyCommand,
+    },
+    /// Make API keys, list them, take them back
+    Key {
+        /// What about them.
+        #[command(subcommand)]
+        command: KeyCommand,
     },
     /// Look after the audit of the stack
     Audit {

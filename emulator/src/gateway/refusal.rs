@@ -1,10 +1,14 @@
 //! How API Gateway says no: status, error type and body as it has them.
 
+use std::collections::BTreeMap;
+
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use crate::template::GatewayResponse;
 
 /// An answer that no function gave.
 #[derive(Debug)]
@@ -34,7 +38,48 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    pub(super) fn response(&self, request_id: &str) -> Response {
+    /// The types of API Gateway's gateway responses that this is, the nearest first.
+    /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html>
+    const fn types(&self) -> &'static [&'static str] {
+        match self {
+            Self::MissingAuthenticationToken => &["MISSING_AUTHENTICATION_TOKEN", "DEFAULT_4XX"],
+            Self::Unauthorized => &["UNAUTHORIZED", "DEFAULT_4XX"],
+            Self::ExplicitDeny | Self::ImplicitDeny => &["ACCESS_DENIED", "DEFAULT_4XX"],
+            Self::TooLarge => &["REQUEST_TOO_LARGE", "DEFAULT_4XX"],
+            Self::BadRequest => &["DEFAULT_4XX"],
+            Self::AuthorizerFailed => &["AUTHORIZER_FAILURE", "DEFAULT_5XX"],
+            Self::TimedOut => &["INTEGRATION_TIMEOUT", "DEFAULT_5XX"],
+            Self::BadGateway => &["INTEGRATION_FAILURE", "DEFAULT_5XX"],
+            Self::Internal => &["DEFAULT_5XX"],
+            // Not API Gateway's.
+            Self::EdgeFailed => &[],
+        }
+    }
+
+    /// As the API answers it, with what the template says of such answers.
+    pub(super) fn response(
+        &self,
+        request_id: &str,
+        changed: &BTreeMap<String, GatewayResponse>,
+    ) -> Response {
+        let mut response = self.own_response(request_id);
+        let Some(changed) = self.types().iter().find_map(|kind| changed.get(*kind)) else {
+            return response;
+        };
+        if let Some(status) = changed.status.and_then(|it| StatusCode::from_u16(it).ok()) {
+            *response.status_mut() = status;
+        }
+        for (name, value) in &changed.headers {
+            let name = HeaderName::try_from(name.as_str());
+            // The template's were looked at when it was read.
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+
+    fn own_response(&self, request_id: &str) -> Response {
         let (status, error, body) = match self {
             Self::MissingAuthenticationToken => (
                 StatusCode::FORBIDDEN,

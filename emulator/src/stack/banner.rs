@@ -53,10 +53,18 @@ impl RunningStack {
                 "REACHABLE FROM OTHER MACHINES, without TLS: SHANNON_BIND is no loopback address",
             );
         }
+        let login = if self.logs_in {
+            format!(
+                "or with a login instead of the token, in a browser:\n  claude mcp add --transport http shannon {url} && claude mcp login shannon\n"
+            )
+        } else {
+            String::new()
+        };
         let desktop = serde_json::to_string_pretty(&desktop).unwrap_or_default();
         format!(
             "Shannon is ready.\n\n{text}\n\
-             Claude Code:\n  claude mcp add --transport http shannon {url} --header \"Authorization: Bearer {token}\"\n\n\
+             Claude Code:\n  claude mcp add --transport http shannon {url} --header \"Authorization: Bearer {token}\"\n\
+             {login}\n\
              Claude Desktop (claude_desktop_config.json):\n{}\n\n\
              boto3 and the AWS CLI:\n  export AWS_ENDPOINT_URL={} AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={}\n\n\
              Try it in another terminal:\n  cargo run -p emulator -- try \"What is in this directory?\"\n\n\

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use super::{
     Authorizer, EventRule, FunctionResource, Route, Schedule, Stack, TemplateError,
-    intrinsics::invalid, load::Resource, parameters::text, resources::Kind, streams,
+    gateway_responses, intrinsics::invalid, load::Resource, parameters::text, resources::Kind,
+    streams,
 };
 
 /// A buffered integration ends after this many milliseconds.
@@ -37,6 +38,7 @@ const API: &[&str] = &[
     "Auth",
     "Description",
     "EndpointConfiguration",
+    "GatewayResponses",
     "Name",
     "StageName",
     "Tags",
@@ -216,6 +218,7 @@ fn add_api(stack: &mut Stack, api: &Resource) -> Result<(), TemplateError> {
     only(api.properties.keys(), API, &api.properties_place())?;
     let stage = api.properties.get("StageName").unwrap_or(&Value::Null);
     stack.stage = word(stage, &api.place("StageName"))?.to_owned();
+    stack.gateway_responses = gateway_responses::read(api)?;
     let Some(auth) = api.properties.get("Auth") else {
         return Ok(());
     };

@@ -124,6 +124,7 @@ fn resolve(
         functions: Vec::new(),
         routes: Vec::new(),
         authorizers: Vec::new(),
+        gateway_responses: BTreeMap::new(),
         tables: Vec::new(),
         buckets: Vec::new(),
         clusters: Vec::new(),

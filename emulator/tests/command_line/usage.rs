@@ -89,6 +89,16 @@ fn wrong_usage_is_said() {
         (&["calls"], 3, "no stack runs"),
         (&["messages"], 3, "no stack runs"),
         (&["policy", "list"], 3, "no stack runs"),
+        (&["key", "list"], 3, "no stack runs"),
+        (&["key", "create", "ci"], 3, "no stack runs"),
+        (&["key", "revoke", "ci"], 2, "key_"),
+        (
+            &[
+                "key", "create", "ci", "--scope", "approve", "--role", "admin",
+            ],
+            2,
+            "cannot be used with",
+        ),
         (&["policy", "show", "no-npm"], 3, "no stack runs"),
         (
             &["policy", "remove", "no-npm", "--deployment"],

@@ -1,10 +1,13 @@
 //! `approvals`: the pages on which people decide what a session may do. A page is at a signed, expiring
 //! address; who opens it logs in with a token that has the scope `approve`. Works on a phone and
-//! without JavaScript. The same people look at stored policies here and change them, as JSON.
+//! without JavaScript. The same people look at stored policies here and change them, as JSON;
+//! administrators make API keys and take them back.
 
 mod asked;
 mod connect;
 mod html;
+mod json;
+mod keys;
 mod page;
 mod policies;
 mod visible;

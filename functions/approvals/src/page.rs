@@ -10,21 +10,23 @@ use bytes::Bytes;
 use domain::approval::{self, Login, Way};
 use domain::authorization::Approve;
 use domain::ports::{
-    Clock, Compute, Inbox, PolicyBooks, RefusalCounts, SessionDirectory, SessionLog, Unavailable,
-    WholeBodies,
+    ApiKeys, Clock, Compute, IdSource, Inbox, KeyRing, PolicyBooks, RefusalCounts,
+    SessionDirectory, SessionLog, Unavailable, WholeBodies,
 };
 use domain::session_token::SigningKey;
-use domain::use_cases::{DecideApproval, DecideError, decide_approval, given_decision};
+use domain::use_cases::{
+    DecideApproval, DecideError, KeyRefused, check_key, decide_approval, given_decision,
+};
 use domain::{
     ApprovalLink, ApprovalRequest, CallDigest, CommandOutcome, Decision, Deployment, Head,
-    Principal,
+    Principal, UnixMillis,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::Value;
 
 use crate::asked::around;
 use crate::html::{self, Waiting};
-use crate::policies;
+use crate::{keys, policies};
 
 /// Where refused logins come from, in the audit: the address of whoever opened the page is not known.
 const SOURCE: &str = "approvals";
@@ -34,7 +36,17 @@ const LOGIN_MILLISECONDS: u64 = 12 * 60 * 60 * 1000;
 
 /// What the pages need of the store.
 pub(crate) trait Ports:
-    SessionDirectory + SessionLog + WholeBodies + Inbox + Compute + PolicyBooks + RefusalCounts + Clock
+    SessionDirectory
+    + SessionLog
+    + WholeBodies
+    + Inbox
+    + Compute
+    + PolicyBooks
+    + ApiKeys
+    + KeyRing
+    + RefusalCounts
+    + Clock
+    + IdSource
 {
 }
 impl<P> Ports for P where
@@ -44,8 +56,11 @@ impl<P> Ports for P where
         + Inbox
         + Compute
         + PolicyBooks
+        + ApiKeys
+        + KeyRing
         + RefusalCounts
         + Clock
+        + IdSource
 {
 }
 
@@ -71,13 +86,16 @@ impl<P: Ports> Pages<P> {
         request: Request<Bytes>,
         principal: Option<Principal>,
     ) -> Response<Body> {
-        let mut response = match policies::answer(&self.ports, &request, principal.as_ref()).await {
-            Some(response) => response,
-            None => self
-                .answer(request)
-                .await
-                .unwrap_or_else(|refused| *refused),
-        };
+        let (ports, principal) = (&self.ports, principal.as_ref());
+        let mut response =
+            if let Some(response) = policies::answer(ports, &request, principal).await {
+                response
+            } else if let Some(response) = keys::answer(ports, &request, principal).await {
+                response
+            } else {
+                let answered = self.answer(request).await;
+                answered.unwrap_or_else(|refused| *refused)
+            };
         let headers = response.headers_mut();
         for (name, value) in [
             ("cache-control", "no-store"),
@@ -115,11 +133,10 @@ impl<P: Ports> Pages<P> {
                 )
             })?;
         let cookie = cookie(request.headers());
-        let login = cookie.as_deref().and_then(|text| {
-            Login::verify(text, &self.credential, &self.key, now)
-                .ok()
-                .map(|login| (text, login))
-        });
+        let login = match cookie.as_deref() {
+            Some(text) => self.login(text, now).await?.map(|login| (text, login)),
+            None => None,
+        };
         match (request.method(), login) {
             (&Method::GET | &Method::HEAD, None) => {
                 Ok(page(StatusCode::UNAUTHORIZED, html::login(None)))
@@ -170,12 +187,50 @@ impl<P: Ports> Pages<P> {
         }
     }
 
+    /// The login of a cookie, if what it was made with is still good.
+    async fn login(
+        &self,
+        text: &str,
+        now: UnixMillis,
+    ) -> Result<Option<Login>, Box<Response<Body>>> {
+        let credential = match Login::claimed_key(text) {
+            None => self.credential.clone(),
+            Some(id) => match self.ports.api_key(&id).await.map_err(unavailable)? {
+                Some(record) if record.is_good(now) => record.digest.to_hex(),
+                _ => return Ok(None),
+            },
+        };
+        Ok(Login::verify(text, &credential, &self.key, now).ok())
+    }
+
+    /// Who logs in with this, and what the login depends on.
+    async fn approver(&self, token: &str) -> Result<Option<(Login, String)>, Unavailable> {
+        let day = self.ports.now().plus(LOGIN_MILLISECONDS);
+        let (principal, key, expires_at, credential) = match self.token.is(token) {
+            Some(principal) => (principal, None, day, self.credential.clone()),
+            None => match check_key(&self.ports, token).await {
+                Ok(it) => {
+                    let (ends, digest) = (it.expires_at.min(day), it.digest.to_hex());
+                    (it.principal(), Some(it.id), ends, digest)
+                }
+                Err(KeyRefused::Unavailable(error)) => return Err(error),
+                Err(_) => return Ok(None),
+            },
+        };
+        let approver = principal.authorize::<Approve>().ok();
+        Ok(approver.map(|approver| {
+            let login = Login {
+                owner: approver.owner().clone(),
+                key,
+                expires_at,
+            };
+            (login, credential)
+        }))
+    }
+
     async fn log_in(&self, path: &str, token: &str) -> Answer {
-        let principal = self.token.check(Some(&format!("Bearer {}", token.trim())));
-        let principal = principal
-            .ok()
-            .filter(|it| it.authorize::<Approve>().is_ok());
-        let Some(principal) = principal else {
+        let approver = self.approver(token.trim()).await.map_err(unavailable)?;
+        let Some((login, credential)) = approver else {
             tracing::warn!("a login to an approval was refused");
             self.count_refusal().await;
             return Ok(page(
@@ -183,11 +238,7 @@ impl<P: Ports> Pages<P> {
                 html::login(Some("This is not a token that may approve.")),
             ));
         };
-        let login = Login {
-            owner: principal.owner,
-            expires_at: self.ports.now().plus(LOGIN_MILLISECONDS),
-        };
-        let value = login.sign(&self.credential, &self.key);
+        let value = login.sign(&credential, &self.key);
         let (secure, place) = (
             if self.is_secure() { "; Secure" } else { "" },
             self.cookie_path(),

@@ -17,10 +17,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use policy::stored::Cedar;
 use serde_json::{Value, json};
 
+use crate::json::{self, Answer, error, lacks, nobody, not_allowed, refused};
+
 /// Where they are.
 const PATH: &str = "/policies";
-
-type Answer = Result<Response<Body>, Box<Response<Body>>>;
 
 /// Answers a request about policies; `None` when it is about something else.
 pub(crate) async fn answer<P: PolicyBooks + Clock>(
@@ -241,40 +241,6 @@ fn versioned(status: StatusCode, policy: &StoredPolicy, shown: &Value) -> Respon
     response
 }
 
-fn error(status: StatusCode, error: &Value) -> Box<Response<Body>> {
-    Box::new(json_response(status, &json!({ "error": error })))
-}
-
-fn refused(status: StatusCode, code: &str, message: &str) -> Box<Response<Body>> {
-    error(status, &json!({"code": code, "message": message}))
-}
-
-fn nobody() -> Box<Response<Body>> {
-    let words = "this needs Authorization: Bearer with the deployment's access token";
-    let mut response = refused(StatusCode::UNAUTHORIZED, "no_token", words);
-    let challenge = HeaderValue::from_static("Bearer");
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, challenge);
-    response
-}
-
-fn lacks(missing: &MissingScope) -> Box<Response<Body>> {
-    let error_body = json!({
-        "code": "insufficient_scope", "message": missing.to_string(), "scope": missing.scope,
-    });
-    error(StatusCode::FORBIDDEN, &error_body)
-}
-
-fn not_allowed(methods: &'static str) -> Box<Response<Body>> {
-    let words = format!("this address takes {methods}");
-    let mut response = refused(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", &words);
-    response
-        .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static(methods));
-    response
-}
-
 fn not_there(scope: &PolicyScope, name: &PolicyName) -> Box<Response<Body>> {
     let words = format!("the {scope} has no policy {name}");
     refused(StatusCode::NOT_FOUND, "no_such_policy", &words)
@@ -308,12 +274,7 @@ fn not_changed(refusal: ChangePolicyError) -> Box<Response<Body>> {
 }
 
 fn unavailable(error: Unavailable) -> Box<Response<Body>> {
-    tracing::warn!(
-        error = &error as &dyn std::error::Error,
-        "policies cannot be served now"
-    );
-    let words = "the policies cannot be reached now; the same request again is harmless";
-    refused(StatusCode::SERVICE_UNAVAILABLE, "unavailable", words)
+    json::unavailable("policies", "the same request again is harmless", &error)
 }
 
 #[cfg(test)]

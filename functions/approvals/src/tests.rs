@@ -1,7 +1,7 @@
 //! The pages as browsers get them, over a fake store.
 
 use domain::checkpoint::PendingQuestion;
-use domain::ports::{Clock, Inbox, SessionLog};
+use domain::ports::{ApiKeys, Clock, IdSource, Inbox, KeyRing, NewKey, RevokedKey, SessionLog};
 use domain::{ApprovalRequest, CommandBody, EventBody, QuestionId, SessionKey, State, UnixMillis};
 use http_body_util::BodyExt;
 use serde_json::json;
@@ -147,8 +147,12 @@ impl Site {
         Self::usual().await.log_in().await
     }
 
-    async fn log_in(mut self) -> Self {
-        let got = self.post(&[("action", "login"), ("token", TOKEN)]).await;
+    async fn log_in(self) -> Self {
+        self.log_in_with(TOKEN).await
+    }
+
+    async fn log_in_with(mut self, token: &str) -> Self {
+        let got = self.post(&[("action", "login"), ("token", token)]).await;
         assert_eq!(got.status, StatusCode::SEE_OTHER, "{}", got.text);
         let cookie = got.headers["set-cookie"].to_str().expect("text").to_owned();
         for part in [
@@ -393,6 +397,77 @@ async fn addresses_and_logins_of_others_open_nothing() {
     // Another access token ends the logins of the one before.
     site.pages.credential = "another".to_owned();
     assert_eq!(site.get(&path).await.status, StatusCode::UNAUTHORIZED);
+}
+
+/// A key of the session's owner with these scopes, good for a minute.
+async fn key(site: &Site, scopes: &[&str]) -> domain::ApiKey {
+    let ports = &site.pages.ports;
+    let key = domain::ApiKey::from_random(ports.random(), [ports.random(), ports.random()]);
+    let new = NewKey {
+        record: domain::KeyRecord {
+            id: key.id().clone(),
+            owner: site.key.owner.clone(),
+            name: domain::KeyName::parse("phone").expect("valid"),
+            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+            digest: key.digest(),
+            created_at: ports.now(),
+            expires_at: ports.now().plus(30_000),
+            revoked_at: None,
+            used_at: None,
+        },
+        by: testkit::owner("administrator"),
+    };
+    ports.add_key(&new).await.expect("added");
+    key
+}
+
+#[tokio::test]
+async fn who_has_a_key_that_may_approve_logs_in_with_it() {
+    let site = Site::usual().await;
+    let weak = key(&site, &["sessions:read", "sessions:write", "admin"]).await;
+    let login = [("action", "login"), ("token", weak.expose())];
+    assert_eq!(site.post(&login).await.status, StatusCode::UNAUTHORIZED);
+    let strong = key(&site, &["approve"]).await;
+    let site = site.log_in_with(strong.expose()).await;
+    let got = site.decide(&[("decision", "allow_once")]).await;
+    assert_eq!(got.status, StatusCode::SEE_OTHER, "{}", got.text);
+    assert_eq!(site.decided().await, [Decision::AllowOnce]);
+    // The login ends with the key, whichever way that ends.
+    let path = site.path();
+    assert_eq!(site.get(&path).await.status, StatusCode::OK);
+    let ports = &site.pages.ports;
+    let record = ports.api_key(strong.id()).await.expect("read");
+    let revoked = RevokedKey {
+        record: record.expect("there"),
+        by: testkit::owner("administrator"),
+        now: ports.now(),
+    };
+    assert!(ports.revoke_key(&revoked).await.expect("revoked"));
+    assert_eq!(site.get(&path).await.status, StatusCode::UNAUTHORIZED);
+
+    let site = Site::usual().await;
+    let short = key(&site, &["approve"]).await;
+    let site = site.log_in_with(short.expose()).await;
+    site.pages.ports.clock().advance(29_999);
+    assert_eq!(site.get(&site.path()).await.status, StatusCode::OK);
+    site.pages.ports.clock().advance(1);
+    assert_eq!(
+        site.get(&site.path()).await.status,
+        StatusCode::UNAUTHORIZED
+    );
+    // Another key than the one that the login says.
+    let other = key(&site, &["approve"]).await;
+    let cookie = site.cookie.clone().expect("a cookie");
+    let forged = cookie.replace(short.id().as_str(), other.id().as_str());
+    assert_ne!(forged, cookie);
+    let site = Site {
+        cookie: Some(forged),
+        ..site
+    };
+    assert_eq!(
+        site.get(&site.path()).await.status,
+        StatusCode::UNAUTHORIZED
+    );
 }
 
 #[tokio::test]

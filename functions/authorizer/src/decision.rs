@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 
-use boot::AccessToken;
 use boot::events::EventError;
-use domain::ports::{Clock, RefusalCounts};
+use domain::ports::{ApiKeys, Clock, RefusalCounts};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::credential::{self, Caller, Doors, Refused};
+use crate::jwks::KeySource;
 
 /// What we read of an authorizer event of type REQUEST.
 #[derive(Debug, Deserialize)]
@@ -32,57 +34,85 @@ struct Identity {
     source: Option<String>,
 }
 
-/// Decides, and counts who is refused, by address and minute: the audit makes entries of that. A count
-/// that cannot be kept is an error in the log, and changes nothing of the answer.
+/// Allows whoever has a good credential the whole stage, says who they are and until when. Whose credential
+/// has none of our scopes is denied all of it: API Gateway makes 403 of it, which says what to ask for.
+///
+/// Who is refused is counted, by address and minute: the audit makes entries of that. A count that cannot
+/// be kept is an error in the log, and changes nothing of the answer.
 ///
 /// # Errors
-/// As [`decide`].
-pub(crate) async fn answer<P: RefusalCounts + Clock>(
-    token: &AccessToken,
+/// Exactly `Unauthorized` for everyone whose credential is no good: API Gateway makes 401 of it. One that
+/// is absent, malformed, wrong, revoked or expired gives the same answer. Another error where it cannot be
+/// found out: API Gateway lets nobody in and answers 500.
+pub(crate) async fn answer<P: RefusalCounts + ApiKeys + Clock, S: KeySource>(
+    doors: &Doors<S>,
     ports: &P,
     request: &Request,
 ) -> Result<Value, EventError> {
-    let decided = decide(token, request);
-    if decided.is_err() {
-        let source = request.context.identity.source.as_deref();
-        let source = source.unwrap_or("unknown");
-        if let Err(error) = ports.count_refusal(source, ports.now()).await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                source,
-                "a refused request was not counted"
-            );
-        }
-    }
-    decided
-}
-
-/// Allows the bearer of the token the whole stage and says who they are.
-///
-/// # Errors
-/// Exactly `Unauthorized` for everyone else: API Gateway makes 401 of it. A token that is absent,
-/// malformed or wrong gives the same answer.
-pub(crate) fn decide(token: &AccessToken, request: &Request) -> Result<Value, EventError> {
     let authorization = request.headers.iter().flatten();
     let mut values = authorization
         .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
         .map(|(_, value)| value.as_str());
-    let principal = token.check(values.next()).map_err(|_| unauthorized())?;
-    Ok(json!({
-        "principalId": principal.owner.as_str(),
+    let stage = whole_stage(&request.method_arn).ok_or_else(unauthorized)?;
+    match credential::caller(doors, ports, values.next()).await {
+        Ok(caller) => Ok(policy(&caller, &stage)),
+        Err(Refused::Unavailable(error)) => {
+            tracing::error!(
+                error = &*error as &dyn std::error::Error,
+                "nobody is let in whose credential cannot be checked"
+            );
+            Err(EventError {
+                kind: "Unavailable",
+                message: "credentials cannot be checked now".to_owned(),
+            })
+        }
+        Err(refused) => {
+            count(ports, request, &refused).await;
+            Err(unauthorized())
+        }
+    }
+}
+
+async fn count<P: RefusalCounts + Clock>(ports: &P, request: &Request, refused: &Refused) {
+    let source = request.context.identity.source.as_deref();
+    let source = source.unwrap_or("unknown");
+    tracing::info!(source, reason = %refused, "a request is refused");
+    if let Err(error) = ports.count_refusal(source, ports.now()).await {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            source,
+            "a refused request was not counted"
+        );
+    }
+}
+
+/// What API Gateway is told of a caller who is known.
+fn policy(caller: &Caller, stage: &str) -> Value {
+    let owner = caller.principal.owner.as_str();
+    let mut context = json!({
+        "owner": owner,
+        "scopes": caller.principal.scopes.join(" "),
+    });
+    if let Some(end) = caller.expires_at {
+        context["expires_at"] = end.0.to_string().into();
+    }
+    let effect = if caller.principal.scopes.is_empty() {
+        "Deny"
+    } else {
+        "Allow"
+    };
+    json!({
+        "principalId": owner,
         "policyDocument": {
             "Version": "2012-10-17",
             "Statement": [{
                 "Action": "execute-api:Invoke",
-                "Effect": "Allow",
-                "Resource": whole_stage(&request.method_arn).ok_or_else(unauthorized)?,
+                "Effect": effect,
+                "Resource": stage,
             }],
         },
-        "context": {
-            "owner": principal.owner.as_str(),
-            "scopes": principal.scopes.join(" "),
-        },
-    }))
+        "context": context,
+    })
 }
 
 fn unauthorized() -> EventError {
@@ -106,14 +136,20 @@ fn whole_stage(method_arn: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_issuer::Published;
+    use boot::AccessToken;
+    use domain::UnixMillis;
     use sha2::{Digest, Sha256};
 
-    fn token(text: &str) -> AccessToken {
+    fn token(text: &str) -> Doors<Published> {
         let hash: String = Sha256::digest(text)
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        AccessToken::from_sha256_hex(&hash).expect("a hash")
+        Doors {
+            token: AccessToken::from_sha256_hex(&hash).expect("a hash"),
+            issuer: None,
+        }
     }
 
     fn sample(text: &str) -> Request {
@@ -123,9 +159,14 @@ mod tests {
     const WITH_TOKEN: &str = include_str!("../../../events/authorizer.json");
     const WITHOUT: &str = include_str!("../../../events/authorizer-no-bearer.json");
 
-    #[test]
-    fn the_bearer_may_use_the_whole_stage() {
-        let answer = decide(&token("sample-token"), &sample(WITH_TOKEN)).expect("allowed");
+    async fn decide(token: &Doors<Published>, request: &Request) -> Result<Value, EventError> {
+        answer(token, &testkit::Fake::new(1), request).await
+    }
+
+    #[tokio::test]
+    async fn the_bearer_may_use_the_whole_stage() {
+        let answer = decide(&token("sample-token"), &sample(WITH_TOKEN)).await;
+        let answer = answer.expect("allowed");
         let statement = &answer["policyDocument"]["Statement"][0];
         assert_eq!(statement["Effect"], "Allow");
         assert_eq!(
@@ -139,22 +180,61 @@ mod tests {
         let owner = answer["context"]["owner"].as_str().expect("text");
         domain::OwnerId::parse(owner).expect("an owner");
         assert_eq!(answer["principalId"], owner);
+        // It has no end.
+        assert!(answer["context"].get("expires_at").is_none());
         // API Gateway hands only plain values on.
         for value in answer["context"].as_object().expect("an object").values() {
             assert!(value.is_string(), "{value}");
         }
     }
 
-    #[test]
-    fn everyone_else_is_told_the_same() {
-        let wrong = decide(&token("another"), &sample(WITH_TOKEN));
-        let none = decide(&token("sample-token"), &sample(WITHOUT));
+    #[tokio::test]
+    async fn everyone_else_is_told_the_same() {
+        let wrong = decide(&token("another"), &sample(WITH_TOKEN)).await;
+        let none = decide(&token("sample-token"), &sample(WITHOUT)).await;
         let bare = r#"{"methodArn": "arn:aws:execute-api:r:1:a/s/POST/mcp", "headers": null}"#;
-        let empty = decide(&token("sample-token"), &sample(bare));
-        for refused in [wrong, none, empty] {
+        let empty = decide(&token("sample-token"), &sample(bare)).await;
+        let key = domain::ApiKey::from_random([1; 17], [[1; 17]; 2]);
+        let unknown = WITH_TOKEN.replace("sample-token", key.expose());
+        let unknown = decide(&token("sample-token"), &sample(&unknown)).await;
+        for refused in [wrong, none, empty, unknown] {
             assert_eq!(refused, Err(unauthorized()));
         }
         assert_eq!(unauthorized().to_string(), "Unauthorized");
+    }
+
+    #[test]
+    fn a_caller_without_scopes_is_denied_everything() {
+        let mut caller = Caller {
+            principal: domain::Principal {
+                owner: domain::OwnerId::of("i", "s"),
+                scopes: Vec::new(),
+            },
+            expires_at: Some(UnixMillis(7)),
+        };
+        let effect = |policy: &Value| policy["policyDocument"]["Statement"][0]["Effect"].clone();
+        assert_eq!(effect(&policy(&caller, "x/*")), "Deny");
+        caller.principal.scopes.push("approve".to_owned());
+        let allowed = policy(&caller, "x/*");
+        assert_eq!(effect(&allowed), "Allow");
+        assert_eq!(allowed["context"]["expires_at"], "7");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_checked_is_no_refusal() {
+        let ports = testkit::Fake::new(1);
+        ports.refuse("api_key", true);
+        let key = domain::ApiKey::from_random([1; 17], [[1; 17]; 2]);
+        let request = sample(&WITH_TOKEN.replace("sample-token", key.expose()));
+        let failed = answer(&token("sample-token"), &ports, &request).await;
+        assert_eq!(failed.expect_err("it fails").kind, "Unavailable");
+        assert!(
+            ports
+                .refusals(UnixMillis(u64::MAX), 9)
+                .await
+                .expect("read")
+                .is_empty()
+        );
     }
 
     #[tokio::test]

@@ -1,12 +1,22 @@
 //! `authorizer`: answers API Gateway who calls. The answer holds for the whole stage, because API
 //! Gateway keeps it for every route.
 
+mod credential;
 mod decision;
+mod discovery;
+mod issuer;
+mod jwks;
+mod signature;
+#[cfg(test)]
+mod test_issuer;
 
 use std::{process::ExitCode, sync::Arc};
 
 use boot::AccessToken;
 use store::{Store, StoreSettings};
+
+use crate::credential::Doors;
+use crate::issuer::Issuer;
 
 fn main() -> ExitCode {
     boot::run("authorizer", async |boot| {
@@ -22,7 +32,8 @@ fn main() -> ExitCode {
             compute: None,
         })
         .await;
-        let parts = Arc::new((token, store));
+        let issuer = Issuer::from_settings(settings)?;
+        let parts = Arc::new((Doors { token, issuer }, store));
         boot.serve_events(move |request: decision::Request| {
             let parts = Arc::clone(&parts);
             async move { decision::answer(&parts.0, &parts.1, &request).await }

@@ -13,6 +13,7 @@ fn main() -> ExitCode {
             class,
             |name| boot.settings.integer(name),
             |name| boot.settings.list(name),
+            |name| boot.settings.optional(name).map(|it| it.map(str::to_owned)),
         )?;
         let edge = Edge::new(class, settings, sessions::connect(&boot).await?);
         boot.serve_http(move |incoming| {

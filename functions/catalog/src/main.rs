@@ -13,6 +13,7 @@ fn main() -> ExitCode {
             class,
             |name| boot.settings.integer(name),
             |name| boot.settings.list(name),
+            |name| boot.settings.optional(name).map(|it| it.map(str::to_owned)),
         )?;
         let store = StoreSettings {
             table: boot.settings.text("SHANNON_TABLE")?.to_owned(),

@@ -1,10 +1,10 @@
-//! `discover`: says what the server is (`server/discover`) and that this function lives
-//! (`GET /health`). Static: it reads no table, so it answers also when everything else is down.
+//! `discover`: says what the server is (`server/discover`), where clients get a token for it (the
+//! well-known metadata), and that this function lives (`GET /health`). Static: it reads no table, so it answers also when everything else is down.
 
 use std::process::ExitCode;
 
 use http::{Method, StatusCode};
-use protocol::{Class, Edge, EdgeSettings, Listings};
+use protocol::{Class, Edge, EdgeSettings, Listings, ProtectedResource};
 use serde_json::json;
 
 fn main() -> ExitCode {
@@ -14,6 +14,7 @@ fn main() -> ExitCode {
             class,
             |name| boot.settings.integer(name),
             |name| boot.settings.list(name),
+            |name| boot.settings.optional(name).map(|it| it.map(str::to_owned)),
         )?;
         let edge = Edge::new(class, settings, Listings);
         let health = json!({
@@ -21,12 +22,20 @@ fn main() -> ExitCode {
             "version": env!("CARGO_PKG_VERSION"),
             "stage": boot.settings.text("SHANNON_STAGE")?,
         });
+        let resource = ProtectedResource::new(
+            boot.settings.optional("SHANNON_PUBLIC_URL")?,
+            boot.settings.text("SHANNON_STAGE")?,
+            boot.settings.optional("SHANNON_OIDC_ISSUER")?,
+        );
         boot.serve_http(move |incoming| {
-            let (edge, health) = (edge.clone(), health.clone());
+            let (edge, health, resource) = (edge.clone(), health.clone(), resource.clone());
             async move {
                 let request = incoming.request;
                 if request.method() == Method::GET && request.uri().path() == "/health" {
                     return boot::http::json_response(StatusCode::OK, &health);
+                }
+                if let Some(metadata) = resource.answer(&request) {
+                    return metadata;
                 }
                 edge.handle(request, incoming.principal).await
             }

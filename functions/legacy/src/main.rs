@@ -16,6 +16,7 @@ fn main() -> ExitCode {
             Class::Legacy,
             |name| boot.settings.integer(name),
             |name| boot.settings.list(name),
+            |name| boot.settings.optional(name).map(|it| it.map(str::to_owned)),
         )?;
         let clients = ClientSessionSettings::read(
             |name| boot.settings.integer(name),

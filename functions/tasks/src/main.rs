@@ -15,6 +15,7 @@ fn main() -> ExitCode {
             class,
             |name| boot.settings.integer(name),
             |name| boot.settings.list(name),
+            |name| boot.settings.optional(name).map(|it| it.map(str::to_owned)),
         )?;
         let store = StoreSettings::read(|name| {
             let text = boot.settings.optional(name)?;

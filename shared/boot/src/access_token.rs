@@ -1,5 +1,5 @@
-//! The one bearer token of a deployment, as `authorizer` checks it and as a function on a port
-//! checks it itself. Only its SHA-256 is known here.
+//! The deployment's own bearer token, as `authorizer` checks it and as a function on a port checks it
+//! itself. Only its SHA-256 is known here.
 
 use domain::authorization::{Administer, Approve, ReadSessions, Scope, WriteSessions};
 use domain::{OwnerId, Principal};
@@ -76,19 +76,24 @@ impl AccessToken {
     /// # Errors
     /// [`Refused`]; the caller answers 401 and does not say which.
     pub fn check(&self, authorization: Option<&str>) -> Result<Principal, Refused> {
-        let token = authorization
-            .and_then(|value| value.trim().split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .filter(|token| !token.is_empty())
-            .ok_or(Refused::NoToken)?;
-        let hash = Sha256::digest(token.as_bytes());
-        if bool::from(hash.as_slice().ct_eq(&self.sha256)) {
-            Ok(self.principal.clone())
-        } else {
-            Err(Refused::WrongToken)
-        }
+        let token = bearer(authorization).ok_or(Refused::NoToken)?;
+        self.is(token).ok_or(Refused::WrongToken)
     }
+
+    /// Whom this stands for, if it is the token.
+    #[must_use]
+    pub fn is(&self, token: &str) -> Option<Principal> {
+        let hash = Sha256::digest(token.as_bytes());
+        bool::from(hash.as_slice().ct_eq(&self.sha256)).then(|| self.principal.clone())
+    }
+}
+
+/// The token in the value of an `Authorization` header, if it is a bearer's.
+#[must_use]
+pub fn bearer(authorization: Option<&str>) -> Option<&str> {
+    let (scheme, token) = authorization?.trim().split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 #[cfg(test)]

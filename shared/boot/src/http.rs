@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use domain::{OwnerId, Principal};
+use domain::{OwnerId, Principal, UnixMillis};
 use futures_util::FutureExt;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
@@ -54,10 +54,20 @@ pub fn json_response(status: StatusCode, value: &Value) -> Response<Body> {
     response
 }
 
-/// Reads the owner and scopes that our authorizer put into the request context: `owner` and the
-/// space-separated `scopes`. Anything else is no principal.
+/// Reads what our authorizer put into the request context: `owner`, the space-separated `scopes`, and
+/// `expires_at`, the millisecond at which the caller's credential ends. Anything else is no principal; nor
+/// is one whose time is over: API Gateway keeps the authorizer's answer for a while.
 #[must_use]
-pub fn principal_from_context(owner: Option<&str>, scopes: Option<&str>) -> Option<Principal> {
+pub fn principal_from_context<'context>(
+    field: impl Fn(&str) -> Option<&'context str>,
+    now: UnixMillis,
+) -> Option<Principal> {
+    let (owner, scopes) = (field("owner"), field("scopes"));
+    if let Some(end) = field("expires_at")
+        && end.parse().map_or(true, |end| UnixMillis(end) <= now)
+    {
+        return None;
+    }
     Some(Principal {
         owner: OwnerId::parse(owner?).ok()?,
         scopes: scopes?.split_whitespace().map(str::to_owned).collect(),
@@ -226,14 +236,21 @@ mod tests {
     #[test]
     fn a_principal_needs_owner_and_scopes() {
         let owner = OwnerId::of("i", "s");
-        let principal = principal_from_context(Some(owner.as_str()), Some("a b")).expect("whole");
+        let read = |fields: &[(&'static str, &str)]| {
+            let found = |name: &str| fields.iter().find(|it| it.0 == name).map(|it| it.1);
+            principal_from_context(found, UnixMillis(10))
+        };
+        let (owner, scopes) = (("owner", owner.as_str()), ("scopes", "a b"));
+        let principal = read(&[owner, scopes]).expect("whole");
         assert_eq!(principal.scopes, ["a", "b"]);
-        assert_eq!(
-            principal_from_context(Some("sample-owner"), Some("a")),
-            None
-        );
-        assert_eq!(principal_from_context(None, Some("a")), None);
-        assert_eq!(principal_from_context(Some(owner.as_str()), None), None);
+        assert_eq!(read(&[("owner", "sample-owner"), scopes]), None);
+        assert_eq!(read(&[scopes]), None);
+        assert_eq!(read(&[owner]), None);
+        let until = |end| read(&[owner, scopes, ("expires_at", end)]);
+        assert_eq!(until("11"), Some(principal));
+        for over in ["10", "9", "", "soon", "-1"] {
+            assert_eq!(until(over), None, "{over}");
+        }
     }
 
     #[tokio::test]

@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use domain::UnixMillis;
 use lambda_http::http::{Request, Response, Uri};
 use lambda_http::request::RequestContext;
 use lambda_http::{RequestExt, service_fn};
@@ -40,11 +41,11 @@ fn incoming(request: lambda_http::Request) -> Incoming {
     let (mut request_id, mut principal) = (None, None);
     if let Some(RequestContext::ApiGatewayV1(context)) = request.request_context_ref() {
         request_id.clone_from(&context.request_id);
-        let field = |name| {
+        let field = |name: &str| {
             let fields = &context.authorizer.fields;
             fields.get(name).and_then(serde_json::Value::as_str)
         };
-        principal = principal_from_context(field("owner"), field("scopes"));
+        principal = principal_from_context(field, now());
     }
     let request_id = request_id
         .or_else(|| {
@@ -74,6 +75,13 @@ fn incoming(request: lambda_http::Request) -> Incoming {
         request_id,
         principal,
     }
+}
+
+/// This machine's clock. Before 1970 everything has expired.
+fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let milliseconds = since.map(|it| u64::try_from(it.as_millis()));
+    UnixMillis(milliseconds.map_or(u64::MAX, |it| it.unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    OwnerId, QuestionId, SessionId, SessionKey, UnixMillis,
+    KeyId, OwnerId, QuestionId, SessionId, SessionKey, UnixMillis,
     ids::InvalidName,
     limits,
     session_token::{InvalidToken, SigningKey},
@@ -270,20 +270,30 @@ impl ApprovalLink {
 pub struct Login {
     /// Who.
     pub owner: OwnerId,
+    /// With which API key; `None` for the deployment's token.
+    pub key: Option<KeyId>,
     /// Until when, on the signer's clock.
     pub expires_at: UnixMillis,
 }
 
-const LOGIN_PURPOSE: &str = "shannon-approver-login-v1\n";
+const LOGIN_PURPOSE: &str = "shannon-approver-login-v2\n";
 const FORM_PURPOSE: &str = "shannon-approval-form-v1\n";
 
 impl Login {
     /// The cookie's value. `credential` is what was shown (its hash): a login ends with it.
     #[must_use]
     pub fn sign(&self, credential: &str, key: &SigningKey) -> String {
-        let payload = format!("{}~{}", self.owner, self.expires_at.0);
+        let with = self.key.as_ref().map_or("", KeyId::as_str);
+        let payload = format!("{}~{with}~{}", self.owner, self.expires_at.0);
         let signed = key.sign_for(LOGIN_PURPOSE, &format!("{payload}\n{credential}"));
         format!("{payload}~{}", URL_SAFE_NO_PAD.encode(signed))
+    }
+
+    /// The key with which a cookie says that it was made, so that it can be looked up. Anybody can write
+    /// anything there: [`Login::verify`] says whether it is so.
+    #[must_use]
+    pub fn claimed_key(text: &str) -> Option<KeyId> {
+        KeyId::parse(text.split('~').nth(1)?).ok()
     }
 
     /// # Errors
@@ -305,9 +315,14 @@ impl Login {
         ) {
             return Err(InvalidToken::Signature);
         }
-        let (owner, expires_at) = payload.split_once('~').ok_or(InvalidToken::Malformed)?;
+        let parts: Vec<&str> = payload.split('~').collect();
+        let [owner, with, expires_at] = parts[..] else {
+            return Err(InvalidToken::Malformed);
+        };
+        let with = (!with.is_empty()).then(|| KeyId::parse(with));
         let login = Self {
             owner: OwnerId::parse(owner).map_err(|_| InvalidToken::Malformed)?,
+            key: with.transpose().map_err(|_| InvalidToken::Malformed)?,
             expires_at: UnixMillis(expires_at.parse().map_err(|_| InvalidToken::Malformed)?),
         };
         if now > login.expires_at {
@@ -402,11 +417,18 @@ mod tests {
     #[test]
     fn a_login_ends_with_its_time_and_its_credential() {
         let key = SigningKey::new(&[1; 32]).expect("long enough");
-        let login = Login {
+        let mut login = Login {
             owner: OwnerId::of("i", "s"),
+            key: Some(KeyId::from_random([0; 17])),
             expires_at: UnixMillis(10),
         };
+        let with_key = login.sign("hash", &key);
+        assert_eq!(Login::claimed_key(&with_key), login.key);
+        let read = Login::verify(&with_key, "hash", &key, UnixMillis(10));
+        assert_eq!(read.as_ref(), Ok(&login));
+        login.key = None;
         let text = login.sign("hash", &key);
+        assert_eq!(Login::claimed_key(&text), None);
         assert_eq!(
             Login::verify(&text, "hash", &key, UnixMillis(10)),
             Ok(login)

@@ -1,11 +1,12 @@
 //! The audit: what was decided, refused and done, as an owner and a deployment can prove it later.
 //!
 //! The log of each session is a [chain](crate::chain). Its digests, with what matters of its events,
-//! go into the chain of its owner, which outlives the session; refused logins go into the chain of
-//! the deployment. The ends of these chains are signed and kept where nobody can change them.
+//! go into the chain of its owner, which outlives the session; refused logins and changes of API keys
+//! go into the chain of the deployment. The ends of these chains are signed and kept where nobody can change them.
 
 use crate::{
-    ChainDigest, EventBody, OwnerId, PolicyName, PolicyScope, Sequence, SessionId, UnixMillis,
+    ChainDigest, EventBody, KeyId, KeyName, OwnerId, PolicyName, PolicyScope, Sequence, SessionId,
+    UnixMillis,
     approval::Way,
     chain::{Break, Link},
     event::Event,
@@ -67,6 +68,8 @@ pub enum Subject {
     },
     /// A stored policy was changed.
     Policy(PolicyChange),
+    /// An API key was made, or taken back.
+    Key(KeyChange),
     /// Requests were refused because their caller could not be told.
     Refused(Refusals),
     /// What is stored says nothing that this version understands.
@@ -79,7 +82,7 @@ impl Subject {
     pub const fn session(&self) -> Option<&SessionId> {
         match self {
             Self::Log(LogPiece { session, .. }) | Self::Erased { session, .. } => Some(session),
-            Self::Policy(_) | Self::Refused(_) | Self::Unreadable => None,
+            Self::Policy(_) | Self::Key(_) | Self::Refused(_) | Self::Unreadable => None,
         }
     }
 }
@@ -110,6 +113,30 @@ pub struct PolicyChange {
     pub digest: Option<String>,
     /// Who changed it.
     pub by: OwnerId,
+}
+
+/// A change of an API key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyChange {
+    /// Which key.
+    pub key: KeyId,
+    /// Its name.
+    pub name: KeyName,
+    /// For whom its holder acts.
+    pub owner: OwnerId,
+    /// What it allows; `None` when it was taken back.
+    pub made: Option<KeyTerms>,
+    /// Who did it.
+    pub by: OwnerId,
+}
+
+/// What a new key allows, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyTerms {
+    /// Its scopes.
+    pub scopes: Vec<String>,
+    /// Until when.
+    pub expires_at: UnixMillis,
 }
 
 /// Requests of one minute that were refused because their caller could not be told.

@@ -157,6 +157,32 @@ text_id!(
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 );
 
+text_id!(
+    /// An API key, by what may be shown of it: `key_` and 26 base32 characters.
+    KeyId,
+    "key_id",
+    "`key_` followed by 26 characters of a-z and 2-7, as the list of keys shows it",
+    |text| text
+        .strip_prefix("key_")
+        .is_some_and(|rest| rest.len() == 26 && is_base32(rest))
+);
+
+text_id!(
+    /// What an administrator calls a key.
+    KeyName,
+    "name of a key",
+    "1 to 64 characters of A-Z, a-z, 0-9, '.', '_' and '-'",
+    |text| (1..=64).contains(&text.len()) && is_plain(text)
+);
+
+impl KeyId {
+    /// From 17 random bytes (136 bits, of which 130 are used).
+    #[must_use]
+    pub fn from_random(bytes: [u8; 17]) -> Self {
+        Self(format!("key_{}", &base32(&bytes)[..26]))
+    }
+}
+
 impl OwnerId {
     /// The owner behind a token: SHA-256 over issuer, a line feed, and subject.
     #[must_use]

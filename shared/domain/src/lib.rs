@@ -4,6 +4,7 @@
 //! those come in through [`ports`]. Nothing here is serialisable either: wire types belong to
 //! `protocol` and `claude`, stored types to `store`.
 
+pub mod api_key;
 pub mod approval;
 pub mod audit;
 pub mod authorization;
@@ -19,6 +20,7 @@ pub mod limits;
 pub mod notice;
 pub mod policy_book;
 pub mod ports;
+pub mod roles;
 pub mod session;
 pub mod session_token;
 pub mod state;
@@ -26,6 +28,7 @@ pub mod upload;
 pub mod use_cases;
 pub mod workspace;
 
+pub use api_key::{ApiKey, KeyRecord};
 pub use approval::{ApprovalLink, ApprovalRequest, CallDigest, Decision, Grant};
 pub use authorization::{Authorized, Principal, Scope};
 pub use chain::ChainDigest;
@@ -35,8 +38,8 @@ pub use command::{Command, CommandBody, CommandOutcome, CommandState};
 pub use deployment::{Deployment, Retention, Subagent};
 pub use event::{Event, EventBody};
 pub use ids::{
-    CheckpointId, CommandId, Cursor, FencingToken, OwnerId, PolicyName, QuestionId, RefName,
-    Sequence, SessionId, SessionKey, TaskId, TreeId, TreeKey, UnixMillis, UploadId,
+    CheckpointId, CommandId, Cursor, FencingToken, KeyId, KeyName, OwnerId, PolicyName, QuestionId,
+    RefName, Sequence, SessionId, SessionKey, TaskId, TreeId, TreeKey, UnixMillis, UploadId,
 };
 pub use policy_book::{PolicyBook, PolicyScope, StoredPolicy};
 pub use session::{Head, PermissionMode, SessionSpec, Tier};

@@ -140,3 +140,20 @@ pub const RUN_SECONDS: u32 = 600;
 /// Bytes of each output of such a command that stay, half of them of its end. Own: more than anybody
 /// reads; a file takes the rest.
 pub const RUN_OUTPUT_BYTES: usize = 256 * 1024;
+/// Good API keys of a deployment. Own: an administrator looks through them.
+pub const KEYS: usize = 1000;
+/// Longest life of one, in days. Own: a year and a day, so that it can be replaced on the same date.
+pub const KEY_DAYS: u64 = 366;
+/// What it has when nothing is said, in days. Own.
+pub const KEY_DEFAULT_DAYS: u64 = 90;
+/// Longest name of a person for whom a key is made. Own.
+pub const KEY_PERSON_CHARACTERS: usize = 128;
+/// How exactly is known when a key was last used. Own: a write an hour for each key costs nothing.
+pub const KEY_USE_MILLISECONDS: u64 = 3_600_000;
+/// Longest bearer token that is looked at. Own: API Gateway takes 10,240 bytes of headers together, and
+/// tokens of identity providers are far below
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
+pub const TOKEN_BYTES: usize = 8 * 1024;
+/// Longest name of a person that an issuer gives. Own: RFC 7519 has no limit, OpenID Connect 255 characters
+/// (<https://openid.net/specs/openid-connect-core-1_0.html#IDToken>).
+pub const SUBJECT_BYTES: usize = 255;

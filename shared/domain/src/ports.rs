@@ -9,6 +9,7 @@ mod checkpoints;
 mod clients;
 mod control;
 mod erasure;
+mod keys;
 mod notices;
 mod objects;
 mod policies;
@@ -34,6 +35,7 @@ pub use clients::{
 };
 pub use control::{ControlChange, ControlError, ForkError, NewFork, Rewind, SlotLimits};
 pub use erasure::{ChunkSweep, Chunks, Condemned, Erasure, ExpireError, Swept};
+pub use keys::{ApiKeys, KeyRing, NewKey, RevokedKey};
 pub use notices::{NoticeMessage, Notifier, Webhook, WebhookDirectory, WebhookSender};
 pub use objects::{ObjectPage, PutNew, StoredObject, TreeObjects};
 pub use policies::{BookChange, NotChanged, PolicyBooks};

@@ -8,7 +8,7 @@ use domain::Principal;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST,
-    ORIGIN, VARY, WWW_AUTHENTICATE,
+    ORIGIN, VARY,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -213,16 +213,7 @@ impl<W: Work, E: Sessioned> Edge<W, E> {
         principal: Option<Principal>,
     ) -> Response<Body> {
         let Some(principal) = principal else {
-            let mut refused = error_response(
-                StatusCode::UNAUTHORIZED,
-                &Value::Null,
-                INVALID_REQUEST,
-                "the request carries no valid bearer token",
-            );
-            refused
-                .headers_mut()
-                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            return refused;
+            return self.shared.challenges.unauthenticated();
         };
         let request = match self.sessioned.serve(request, &principal).await {
             Ok(answered) => return answered,
@@ -238,6 +229,9 @@ impl<W: Work, E: Sessioned> Edge<W, E> {
             }
             Front::Refused(refused) => return refused,
         };
+        if let Some(refused) = self.shared.refusal(&checked, &principal) {
+            return refused;
+        }
         if let Era::Modern(request, _) = &checked.era
             && let Some(rendered) = self.shared.rendered(request, &principal)
         {

@@ -405,6 +405,9 @@ where
             Front::Notification => return accepted(),
             Front::Refused(refused) => return refused,
         };
+        if let Some(refused) = self.shared.refusal(&checked, principal) {
+            return refused;
+        }
         let waits = self.shared.waits(&checked);
         let Era::Legacy(request) = checked.era else {
             return unreadable(&checked.id);

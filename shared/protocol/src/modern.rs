@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::Principal;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use rmcp::ErrorData;
 use rmcp::model::{
     CacheScope, CallToolResponse, CancelTaskParams, ClientCapabilities, CompleteRequestParams,
@@ -23,7 +23,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::EdgeSettings;
+use crate::answer::Body;
 use crate::asked::Asked;
+use crate::challenge::{self, Challenges};
 use crate::description::Description;
 use crate::front::Checked;
 use crate::headers;
@@ -143,6 +145,7 @@ pub(crate) struct Shared<W> {
     info: Info,
     ttl_ms: u64,
     listen_for: Duration,
+    pub(crate) challenges: Challenges,
     discovery: OnceLock<Bytes>,
     lists: Mutex<Vec<(Vec<String>, Bytes)>>,
 }
@@ -152,6 +155,24 @@ impl<W: Work> Shared<W> {
     pub(crate) fn waits(&self, checked: &Checked) -> bool {
         let tool = checked.name.as_deref();
         checked.method == "tools/call" && tool.is_some_and(|tool| self.work.waits(tool))
+    }
+
+    /// The answer to a caller who may not ask this.
+    pub(crate) fn refusal(
+        &self,
+        checked: &Checked,
+        principal: &Principal,
+    ) -> Option<Response<Body>> {
+        let tool = |name: &str| self.work.scope_of(name);
+        let name = checked.name.as_deref();
+        let lacking = challenge::lacking(principal, &checked.method, name, tool);
+        if lacking.is_empty() {
+            return None;
+        }
+        Some(
+            self.challenges
+                .insufficient(&checked.id, principal, &lacking),
+        )
     }
 
     pub(crate) fn new(work: W, settings: &EdgeSettings) -> Self {
@@ -166,6 +187,7 @@ impl<W: Work> Shared<W> {
             description,
             ttl_ms: settings.catalog_ttl_seconds * 1000,
             listen_for: Duration::from_secs(settings.listen_seconds),
+            challenges: Challenges::new(settings.public_url.as_deref()),
             work,
             discovery: OnceLock::new(),
             lists: Mutex::new(Vec::new()),

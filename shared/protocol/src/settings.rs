@@ -22,10 +22,12 @@ pub struct EdgeSettings {
     pub allowed_origins: Vec<String>,
     /// Hosts under which this is served, with or without a port; all of them when empty.
     pub allowed_hosts: Vec<String>,
+    /// The deployment's own address, if it is known: challenges name what is below it.
+    pub public_url: Option<String>,
 }
 
 impl EdgeSettings {
-    /// Reads them with the given ways to read a number and a list.
+    /// Reads them with the given ways to read a number, a list, and a text that may be missing.
     ///
     /// # Errors
     /// The first error of these ways.
@@ -33,6 +35,7 @@ impl EdgeSettings {
         class: Class,
         number: impl Fn(&str) -> Result<u64, E>,
         list: impl Fn(&str) -> Result<Vec<String>, E>,
+        text: impl Fn(&str) -> Result<Option<String>, E>,
     ) -> Result<Self, E> {
         let longest = match class {
             Class::Read | Class::Call | Class::Legacy => "SHANNON_REQUEST_TIMEOUT_SECONDS",
@@ -60,6 +63,7 @@ impl EdgeSettings {
             },
             allowed_origins: list("SHANNON_ALLOWED_ORIGINS")?,
             allowed_hosts: list("SHANNON_ALLOWED_HOSTS")?,
+            public_url: text("SHANNON_PUBLIC_URL")?,
         })
     }
 }
@@ -85,6 +89,7 @@ mod tests {
                     })
                 },
                 |name| Ok(vec![name.to_owned()]),
+                |name| Ok(Some(name.to_owned())),
             )
         };
         let expected = |longest_seconds, listen_seconds| EdgeSettings {
@@ -95,6 +100,7 @@ mod tests {
             listen_seconds,
             allowed_origins: vec!["SHANNON_ALLOWED_ORIGINS".to_owned()],
             allowed_hosts: vec!["SHANNON_ALLOWED_HOSTS".to_owned()],
+            public_url: Some("SHANNON_PUBLIC_URL".to_owned()),
         };
         for (class, longest, listen) in [
             (Class::Call, 4, 0),

@@ -101,6 +101,11 @@ pub trait Work: Send + Sync + 'static {
         tools::allowed(principal)
     }
 
+    /// The scope that calling a tool needs; `None` when it needs none, or there is no such tool.
+    fn scope_of(&self, tool: &str) -> Option<&'static str> {
+        tools::scope_of(tool)
+    }
+
     /// The input schema of a tool that wants some of its arguments repeated in headers
     /// (`x-mcp-header`); `None` for all others.
     fn header_schema(&self, tool: &str) -> Option<Arc<JsonObject>> {

@@ -250,6 +250,7 @@ pub(crate) const ANCHORS: &[Anchor] = &[
     // Formats.
     other("eyJ", "jwt", Shape::Jwt, true),
     other("v1.", OWN, Shape::OfSession, true),
+    token("shn_", "shannon key", Word, 60, false),
     other("-----BEGIN ", "private key", Shape::Pem, false),
     // Places.
     other("bearer", "authorization", Shape::Bearer, true),

@@ -339,8 +339,8 @@ fn once(
         }
     };
     Some(match subject {
-        // A change of a policy is written with the policy, and so once.
-        Subject::Unreadable | Subject::Policy(_) => return None,
+        // A change of a policy or a key is written with it, and so once.
+        Subject::Unreadable | Subject::Policy(_) | Subject::Key(_) => return None,
         Subject::Log(piece) => {
             let mark = mark(&piece.session)?
                 .set(LAST, number(piece.last))

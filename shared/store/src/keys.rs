@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    CheckpointId, ClientKey, CommandId, OwnerId, PolicyName, PolicyScope, RefName, Sequence,
+    CheckpointId, ClientKey, CommandId, KeyId, OwnerId, PolicyName, PolicyScope, RefName, Sequence,
     SessionId, SessionKey, TreeKey, UnixMillis, UploadId, audit::AuditChain,
     client_session::RoundId,
 };
@@ -153,6 +153,12 @@ pub(crate) enum Record<'a> {
     /// one removes it. Key: `owner` or `deployment`, `policy#<name>`. Value: `text`, `digest` (SHA-256
     /// of it), `policies` (how many it holds), `version`, `changed_at`.
     Policy(&'a PolicyScope, &'a PolicyName),
+    /// An API key. Scope: deployment; all in one partition, because whoever comes with one says only
+    /// which it is. Writer: an administrator, through a function, in the transaction of its entry of the
+    /// audit; the authorizer notes that it is used. Dies `retention_days` after it has expired. Key:
+    /// `keys`, `<id>`. Value: `owner`, `name`, `scopes`, `digest` (bytes), `created_at`, `valid_until`,
+    /// `revoked_at`, `used_at`.
+    ApiKey(&'a KeyId),
     /// What the newest runner found on its machine. Writer: any runner; the newest wins. Never
     /// dies. Key: `deployment`, `runner`. Value: `claude_version`, `claude_path`,
     /// `noted_at`, `agents` (JSON: pairs of name and description).
@@ -265,6 +271,7 @@ impl Record<'_> {
             }
             Self::PolicyBook(scope) => (scope_partition(scope), BOOK.to_owned()),
             Self::Policy(scope, name) => (scope_partition(scope), format!("{POLICY_PREFIX}{name}")),
+            Self::ApiKey(id) => (API_KEYS.to_owned(), id.to_string()),
             Self::Runner => ("deployment".to_owned(), "runner".to_owned()),
         };
         Key { partition, sort }
@@ -272,6 +279,9 @@ impl Record<'_> {
 }
 
 const POSTED_PREFIX: &str = "posted#";
+
+/// Partition of all API keys.
+pub(crate) const API_KEYS: &str = "keys";
 
 const AUDIT_PREFIX: &str = "audit#";
 const ENTRY_PREFIX: &str = "entry#";
@@ -454,6 +464,7 @@ mod tests {
             Record::AuditEnd(&AuditChain::Deployment),
             Record::AuditMark(&owner, &key.session),
             Record::RefusalCount(UnixMillis(1_700_000_040_000), "192.0.2.1"),
+            Record::ApiKey(&KeyId::from_random([0; 17])),
             Record::PolicyBook(&PolicyScope::Deployment),
             Record::Policy(&PolicyScope::Owner(owner.clone()), &policy),
         ]
@@ -493,6 +504,7 @@ mod tests {
                 "audit#deployment end",
                 "audit#OWNER session#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa",
                 "refused 001700000040000#192.0.2.1",
+                "keys key_aaaaaaaaaaaaaaaaaaaaaaaaaa",
                 "deployment policies",
                 "OWNER policy#no-npm",
             ]

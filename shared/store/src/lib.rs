@@ -4,6 +4,7 @@
 //! and a few more things that only some programs need: objects, token usage, what runners found on
 //! their machine. Its methods are safe to call again after an error whose outcome is unknown.
 
+mod api_keys;
 mod append;
 mod audit;
 mod batch;

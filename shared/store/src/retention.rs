@@ -67,7 +67,7 @@ const fn object(name: &'static str, place: &'static str, ends: Ends) -> Kind {
 }
 
 /// The table of retention.
-pub const RETENTION: [Kind; 36] = [
+pub const RETENTION: [Kind; 37] = [
     row("head", "*#* head", Ends::WithSession),
     row("tombstone", "*#* tombstone", Ends::AfterErasure),
     row("events", "*#* log#*", Ends::WithSession),
@@ -110,6 +110,11 @@ pub const RETENTION: [Kind; 36] = [
     row("newest runner", "* runner", Ends::Never),
     row("book of policies", "* policies", Ends::Never),
     row("policy", "* policy#*", Ends::WhenRemoved),
+    row(
+        "API key",
+        "keys *",
+        Ends::Expires("its own end, and SHANNON_RETENTION_DAYS"),
+    ),
     row(
         "client session",
         "*#* client",

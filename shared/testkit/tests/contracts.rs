@@ -52,6 +52,11 @@ async fn the_fake_keeps_the_audit() {
 }
 
 #[tokio::test]
+async fn the_fake_keeps_api_keys() {
+    contracts::api_keys_contract(&Fake::new(10)).await;
+}
+
+#[tokio::test]
 async fn the_fake_keeps_policies() {
     contracts::policy_books_contract(&Fake::new(8)).await;
 }

@@ -234,6 +234,7 @@ fn main() -> ExitCode {
             Class::Legacy,
             |name| boot.settings.integer(name),
             |name| boot.settings.list(name),
+            |_| Ok(None),
         )?;
         let settings = EdgeSettings {
             // The product serves subscriptions in a function of their own.

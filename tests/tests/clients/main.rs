@@ -5,6 +5,7 @@
 mod asking;
 mod claude_code;
 mod inspector;
+mod login;
 mod mcp_remote;
 mod python;
 mod stdio;

@@ -52,6 +52,56 @@ const TESTED: &[(&str, &str, &str)] = &[
         "a_form_decides_only_where_that_is_permitted",
     ),
     (
+        "OIDC_ISSUER",
+        "tests/tests/stack/login.rs",
+        "whoever_has_a_token_of_the_issuer_is_let_in",
+    ),
+    (
+        "OIDC_AUDIENCE",
+        "tests/tests/stack/login.rs",
+        "the_settings_say_which_tokens_count_and_what_they_allow",
+    ),
+    (
+        "OIDC_JWKS_URL",
+        "tests/tests/stack/login.rs",
+        "the_settings_say_which_tokens_count_and_what_they_allow",
+    ),
+    (
+        "OIDC_ALGORITHMS",
+        "tests/tests/stack/login.rs",
+        "the_settings_say_which_tokens_count_and_what_they_allow",
+    ),
+    (
+        "OIDC_SCOPE_CLAIMS",
+        "tests/tests/stack/login.rs",
+        "the_settings_say_which_tokens_count_and_what_they_allow",
+    ),
+    (
+        "OIDC_SCOPE_MAP",
+        "tests/tests/stack/login.rs",
+        "the_settings_say_which_tokens_count_and_what_they_allow",
+    ),
+    (
+        "OIDC_ADDRESSES",
+        "tests/tests/stack/login.rs",
+        "an_issuer_on_this_machine_is_for_local_deployments",
+    ),
+    (
+        "JWKS_CACHE_SECONDS",
+        "functions/authorizer/src/jwks_tests.rs",
+        "the_setting_decides_how_long_keys_are_kept",
+    ),
+    (
+        "CLOCK_SKEW_SECONDS",
+        "functions/authorizer/src/issuer_tests.rs",
+        "only_in_its_time_give_or_take_the_skew",
+    ),
+    (
+        "AUTHORIZATION_CACHE_SECONDS",
+        "tests/tests/stack/keys.rs",
+        "a_revoked_key_passes_for_as_long_as_answers_are_kept",
+    ),
+    (
         "APPEND_BATCH_BYTES",
         JOURNAL,
         "entries_are_gathered_by_time_and_by_size",

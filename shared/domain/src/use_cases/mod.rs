@@ -2,6 +2,7 @@
 //! `await`; its doc comment says how.
 
 mod answer_question;
+mod api_keys;
 mod audit;
 mod cancel_session;
 mod change_policy;
@@ -36,6 +37,9 @@ use thiserror::Error;
 
 pub use answer_question::{
     AnswerError, AnswerQuestion, answer_question, given_answers, open_question,
+};
+pub use api_keys::{
+    CreateKey, CreateKeyError, KeyRefused, KeyRevoked, check_key, create_key, list_keys, revoke_key,
 };
 pub use audit::{AuditKept, audit_erasure, audit_session, keep_audit};
 pub use cancel_session::{CancelError, cancel_session};

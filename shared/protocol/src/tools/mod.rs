@@ -200,6 +200,13 @@ fn schema(value: Value) -> JsonObject {
     schema
 }
 
+/// The scope that calling a tool needs.
+pub(crate) fn scope_of(tool: &str) -> Option<&'static str> {
+    let named = |entry: &&Entry| entry.definition.name == tool;
+    let entry = ENTRIES.iter().find(named);
+    entry.map(|entry| entry.definition.effect.scope())
+}
+
 /// The tools that this caller's scopes allow, in their fixed order.
 pub(crate) fn allowed(principal: &Principal) -> Vec<Tool> {
     ENTRIES

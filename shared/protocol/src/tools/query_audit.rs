@@ -17,7 +17,8 @@ pub(super) const DEFINITION: Definition = Definition {
     title: "Look into the audit",
     description: "Lists entries of the audit, newest first: messages that sessions took, tool calls, and whether they were let go or refused, with the \
         policies that decided, approvals asked for and decided, ends and erasures, and changes of stored policies. With \
-        deployment: true those of the deployment, and the refused logins by source and minute. It says what happened and not what was said: get_session has the words for as \
+        deployment: true those of the deployment, API keys that were made and revoked, and the refused logins by \
+        source and minute. It says what happened and not what was said: get_session has the words for as \
         long as the session is kept. verify_audit says whether anything was changed.",
     effect: Effect::Administers,
     input,
@@ -34,7 +35,7 @@ fn input() -> Value {
             "kinds": {"type": "array", "items": {"type": "string", "enum": kinds}, "description": "Only facts of these kinds. command: a message or an answer was taken; call: the model asked for a tool; allowance: the gate let it go; denial: the gate refused it; request: a person was asked to decide; decision: they did, or their time was over; end: the session ended."},
             "from": time_schema("Nothing before this time: RFC 3339 (2026-11-20T12:00:00Z) or milliseconds since 1970."),
             "to": time_schema("Nothing after this time, written likewise."),
-            "deployment": {"type": "boolean", "default": false, "description": "The audit of the deployment (refused logins) instead of yours."},
+            "deployment": {"type": "boolean", "default": false, "description": "The audit of the deployment (API keys, refused logins) instead of yours."},
             "cursor": {"type": "integer", "minimum": 1, "description": "next_cursor of the page before."}
         }
     })
@@ -73,7 +74,7 @@ fn output() -> Value {
                     "number": {"type": "integer", "description": "Its place in the chain."},
                     "time_unix_ms": time(),
                     "digest": {"type": "string", "description": "SHA-256 of the entry and, through the one before, of all before it."},
-                    "subject": {"type": "string", "enum": ["log", "erased", "policy", "refused", "unreadable"]},
+                    "subject": {"type": "string", "enum": ["log", "erased", "policy", "key", "refused", "unreadable"]},
                     "session_id": session_id_schema(),
                     "first_sequence": {"type": "integer", "description": "The first event of the piece of the log that the entry is about."},
                     "last_sequence": {"type": "integer", "description": "The last one."},
@@ -82,8 +83,13 @@ fn output() -> Value {
                     "policy": {"type": "string", "description": "The stored policy that was changed."},
                     "version": {"type": "integer", "description": "The version that was stored, or removed."},
                     "policy_sha256": {"type": "string", "description": "SHA-256 of its text."},
-                    "removed": {"type": "boolean"},
-                    "changed_by": {"type": "string", "description": "The owner id of who changed the policy."},
+                    "removed": {"type": "boolean", "description": "The policy was removed, the key revoked."},
+                    "changed_by": {"type": "string", "description": "The owner id of who changed the policy or the key."},
+                    "key_id": {"type": "string", "description": "The API key that was made, or revoked."},
+                    "key_name": {"type": "string", "description": "What it is called."},
+                    "key_owner": {"type": "string", "description": "The owner id of whom its holder acts for."},
+                    "scopes": {"type": "array", "items": text(), "description": "What a new key allows."},
+                    "expires_at_unix_ms": time(),
                     "source": {"type": "string", "description": "Where refused requests came from."},
                     "minute_unix_ms": time(),
                     "count": {"type": "integer", "description": "How many were refused in that minute."}
@@ -177,6 +183,20 @@ fn shown(entry: &AuditEntry) -> Value {
             }
             shown["changed_by"] = change.by.as_str().into();
         }
+        Subject::Key(change) => {
+            shown["subject"] = "key".into();
+            shown["key_id"] = change.key.as_str().into();
+            shown["key_name"] = change.name.as_str().into();
+            shown["key_owner"] = change.owner.as_str().into();
+            match &change.made {
+                Some(terms) => {
+                    shown["scopes"] = json!(terms.scopes);
+                    shown["expires_at_unix_ms"] = terms.expires_at.0.into();
+                }
+                None => shown["removed"] = true.into(),
+            }
+            shown["changed_by"] = change.by.as_str().into();
+        }
         Subject::Refused(refusals) => {
             shown["subject"] = "refused".into();
             shown["source"] = refusals.source.as_str().into();
@@ -234,6 +254,18 @@ fn words(entry: &AuditEntry) -> String {
                 Some(_) => {
                     let version = change.version;
                     format!("{number} {time} policy {name} version {version} was stored by {by}")
+                }
+            }
+        }
+        Subject::Key(change) => {
+            let (key, name, by) = (&change.key, &change.name, &change.by);
+            match &change.made {
+                None => format!("{number} {time} API key {key} ({name}) was revoked by {by}"),
+                Some(terms) => {
+                    let (owner, scopes) = (&change.owner, terms.scopes.join(" "));
+                    format!(
+                        "{number} {time} API key {key} ({name}) was made by {by} for {owner}: {scopes}"
+                    )
                 }
             }
         }

@@ -129,6 +129,7 @@ pub(crate) fn settings() -> EdgeSettings {
         listen_seconds: 300,
         allowed_origins: vec!["https://app.example".to_owned()],
         allowed_hosts: vec![],
+        public_url: Some("https://shannon.example".to_owned()),
     }
 }
 

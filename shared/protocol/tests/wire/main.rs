@@ -4,6 +4,7 @@ mod approvals;
 mod asking;
 mod audit;
 mod bridge;
+mod challenges;
 mod checkpoints;
 mod client;
 mod commands;

@@ -1,10 +1,11 @@
 //! Entries of the audit and seals, as they are stored: JSON, entries packed.
 
 use domain::{
-    ChainDigest, OwnerId, PolicyName, Sequence, SessionId, UnixMillis,
+    ChainDigest, KeyId, KeyName, OwnerId, PolicyName, Sequence, SessionId, UnixMillis,
     approval::Way,
     audit::{
-        AuditChain, ChainEnd, Fact, FactKind, LogPiece, PolicyChange, Refusals, Seal, Subject,
+        AuditChain, ChainEnd, Fact, FactKind, KeyChange, KeyTerms, LogPiece, PolicyChange,
+        Refusals, Seal, Subject,
     },
 };
 use serde::{Deserialize, Serialize, de::Error};
@@ -39,6 +40,17 @@ enum StoredSubject {
         version: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         digest: Option<String>,
+        by: String,
+    },
+    Key {
+        key: String,
+        name: String,
+        owner: String,
+        /// Of one that was made.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        scopes: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        valid_until: Option<u64>,
         by: String,
     },
     Refused {
@@ -153,6 +165,17 @@ impl StoredSubject {
                 digest: change.digest.clone(),
                 by: change.by.to_string(),
             },
+            Subject::Key(change) => Self::Key {
+                key: change.key.to_string(),
+                name: change.name.to_string(),
+                owner: change.owner.to_string(),
+                scopes: change
+                    .made
+                    .as_ref()
+                    .map_or_else(Vec::new, |it| it.scopes.clone()),
+                valid_until: change.made.as_ref().map(|it| it.expires_at.0),
+                by: change.by.to_string(),
+            },
             Subject::Refused(refusals) => Self::Refused {
                 minute: refusals.minute.0,
                 source: refusals.source.clone(),
@@ -164,6 +187,7 @@ impl StoredSubject {
 
     fn read(self) -> Result<Subject, serde_json::Error> {
         let session = |id: &str| SessionId::parse(id).map_err(serde_json::Error::custom);
+        let owner = |id: &str| OwnerId::parse(id).map_err(serde_json::Error::custom);
         Ok(match self {
             Self::Log {
                 session: id,
@@ -199,7 +223,24 @@ impl StoredSubject {
                 name: PolicyName::parse(&name).map_err(serde_json::Error::custom)?,
                 version,
                 digest,
-                by: OwnerId::parse(&by).map_err(serde_json::Error::custom)?,
+                by: owner(&by)?,
+            }),
+            Self::Key {
+                key,
+                name,
+                owner: of,
+                scopes,
+                valid_until,
+                by,
+            } => Subject::Key(KeyChange {
+                key: KeyId::parse(&key).map_err(serde_json::Error::custom)?,
+                name: KeyName::parse(&name).map_err(serde_json::Error::custom)?,
+                owner: owner(&of)?,
+                made: valid_until.map(|until| KeyTerms {
+                    scopes,
+                    expires_at: UnixMillis(until),
+                }),
+                by: owner(&by)?,
             }),
             Self::Refused {
                 minute,
@@ -278,6 +319,8 @@ mod tests {
         let session = SessionId::from_random([0; 17]);
         let by = OwnerId::of("i", "s");
         let some = ChainDigest::of(None, "c", 1, b"");
+        let key = KeyId::from_random([0; 17]);
+        let name = KeyName::parse("ci").unwrap();
         let fact = Fact {
             sequence: Sequence(2),
             time: UnixMillis(3),
@@ -308,6 +351,23 @@ mod tests {
                 digest: None,
                 by: by.clone(),
             }),
+            Subject::Key(KeyChange {
+                key: key.clone(),
+                name: name.clone(),
+                owner: by.clone(),
+                made: Some(KeyTerms {
+                    scopes: vec!["approve".to_owned()],
+                    expires_at: UnixMillis(9),
+                }),
+                by: by.clone(),
+            }),
+            Subject::Key(KeyChange {
+                key,
+                name,
+                owner: by.clone(),
+                made: None,
+                by: by.clone(),
+            }),
             Subject::Refused(Refusals {
                 minute: UnixMillis(60_000),
                 source: "192.0.2.1".to_owned(),
@@ -334,6 +394,8 @@ mod tests {
                 ),
                 r#"{"time":5,"subject":{"kind":"erased","session":"ses_aaaaaaaaaaaaaaaaaaaaaaaaaa","last":2}}"#.to_owned(),
                 format!(r#"{{"time":5,"subject":{{"kind":"policy","name":"no-npm","version":3,"by":"{by}"}}}}"#),
+                format!(r#"{{"time":5,"subject":{{"kind":"key","key":"key_aaaaaaaaaaaaaaaaaaaaaaaaaa","name":"ci","owner":"{by}","scopes":["approve"],"valid_until":9,"by":"{by}"}}}}"#),
+                format!(r#"{{"time":5,"subject":{{"kind":"key","key":"key_aaaaaaaaaaaaaaaaaaaaaaaaaa","name":"ci","owner":"{by}","by":"{by}"}}}}"#),
                 r#"{"time":5,"subject":{"kind":"refused","minute":60000,"source":"192.0.2.1","count":7}}"#.to_owned(),
             ]
         );

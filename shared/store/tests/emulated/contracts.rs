@@ -70,6 +70,12 @@ async fn the_store_keeps_the_audit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_store_keeps_api_keys() {
+    let services = Services::start().await;
+    contracts::api_keys_contract(&services.store().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_store_keeps_policies() {
     let services = Services::start().await;
     contracts::policy_books_contract(&services.store().await).await;

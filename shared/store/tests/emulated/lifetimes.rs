@@ -101,6 +101,7 @@ async fn every_stored_thing_goes_as_the_table_of_retention_says() {
     let store = Store::connect_to(settings, services.endpoint()).await;
     // First what does not expire: the times of the rest are looked at.
     contracts::policy_books_contract(&store).await;
+    contracts::api_keys_contract(&store).await;
     contracts::session_directory_contract(&store).await;
     contracts::session_log_contract(&store).await;
     contracts::whole_inbox_contract(&store).await;
@@ -207,6 +208,10 @@ fn lifetime(setting: &str) -> RangeInclusive<i64> {
         "SHANNON_KEEP_DELTAS_HOURS" => about(DELTAS_HOURS * hour, DELTAS_HOURS * hour),
         // They outlive the head.
         "SHANNON_AUDIT_RETENTION_DAYS" => about(AUDIT_DAYS * day, AUDIT_DAYS * day),
+        // The contract makes them for a day.
+        "its own end, and SHANNON_RETENTION_DAYS" => {
+            about((RETENTION_DAYS + 1) * day, (RETENTION_DAYS + 1) * day)
+        }
         "a week, or until it is an entry of the audit" => about(7 * day, 7 * day),
         "SHANNON_RETENTION_DAYS" => about(RETENTION_DAYS * day, (RETENTION_DAYS + 2) * day),
         // The contract signs for a quarter of an hour.

@@ -3,6 +3,7 @@
 //! They use owners of their own, so they can run side by side on one store, and take the time from
 //! the store's clock, because rows expire by it.
 
+mod api_keys;
 mod audit;
 mod checkpoints;
 mod clients;
@@ -29,6 +30,7 @@ use domain::{
 
 use crate::{builders, owner};
 
+pub use api_keys::api_keys_contract;
 pub use audit::{
     AuditPorts, audit_trail_contract, checked, facts_contract, log_chain_contract,
     refusals_contract, seals_contract,

@@ -1,5 +1,6 @@
 //! Every port in memory.
 
+mod api_keys;
 mod audit;
 mod checkpoints;
 mod clients;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{audit::Audit, clients::Clients};
 use domain::{
-    Checkpoint, Command, Event, FencingToken, Head, OwnerId, PolicyBook, PolicyScope, RefName,
-    Sequence, SessionId, SessionKey, TreeKey, UnixMillis, UploadId,
+    Checkpoint, Command, Event, FencingToken, Head, KeyId, KeyRecord, OwnerId, PolicyBook,
+    PolicyScope, RefName, Sequence, SessionId, SessionKey, TreeKey, UnixMillis, UploadId,
     checkpoint::CheckpointRef,
     event::NewEvent,
     ports::{LiveText, NoticeMessage, Webhook},
@@ -35,6 +35,7 @@ pub(super) struct World {
     pub(super) clients: Clients,
     pub(super) audit: Audit,
     pub(super) books: BTreeMap<PolicyScope, PolicyBook>,
+    pub(super) keys: BTreeMap<KeyId, KeyRecord>,
     pub(super) webhooks: BTreeMap<OwnerId, Webhook>,
     pub(super) published: Vec<NoticeMessage>,
     /// With the address.

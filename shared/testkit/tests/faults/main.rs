@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod clock;
+mod keys;
 mod policies;
 mod world;
 

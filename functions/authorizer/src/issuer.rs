@@ -1,0 +1,276 @@
+//! Access tokens of an identity provider: JSON Web Tokens that one issuer signed for this deployment
+//! (OAuth 2.1, section 5.2; RFC 9068; RFC 8707 for the audience; RFC 8725 for what may go wrong).
+//!
+//! Which algorithms count is the deployment's decision, never the token's. Signature, issuer and audience
+//! are checked by `jsonwebtoken`, times here, by this function's clock.
+
+use std::collections::BTreeMap;
+
+use boot::{Settings, SettingsError, StartError};
+use domain::roles::{self, Role};
+use domain::{OwnerId, Principal, UnixMillis, limits};
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::credential::Caller;
+use crate::discovery::Discovery;
+use crate::jwks::{FetchError, KeySource, Keys, NoKey};
+use crate::signature;
+
+/// Why a token of an issuer is no good.
+#[derive(Debug, Error)]
+pub(crate) enum TokenRefused {
+    /// It is no JSON Web Token, or one that is not signed, or not by a way that this deployment permits.
+    #[error("the token cannot be read, or is signed in a way that is not permitted")]
+    Form(#[source] jsonwebtoken::errors::Error),
+    /// Its header asks for something that nobody here does.
+    #[error("the token has a header `crit`")]
+    Critical,
+    /// Nobody has such a key.
+    #[error("the token is signed with a key that its issuer has not got")]
+    Key,
+    /// Signature, issuer or audience.
+    #[error("the token is not one that its issuer made for this deployment")]
+    Claims(#[source] jsonwebtoken::errors::Error),
+    /// A claim that must be there is missing, or is no text or number.
+    #[error("the claim {0} is missing or of the wrong kind")]
+    Claim(&'static str),
+    /// Too old.
+    #[error("the token has expired")]
+    Expired,
+    /// Too young.
+    #[error("the token is not valid yet")]
+    NotYet,
+    /// Whether it is good cannot be found out now.
+    #[error(transparent)]
+    Unavailable(FetchError),
+}
+
+impl From<NoKey> for TokenRefused {
+    fn from(none: NoKey) -> Self {
+        match none {
+            NoKey::Unknown => Self::Key,
+            NoKey::Unavailable(error) => Self::Unavailable(error),
+        }
+    }
+}
+
+/// What of a token's claims becomes scopes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ScopeRules {
+    /// The claims that hold them: a text with blanks between them, or a list of texts.
+    claims: Vec<String>,
+    /// What the issuer's own names stand for. Our names need none.
+    map: BTreeMap<String, Vec<&'static str>>,
+}
+
+impl ScopeRules {
+    /// `map`: pairs `theirs=ours`, where ours is a scope, or `role:` and a role.
+    ///
+    /// # Errors
+    /// The pair that is none.
+    pub(crate) fn new(claims: Vec<String>, map: &[String]) -> Result<Self, String> {
+        let mut rules = Self {
+            claims,
+            map: BTreeMap::new(),
+        };
+        for pair in map {
+            // Their names may have this sign, ours have none.
+            let (theirs, ours) = pair.rsplit_once('=').ok_or_else(|| pair.clone())?;
+            let scopes: Vec<&'static str> = match ours.strip_prefix("role:") {
+                Some(role) => Role::parse(role).map(|role| role.scopes().to_vec()),
+                None => {
+                    let scope = roles::SCOPES.into_iter().find(|scope| *scope == ours);
+                    scope.map(|scope| vec![scope])
+                }
+            }
+            .ok_or_else(|| pair.clone())?;
+            rules
+                .map
+                .entry(theirs.to_owned())
+                .or_default()
+                .extend(scopes);
+        }
+        Ok(rules)
+    }
+
+    fn scopes(&self, claims: &Map<String, Value>) -> Vec<String> {
+        let mut names: Vec<&str> = Vec::new();
+        for claim in &self.claims {
+            match claims.get(claim) {
+                Some(Value::String(text)) => names.extend(text.split_whitespace()),
+                Some(Value::Array(list)) => names.extend(list.iter().filter_map(Value::as_str)),
+                _ => {}
+            }
+        }
+        let mapped = names.iter().filter_map(|name| self.map.get(*name));
+        let mapped: Vec<&str> = mapped.flatten().copied().collect();
+        roles::known(names.iter().copied().chain(mapped))
+    }
+}
+
+/// The one issuer of a deployment.
+pub(crate) struct Issuer<S> {
+    name: String,
+    algorithms: Vec<Algorithm>,
+    validation: Validation,
+    skew_milliseconds: u64,
+    rules: ScopeRules,
+    keys: Keys<S>,
+}
+
+impl Issuer<Discovery> {
+    /// Reads the settings; `None` where there is no issuer.
+    ///
+    /// # Errors
+    /// A setting that is wrong.
+    pub(crate) fn from_settings(settings: &Settings) -> Result<Option<Self>, StartError> {
+        let Some(name) = settings.optional("SHANNON_OIDC_ISSUER")? else {
+            return Ok(None);
+        };
+        let invalid = |name: &str, problem: String, allowed: &str| SettingsError::Invalid {
+            name: name.to_owned(),
+            problem,
+            allowed: allowed.to_owned(),
+        };
+        let mut audiences = settings.list("SHANNON_OIDC_AUDIENCE")?;
+        if audiences.is_empty()
+            && let Some(url) = settings.optional("SHANNON_PUBLIC_URL")?
+        {
+            // What clients name as the resource that they want a token for (RFC 8707).
+            audiences.push(format!("{}/mcp", url.trim_end_matches('/')));
+        }
+        if audiences.is_empty() {
+            let problem = "it is empty, and so is SHANNON_PUBLIC_URL".to_owned();
+            let allowed = "what the issuer writes into the claim aud of tokens for this deployment";
+            return Err(invalid("SHANNON_OIDC_AUDIENCE", problem, allowed).into());
+        }
+        let mut algorithms = Vec::new();
+        for wanted in settings.list("SHANNON_OIDC_ALGORITHMS")? {
+            let known = signature::ALGORITHMS.iter().find(|it| it.0 == wanted);
+            let known = known.ok_or_else(|| {
+                let problem = format!("{wanted} is none of them");
+                invalid("SHANNON_OIDC_ALGORITHMS", problem, "RS256, ES256, EdDSA")
+            })?;
+            algorithms.push(known.1);
+        }
+        let claims = settings.list("SHANNON_OIDC_SCOPE_CLAIMS")?;
+        let map = settings.list("SHANNON_OIDC_SCOPE_MAP")?;
+        let rules = ScopeRules::new(claims, &map).map_err(|pair| {
+            let allowed = "pairs theirs=ours; ours is a scope, or role:viewer, role:developer, role:operator, role:admin";
+            invalid("SHANNON_OIDC_SCOPE_MAP", format!("{pair:?} is none"), allowed)
+        })?;
+        let source = Discovery::from_settings(name, settings)?;
+        Ok(Some(Self::new(
+            name,
+            &audiences,
+            algorithms,
+            settings.integer("SHANNON_CLOCK_SKEW_SECONDS")?,
+            rules,
+            Keys::new(source, settings.integer("SHANNON_JWKS_CACHE_SECONDS")?),
+        )))
+    }
+}
+
+impl<S: KeySource> Issuer<S> {
+    pub(crate) fn new(
+        name: &str,
+        audiences: &[String],
+        algorithms: Vec<Algorithm>,
+        skew_seconds: u64,
+        rules: ScopeRules,
+        keys: Keys<S>,
+    ) -> Self {
+        signature::install();
+        // The algorithm is that of a token, once it is one of ours.
+        let mut validation = Validation::default();
+        validation.set_issuer(&[name]);
+        validation.set_audience(audiences);
+        validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
+        // By our clock, below.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        Self {
+            name: name.to_owned(),
+            algorithms,
+            validation,
+            skew_milliseconds: skew_seconds * 1000,
+            rules,
+            keys,
+        }
+    }
+
+    /// Whose token this is.
+    ///
+    /// # Errors
+    /// [`TokenRefused`].
+    pub(crate) async fn check(&self, token: &str, now: UnixMillis) -> Result<Caller, TokenRefused> {
+        let header = decode_header(token).map_err(TokenRefused::Form)?;
+        // The library asks for a key first, and looks at the algorithm then.
+        if !self.algorithms.contains(&header.alg) {
+            let kind = jsonwebtoken::errors::ErrorKind::InvalidAlgorithm;
+            return Err(TokenRefused::Form(kind.into()));
+        }
+        if header.crit.is_some() {
+            return Err(TokenRefused::Critical);
+        }
+        let key = self.keys.find(header.kid.as_deref(), header.alg, now);
+        let key = key.await?;
+        // It takes algorithms of one kind of key only.
+        let validation = Validation {
+            algorithms: vec![header.alg],
+            ..self.validation.clone()
+        };
+        let claims = decode::<Map<String, Value>>(token, &key, &validation)
+            .map_err(TokenRefused::Claims)?
+            .claims;
+        // A list of issuers would pass above.
+        if claims.get("iss") != Some(&Value::from(self.name.as_str())) {
+            return Err(TokenRefused::Claim("iss"));
+        }
+        let subject = claims.get("sub").and_then(Value::as_str);
+        let subject = subject
+            .filter(|it| (1..=limits::SUBJECT_BYTES).contains(&it.len()))
+            .ok_or(TokenRefused::Claim("sub"))?;
+        let end = time(&claims, "exp")?.ok_or(TokenRefused::Claim("exp"))?;
+        let expires_at = end.plus(self.skew_milliseconds);
+        if now >= expires_at {
+            return Err(TokenRefused::Expired);
+        }
+        let begin = time(&claims, "nbf")?;
+        if begin.is_some_and(|begin| begin > now.plus(self.skew_milliseconds)) {
+            return Err(TokenRefused::NotYet);
+        }
+        Ok(Caller {
+            principal: Principal {
+                owner: OwnerId::of(&self.name, subject),
+                scopes: self.rules.scopes(&claims),
+            },
+            expires_at: Some(expires_at),
+        })
+    }
+}
+
+/// A time in seconds, which may have a fraction (RFC 7519, section 2).
+fn time(
+    claims: &Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<UnixMillis>, TokenRefused> {
+    let seconds = match claims.get(name) {
+        None => return Ok(None),
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(_) => None,
+    };
+    // Until the year 4000: beyond it a sum could not be made.
+    let fits = |seconds: &f64| (0.0..64_060_588_800.0).contains(seconds);
+    let seconds = seconds.filter(fits).ok_or(TokenRefused::Claim(name))?;
+    let seconds = std::time::Duration::from_secs_f64(seconds);
+    let milliseconds = u64::try_from(seconds.as_millis());
+    let milliseconds = milliseconds.map_err(|_| TokenRefused::Claim(name))?;
+    Ok(Some(UnixMillis(milliseconds)))
+}
+
+#[cfg(test)]
+#[path = "issuer_tests.rs"]
+mod tests;
