@@ -162,7 +162,13 @@ fn log_group(resource: &Resource) -> Result<String, TemplateError> {
     let config = resource.properties.get("LoggingConfig");
     let place = resource.place("LoggingConfig");
     if let Some(config) = config {
-        only_in(config, &["LogFormat", "LogGroup"], &place)?;
+        let known = [
+            "ApplicationLogLevel",
+            "LogFormat",
+            "LogGroup",
+            "SystemLogLevel",
+        ];
+        only_in(config, &known, &place)?;
     }
     match config.and_then(|config| config.get("LogGroup")) {
         Some(group) => word(group, &place).map(str::to_owned),

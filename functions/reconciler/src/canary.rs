@@ -138,8 +138,10 @@ mod tests {
             .expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let status = StatusCode::from_u16(status).expect("a status");
-        let router =
-            axum::Router::new().route("/ready", axum::routing::get(async move || (status, body)));
+        let router = axum::Router::new().route(
+            "/ready",
+            axum::routing::get(move || async move { (status, body) }),
+        );
         tokio::spawn(async move { axum::serve(listener, router).await });
         url
     }
