@@ -57,6 +57,18 @@ struct Call {
     answer: oneshot::Sender<Result<Value, String>>,
 }
 
+/// Loads a file, and gives its text, too.
+///
+/// # Errors
+/// As [`EdgeFunction::load`].
+pub fn load(path: &Path) -> Result<(EdgeFunction, String), EdgeError> {
+    let source = std::fs::read_to_string(path).map_err(|source| EdgeError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok((EdgeFunction::from_source(source.clone())?, source))
+}
+
 impl EdgeFunction {
     /// Loads a file that defines `function handler(event)`, as CloudFront's runtime
     /// `cloudfront-js-2.0` takes it. Reads the file once: load it again after a change.
@@ -64,11 +76,7 @@ impl EdgeFunction {
     /// # Errors
     /// [`EdgeError::Read`] or [`EdgeError::Script`].
     pub fn load(path: &Path) -> Result<Self, EdgeError> {
-        let source = std::fs::read_to_string(path).map_err(|source| EdgeError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::from_source(source)
+        load(path).map(|(function, _)| function)
     }
 
     /// Loads the text of a function.

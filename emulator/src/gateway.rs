@@ -24,7 +24,7 @@ use axum::{
     serve::ListenerExt,
 };
 use bytes::Bytes;
-use http::{header, request::Parts};
+use http::{HeaderName, HeaderValue, header, request::Parts};
 use http_body_util::BodyExt;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -34,7 +34,7 @@ use tokio::{
 use crate::{
     edge::EdgeFunction,
     lambda::{InvokeError, Lambda, MAX_PAYLOAD_BYTES, Outcome},
-    template::{Authorizer, GatewayResponse, Route, Stack},
+    template::{Authorizer, GatewayResponse, ResponseHeader, Route, Stack},
 };
 
 mod authorizer;
@@ -63,6 +63,8 @@ const DISCARD: Duration = Duration::from_secs(5);
 pub struct GatewayOptions {
     /// What runs before the routes; without it paths are taken as they come.
     pub edge: Option<EdgeFunction>,
+    /// What the distribution in front adds to every answer.
+    pub headers: Vec<ResponseHeader>,
     /// Most that a buffered route may take: 29 s on AWS.
     pub buffered: Duration,
     /// A stream in which nothing is sent for this long is cut: 5 minutes on AWS.
@@ -75,6 +77,7 @@ impl Default for GatewayOptions {
     fn default() -> Self {
         Self {
             edge: None,
+            headers: Vec::new(),
             buffered: Duration::from_secs(29),
             silent: Duration::from_secs(300),
             longest_stream: 200 * 1024 * 1024,
@@ -130,7 +133,21 @@ struct Exchange {
     client: IpAddr,
 }
 
+/// As CloudFront does: its own answers and the API's get the headers of its policy.
 async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let mut response = answer(&gateway, request).await;
+    for header in &gateway.options.headers {
+        let name = HeaderName::try_from(&header.name);
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(&header.value))
+            && (header.overrides || !response.headers().contains_key(&name))
+        {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+async fn answer(gateway: &Gateway, request: Request) -> Response {
     let (mut parts, mut body) = request.into_parts();
     let client = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     let exchange = Exchange {

@@ -304,19 +304,24 @@ impl Lambda {
         Ok(answered)
     }
 
-    /// Finds a function by its name here, its name on AWS, or its ARN, with or without `$LATEST`.
+    /// Finds a function by its name here, its name on AWS, or its ARN, with or without `$LATEST` or
+    /// its alias.
     fn find(&self, name: &str) -> Result<Arc<Function>, InvokeError> {
         if let Some(function) = self.0.functions.get(name) {
             return Ok(function.clone());
         }
         let bare = name.strip_suffix(":$LATEST").unwrap_or(name);
-        let bare = bare.rsplit(':').next().unwrap_or(bare);
+        let is_called = |function: &FunctionResource| {
+            let alias = function.alias.as_deref();
+            let of_alias = alias.and_then(|alias| bare.strip_suffix(alias)?.strip_suffix(':'));
+            let bare = of_alias.unwrap_or(bare);
+            let bare = bare.rsplit(':').next().unwrap_or(bare);
+            function.function_name == bare || function.name == bare
+        };
         self.0
             .functions
             .values()
-            .find(|function| {
-                function.resource.function_name == bare || function.resource.name == bare
-            })
+            .find(|function| is_called(&function.resource))
             .cloned()
             .ok_or_else(|| InvokeError::UnknownFunction(name.to_owned()))
     }

@@ -29,7 +29,7 @@ use crate::{
     },
     claude_install::{self, Claude, ClaudeError},
     credentials::{Credentials, Principal},
-    edge::{EdgeError, EdgeFunction},
+    edge::{self, EdgeError},
     gateway::{self, GatewayOptions},
     issuer::{self, Issuer, IssuerError, IssuerOptions},
     lambda::{Lambda, LambdaOptions},
@@ -114,6 +114,12 @@ pub enum StackError {
     /// The edge function.
     #[error(transparent)]
     Edge(#[from] EdgeError),
+    /// What is deployed would not be what runs here.
+    #[error(
+        "template.yaml deploys another edge function than infra/edge/viewer-request.js; copy the \
+         file into FunctionCode of EdgeFunction"
+    )]
+    OtherEdge,
     /// The model, or the key for it.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -182,7 +188,7 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
     };
     let edge = {
         let path = options.workspace.join(EDGE_FUNCTION);
-        tokio::task::spawn_blocking(move || EdgeFunction::load(&path))
+        tokio::task::spawn_blocking(move || edge::load(&path))
     };
     let template = {
         let path = options.workspace.join("template.yaml");
@@ -306,9 +312,14 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
     } else {
         None
     };
-    let edge = edge.await.map_err(StackError::Cut)??;
+    let (edge, source) = edge.await.map_err(StackError::Cut)??;
+    let in_front = stack.edge.clone().ok_or(StackError::OtherEdge)?;
+    if in_front.code.as_deref() != Some(source.as_str()) {
+        return Err(StackError::OtherEdge);
+    }
     let edge = GatewayOptions {
         edge: Some(edge),
+        headers: in_front.headers,
         ..GatewayOptions::default()
     };
     let router = gateway::router(&stack, lambda.clone(), edge);

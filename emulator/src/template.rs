@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+mod edge;
 mod functions;
 mod gateway_responses;
 mod intrinsics;
@@ -19,6 +20,7 @@ mod tasks;
 mod yaml;
 
 pub use load::{Template, load, parse};
+pub use resources::not_served;
 
 /// Account of every ARN here.
 pub const ACCOUNT: &str = "000000000000";
@@ -58,6 +60,10 @@ pub struct Stack {
     pub topics: Vec<String>,
     /// ARNs of SQS queues.
     pub queues: Vec<String>,
+    /// What is in front of the API; `None` when nothing is.
+    pub edge: Option<EdgeResource>,
+    /// Resources that exist in a deployment only.
+    pub not_served: Vec<NotServed>,
     /// Outputs, by name.
     pub outputs: BTreeMap<String, String>,
 }
@@ -80,6 +86,10 @@ pub struct FunctionResource {
     pub environment: BTreeMap<String, String>,
     /// Most instances at a time.
     pub reserved_concurrency: Option<u32>,
+    /// `AutoPublishAlias`: what everything that calls the function calls it by.
+    pub alias: Option<String>,
+    /// Its log group.
+    pub log_group: String,
 }
 
 impl FunctionResource {
@@ -91,6 +101,52 @@ impl FunctionResource {
             self.function_name
         )
     }
+
+    /// The ARN that callers use: of its alias, or of the function itself without one.
+    #[must_use]
+    pub fn called_arn(&self) -> String {
+        match &self.alias {
+            Some(alias) => format!("{}:{alias}", self.arn()),
+            None => self.arn(),
+        }
+    }
+
+    /// The version that runs. Here is always one only, which nothing of before outlives.
+    #[must_use]
+    pub fn version(&self) -> &'static str {
+        if self.alias.is_some() { "1" } else { "$LATEST" }
+    }
+}
+
+/// The CloudFront distribution in front of the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeResource {
+    /// Text of the function that sees each request first.
+    pub code: Option<String>,
+    /// What each answer gets.
+    pub headers: Vec<ResponseHeader>,
+}
+
+/// A header of the distribution's ResponseHeadersPolicy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseHeader {
+    /// In lower case.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// Takes the place of what the origin says; else only fills it in.
+    pub overrides: bool,
+}
+
+/// A resource that the emulator does not serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotServed {
+    /// Name in the template.
+    pub logical_id: String,
+    /// Its type.
+    pub resource_type: &'static str,
+    /// Why not.
+    pub reason: &'static str,
 }
 
 /// One method of one path of the REST API.
@@ -184,8 +240,10 @@ pub struct StreamMapping {
     pub name: String,
     /// [`FunctionResource::name`].
     pub function: String,
-    /// [`FunctionResource::arn`].
+    /// [`FunctionResource::called_arn`], or with `$LATEST`.
     pub function_arn: String,
+    /// [`FunctionResource::version`].
+    pub function_version: &'static str,
     /// [`TableResource::name`].
     pub table: String,
     /// ARN of the stream.

@@ -123,6 +123,51 @@ async fn everything_else_is_left_alone() {
     }
 }
 
+/// The authorizer and its cache look at Authorization only.
+#[tokio::test]
+async fn a_key_becomes_the_one_identity() {
+    let edge = real();
+    let key = ("X-API-Key", "key");
+    let bearer = ("Authorization", "Bearer token");
+    for (headers, authorization) in [
+        (vec![key], Some("Bearer key")),
+        (
+            vec![key, MODERN, ("Mcp-Method", "tools/call")],
+            Some("Bearer key"),
+        ),
+        (vec![key, bearer], Some("Bearer token")),
+        (vec![bearer], Some("Bearer token")),
+        (vec![key, ("X-API-Key", "other")], None),
+        (vec![("X-API-Key", "")], None),
+        (vec![], None),
+    ] {
+        let mut parts = request("POST", "/mcp", &headers);
+        assert!(edge.apply(&mut parts, VIEWER).await.unwrap().is_none());
+        let found = parts.headers.get("authorization");
+        let found = found.map(|value| value.to_str().unwrap());
+        assert_eq!(found, authorization, "{headers:?}");
+        assert!(!parts.headers.contains_key("x-api-key"), "{headers:?}");
+    }
+}
+
+/// CloudFormation takes the text of a function, and no file.
+#[test]
+fn the_template_deploys_this_file() {
+    let ours = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let given = [
+        ("AccessTokenSha256", "0".repeat(64)),
+        ("SigningKey", "k".repeat(32)),
+        ("AnthropicApiKey", "a".repeat(32)),
+        ("RunnerImage", "none".into()),
+    ];
+    let given = given.map(|(name, value)| (name.to_owned(), value)).into();
+    let stack = emulator::template::load(&ours.join("template.yaml"), &given, "test").unwrap();
+    let file = std::fs::read_to_string(ours.join("infra/edge/viewer-request.js")).unwrap();
+    assert_eq!(stack.edge.unwrap().code.as_deref(), Some(file.as_str()));
+    // What CloudFront takes.
+    assert!(file.len() < 10 * 1024, "{} bytes", file.len());
+}
+
 #[tokio::test]
 async fn a_function_may_answer_or_change_headers() {
     let edge = EdgeFunction::from_source(

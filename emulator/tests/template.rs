@@ -180,8 +180,16 @@ fn conditions_choose() {
     let stack = real(&[]).unwrap();
     assert_eq!(
         stack.outputs["McpUrl"],
-        "https://shannon-api.execute-api.us-east-1.amazonaws.com/production/mcp"
+        "https://shannon-distribution.cloudfront.net/mcp"
     );
+    // The one thing that is left to do, until it is done.
+    let next = &stack.outputs["NextCommand"];
+    assert!(
+        next.ends_with("PublicUrl=https://shannon-distribution.cloudfront.net"),
+        "{next}"
+    );
+    let done = real(&[("PublicUrl", "https://shannon-distribution.cloudfront.net")]).unwrap();
+    assert!(!done.outputs.contains_key("NextCommand"));
 }
 
 #[test]
@@ -304,6 +312,18 @@ fn what_is_not_understood_is_refused_with_its_place() {
                 .into(),
             "Fn::Base64: the emulator does not know this function",
         ),
+        (
+            api.replace("EXTRA", "Auth: {Authorizer: !Ref F.Alias}"),
+            "F has no alias",
+        ),
+        (
+            "Resources: {D: {Type: AWS::CloudFront::Distribution, Properties: {DistributionConfig: {DefaultCacheBehavior: {CachePolicyId: x}}}}}".into(),
+            "CachePolicyId: the emulator knows 4135ea2d-",
+        ),
+        (
+            "Resources: {D: {Type: AWS::CloudFront::Distribution, Properties: {DistributionConfig: {Logging: {}}}}}".into(),
+            "DistributionConfig.Logging: the emulator does not know this",
+        ),
         ("Resources: {A: 1, A: 2}".into(), "the key A appears twice"),
         ("Resources: [".into(), "not valid YAML: "),
         ("".into(), "not valid YAML: the document is empty"),
@@ -319,6 +339,124 @@ fn what_is_not_understood_is_refused_with_its_place() {
             "{error:?} instead of {expected:?}"
         );
     }
+}
+
+/// With every option on, each resource is served or says why not, and options cost nothing when off.
+#[test]
+fn every_resource_is_served_or_says_why_not() {
+    let options = [
+        ("DomainName", "mcp.example.com"),
+        (
+            "CertificateArn",
+            "arn:aws:acm:us-east-1:000000000000:certificate/01234567-89ab-cdef-0123-456789abcdef",
+        ),
+        ("HostedZoneId", "Z0123456789"),
+        (
+            "WebAclArn",
+            "arn:aws:wafv2:us-east-1:000000000000:global/webacl/acl/1",
+        ),
+        ("EncryptionKey", "own"),
+        ("SecretsManager", "true"),
+        ("Architecture", "x86_64"),
+        ("StreamConcurrency", "5"),
+        ("UpkeepConcurrency", "2"),
+        ("AlarmAddress", "a@example.com"),
+        ("BudgetAddress", "b@example.com"),
+    ];
+    let stack = real(&options).unwrap();
+    assert!(stack.not_served.len() > 80, "{}", stack.not_served.len());
+    for resource in &stack.not_served {
+        assert!(resource.reason.len() > 20, "{resource:?}");
+    }
+    let paid = ["Key", "SigningKeySecret", "ModelKeySecret"];
+    for (stack, expected) in [(&stack, 3), (&real(&[]).unwrap(), 0)] {
+        let names = stack.not_served.iter().map(|one| one.logical_id.as_str());
+        assert_eq!(names.filter(|name| paid.contains(name)).count(), expected);
+    }
+    let environment = |name: &str| {
+        let mut functions = stack.functions.iter();
+        functions
+            .find(|one| one.name == name)
+            .unwrap()
+            .environment
+            .clone()
+    };
+    assert_eq!(
+        environment("call")["SHANNON_PUBLIC_URL"],
+        "https://mcp.example.com"
+    );
+    assert_eq!(
+        environment("call")["SHANNON_SIGNING_KEY"],
+        "{{resolve:secretsmanager:shannon-signingkeysecret}}"
+    );
+    for function in &stack.functions {
+        let reserved = match function.name.as_str() {
+            "listen" | "legacy" => Some(5),
+            "authorizer" | "reconciler" | "projector" => Some(2),
+            _ => None,
+        };
+        assert_eq!(function.reserved_concurrency, reserved, "{}", function.name);
+    }
+    let task = &stack.task_definitions[0];
+    assert_eq!(task["runtimePlatform"]["cpuArchitecture"], "X86_64");
+    assert_eq!(stack.outputs["McpUrl"], "https://mcp.example.com/mcp");
+    for function in real(&[]).unwrap().functions {
+        assert_eq!(function.reserved_concurrency, None, "{}", function.name);
+    }
+    assert_eq!(emulator::template::not_served("AWS::S3::Bucket"), None);
+}
+
+#[test]
+fn functions_are_called_by_their_alias_and_have_their_log_group() {
+    let stack = real(&[]).unwrap();
+    assert_eq!(stack.functions.len(), 12);
+    for function in &stack.functions {
+        assert_eq!(function.alias.as_deref(), Some("live"), "{}", function.name);
+        let arn = format!(
+            "arn:aws:lambda:us-east-1:000000000000:function:shannon-{}:live",
+            function.name
+        );
+        assert_eq!(function.called_arn(), arn);
+        let group = format!("/aws/lambda/shannon-{}", function.name);
+        assert_eq!(function.log_group, group);
+    }
+    let mapping = &stack.stream_mappings[0];
+    assert!(mapping.function_arn.ends_with(":shannon-projector:live"));
+    assert_eq!(mapping.function_version, "1");
+}
+
+#[test]
+fn answers_say_how_browsers_are_to_treat_them() {
+    let edge = real(&[]).unwrap().edge.unwrap();
+    let said: Vec<(&str, &str, bool)> = edge
+        .headers
+        .iter()
+        .map(|header| {
+            (
+                header.name.as_str(),
+                header.value.as_str(),
+                header.overrides,
+            )
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (
+                "strict-transport-security",
+                "max-age=63072000; includeSubDomains",
+                true
+            ),
+            ("x-content-type-options", "nosniff", true),
+            ("x-frame-options", "DENY", true),
+            ("referrer-policy", "no-referrer", false),
+            (
+                "content-security-policy",
+                "default-src 'none'; frame-ancestors 'none'",
+                false
+            ),
+        ]
+    );
 }
 
 #[test]

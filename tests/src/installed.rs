@@ -67,6 +67,16 @@ pub fn template_tools() -> Python {
     )
 }
 
+/// CloudFormation Guard, as a Python module.
+pub fn guard() -> Python {
+    python("cfn-guard", &["cfn-guard-rs==0.3.3"])
+}
+
+/// An AWS emulator that we did not write, with boto3 beside it.
+pub fn ministack() -> Python {
+    python("ministack", &["ministack==1.5.33", "boto3==1.43.106"])
+}
+
 /// A Node that is new enough for every client (the machine's own may not be).
 pub fn node() -> PathBuf {
     let platform = format!("{}-{}", node_system(), node_architecture());

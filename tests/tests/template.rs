@@ -3,22 +3,9 @@
 //! The tools come from PyPI into the cache. The translation matters because SAM takes a misspelt
 //! streaming mode without a word and makes a buffered route of it.
 
-use std::process::Command;
-
-use e2e::{checkout, installed};
+use e2e::installed;
+use e2e::translated::{self, aws_tool};
 use serde_json::Value;
-
-/// What every tool needs although it calls no AWS service.
-fn aws_tool(program: &std::path::Path) -> Command {
-    let mut command = Command::new(program);
-    command
-        .current_dir(checkout::root())
-        .env("AWS_DEFAULT_REGION", "us-east-1")
-        .env("AWS_ACCESS_KEY_ID", "testing")
-        .env("AWS_SECRET_ACCESS_KEY", "testing")
-        .env("SAM_CLI_TELEMETRY", "0");
-    command
-}
 
 #[test]
 fn sam_validates_it() {
@@ -42,27 +29,6 @@ fn cfn_lint_finds_nothing() {
         "--template",
         "template.yaml",
     ]));
-}
-
-/// Translates the template as `sam deploy` would, with the code already uploaded.
-fn translated(change: &str) -> Value {
-    const TRANSLATE: &str = r#"
-import json, sys
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
-from samtranslator.yaml_helper import yaml_parse
-
-text = open("template.yaml").read()
-old, new = json.loads(sys.argv[1])
-if old and old not in text:
-    sys.exit(f"template.yaml does not contain {old!r}")
-template = yaml_parse(text.replace(old, new) if old else text)
-template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
-json.dump(Translator({}, Parser()).translate(template, {}), sys.stdout)
-"#;
-    let tools = installed::template_tools();
-    let output = installed::run(aws_tool(&tools.interpreter()).args(["-c", TRANSLATE, change]));
-    serde_json::from_slice(&output.stdout).expect("the translator prints JSON")
 }
 
 /// Path, method, function and integration of every route.
@@ -94,8 +60,7 @@ fn streams(operation: &Value) -> bool {
 
 #[test]
 fn every_route_streams_after_translation() {
-    let translated = translated(r#"["", ""]"#);
-    let routes = routes(&translated);
+    let routes = routes(translated::template());
     assert!(routes.len() >= 6, "{routes:?}");
     for (path, method, operation) in routes {
         assert!(
@@ -107,8 +72,10 @@ fn every_route_streams_after_translation() {
 
 #[test]
 fn the_spelling_of_openapi_would_be_buffered_and_is_noticed() {
-    let translated =
-        translated(r#"["ResponseTransferMode: RESPONSE_STREAM", "ResponseTransferMode: STREAM"]"#);
+    let translated = translated::of_changed(
+        "ResponseTransferMode: RESPONSE_STREAM",
+        "ResponseTransferMode: STREAM",
+    );
     assert!(
         routes(&translated)
             .iter()
@@ -118,8 +85,7 @@ fn the_spelling_of_openapi_would_be_buffered_and_is_noticed() {
 
 #[test]
 fn only_public_routes_pass_the_authorizer_by() {
-    let translated = translated(r#"["", ""]"#);
-    let mut open: Vec<String> = routes(&translated)
+    let mut open: Vec<String> = routes(translated::template())
         .into_iter()
         .filter(|(_, _, operation)| operation["security"][0].get("Token").is_none())
         .map(|(path, method, _)| format!("{method} {path}"))
@@ -143,7 +109,6 @@ fn only_public_routes_pass_the_authorizer_by() {
 #[test]
 fn the_api_is_regional() {
     // An edge-optimised API cuts a stream that is silent for 30 seconds.
-    let translated = translated(r#"["", ""]"#);
-    let api = &translated["Resources"]["Api"]["Properties"];
+    let api = &translated::template()["Resources"]["Api"]["Properties"];
     assert_eq!(api["EndpointConfiguration"]["Types"][0], "REGIONAL");
 }

@@ -6,7 +6,7 @@ use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
@@ -14,6 +14,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, Limited};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -30,6 +31,22 @@ pub(super) fn router(lambda: Lambda) -> Router {
         )
         .layer(axum::extract::DefaultBodyLimit::disable())
         .with_state(lambda)
+}
+
+/// What names a version or an alias beside the function.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Qualified {
+    qualifier: Option<String>,
+}
+
+impl Qualified {
+    fn of(self, name: String) -> String {
+        match self.qualifier {
+            Some(qualifier) => format!("{name}:{qualifier}"),
+            None => name,
+        }
+    }
 }
 
 fn failure(status: StatusCode, error: &str, message: &str) -> Response {
@@ -77,9 +94,11 @@ async fn payload(body: Body, limit: usize) -> Result<Bytes, Response> {
 async fn invoke(
     State(lambda): State<Lambda>,
     Path(name): Path<String>,
+    Query(qualified): Query<Qualified>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
+    let name = qualified.of(name);
     let kind = headers
         .get("x-amz-invocation-type")
         .map(|kind| kind.as_bytes());
@@ -88,16 +107,17 @@ async fn invoke(
     } else {
         MAX_PAYLOAD_BYTES
     };
-    if let Err(error) = lambda.find(&name) {
-        return error.into_response();
-    }
+    let version = match lambda.find(&name) {
+        Ok(function) => function.resource.version(),
+        Err(error) => return error.into_response(),
+    };
     let payload = match payload(body, limit).await {
         Ok(payload) => payload,
         Err(response) => return response,
     };
     match kind {
         None | Some(b"RequestResponse") => match lambda.invoke(&name, payload).await {
-            Ok(outcome) => invoked(outcome).await,
+            Ok(outcome) => invoked(outcome, version).await,
             Err(error) => error.into_response(),
         },
         Some(b"Event") => {
@@ -117,8 +137,8 @@ async fn invoke(
     }
 }
 
-async fn invoked(outcome: Outcome) -> Response {
-    let version = ("x-amz-executed-version", "$LATEST");
+async fn invoked(outcome: Outcome, version: &'static str) -> Response {
+    let version = ("x-amz-executed-version", version);
     let failed = |body: Bytes| {
         let error = ("x-amz-function-error", "Unhandled");
         ([version, error], body).into_response()
@@ -149,11 +169,14 @@ fn error_of(error: &StreamError) -> (String, String) {
 async fn invoke_with_response_stream(
     State(lambda): State<Lambda>,
     Path(name): Path<String>,
+    Query(qualified): Query<Qualified>,
     body: Body,
 ) -> Response {
-    if let Err(error) = lambda.find(&name) {
-        return error.into_response();
-    }
+    let name = qualified.of(name);
+    let version = match lambda.find(&name) {
+        Ok(function) => function.resource.version(),
+        Err(error) => return error.into_response(),
+    };
     let payload = match payload(body, MAX_PAYLOAD_BYTES).await {
         Ok(payload) => payload,
         Err(response) => return response,
@@ -167,7 +190,7 @@ async fn invoke_with_response_stream(
     });
     let headers = [
         ("content-type", "application/vnd.amazon.eventstream"),
-        ("x-amz-executed-version", "$LATEST"),
+        ("x-amz-executed-version", version),
     ];
     (headers, Body::from_stream(frames)).into_response()
 }

@@ -93,7 +93,7 @@ async fn next(State(lambda): State<Lambda>, Path(id): Path<String>) -> Response 
         .header("lambda-runtime-deadline-ms", deadline.to_string())
         .header(
             "lambda-runtime-invoked-function-arn",
-            function.resource.arn(),
+            function.resource.called_arn(),
         )
         .header("lambda-runtime-trace-id", trace)
         .body(Body::from(invocation.payload))

@@ -21,20 +21,27 @@ const LEAST_MILLISECONDS: u32 = 50;
 /// What is understood of a function. `Policies` mean nothing here: permissions are not emulated.
 const FUNCTION: &[&str] = &[
     "Architectures",
+    "AutoPublishAlias",
+    "AutoPublishAliasAllProperties",
     "CodeUri",
+    "DeploymentPreference",
     "Description",
     "Environment",
     "Events",
     "FunctionName",
     "Handler",
+    "LoggingConfig",
     "MemorySize",
     "Policies",
     "ReservedConcurrentExecutions",
     "Runtime",
     "Tags",
     "Timeout",
+    "VersionDescription",
 ];
+/// Of an API. It writes no access logs here.
 const API: &[&str] = &[
+    "AccessLogSetting",
     "Auth",
     "Description",
     "EndpointConfiguration",
@@ -145,7 +152,30 @@ pub(super) fn function(resource: &Resource) -> Result<FunctionResource, Template
         reserved_concurrency: property("ReservedConcurrentExecutions")
             .map(|value| number(value, &resource.place("ReservedConcurrentExecutions")))
             .transpose()?,
+        alias: property("AutoPublishAlias")
+            .map(|alias| word(alias, &resource.place("AutoPublishAlias")).map(str::to_owned))
+            .transpose()?,
+        log_group: log_group(resource)?,
     })
+}
+
+/// The group of a function's logs: its own by default. The lines themselves say how they are.
+fn log_group(resource: &Resource) -> Result<String, TemplateError> {
+    let config = resource.properties.get("LoggingConfig");
+    let place = resource.place("LoggingConfig");
+    if let Some(config) = config {
+        let known = [
+            "ApplicationLogLevel",
+            "LogFormat",
+            "LogGroup",
+            "SystemLogLevel",
+        ];
+        only_in(config, &known, &place)?;
+    }
+    match config.and_then(|config| config.get("LogGroup")) {
+        Some(group) => word(group, &place).map(str::to_owned),
+        None => Ok(format!("/aws/lambda/{}", resource.name)),
+    }
 }
 
 /// Adds what calls the functions.
@@ -233,7 +263,10 @@ fn add_api(stack: &mut Stack, api: &Resource) -> Result<(), TemplateError> {
             ));
         }
         let arn = word(&declaration["FunctionArn"], &place)?;
-        let function = stack.functions.iter().find(|one| one.arn() == arn);
+        let function = stack
+            .functions
+            .iter()
+            .find(|one| one.arn() == arn || one.called_arn() == arn);
         let function =
             function.ok_or_else(|| invalid(&place, format!("there is no function {arn}")))?;
         let identity = &declaration["Identity"];

@@ -209,7 +209,14 @@ impl<'template> Resolver<'template> {
                     )));
                 }
                 Some(value) => value.clone(),
-                None => super::resources::reference(self, self.resource(name, place)?, name)?,
+                None => match name.strip_suffix(".Alias") {
+                    Some(function) => {
+                        let resource = self.resource(function, place)?;
+                        let globals = &self.template["Globals"];
+                        super::resources::alias(self, resource, globals, function, place)?
+                    }
+                    None => super::resources::reference(self, self.resource(name, place)?, name)?,
+                },
             },
         };
         Ok(Some(json!(pseudo)))

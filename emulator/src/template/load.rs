@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 use serde_json::{Map, Value};
 
 use super::{
-    Stack, TemplateError, functions,
+    NotServed, Stack, TemplateError, edge, functions,
     intrinsics::{Resolver, invalid},
     parameters,
-    resources::{Kind, kind, physical_name},
+    resources::{Kind, kind, not_served, physical_name},
     stored, streams, tasks, yaml,
 };
 
@@ -134,6 +134,8 @@ fn resolve(
         stream_mappings: Vec::new(),
         topics: Vec::new(),
         queues: Vec::new(),
+        edge: edge::edge(&resources)?,
+        not_served: Vec::new(),
         outputs: outputs(template, &resolver)?,
     };
     for resource in &resources {
@@ -147,7 +149,12 @@ fn resolve(
                 .push(tasks::task_definition(resource)?),
             Kind::Topic => stack.topics.push(streams::topic(resource)?),
             Kind::Queue => stack.queues.push(streams::queue(resource)?),
-            Kind::Api | Kind::WithoutEffect(_) => {}
+            Kind::NotServed(resource_type) => stack.not_served.push(NotServed {
+                logical_id: resource.logical_id.clone(),
+                resource_type,
+                reason: not_served(resource_type).unwrap_or_default(),
+            }),
+            Kind::Api | Kind::Distribution | Kind::EdgeFunction | Kind::ResponseHeaders => {}
         }
     }
     functions::connect(&mut stack, &resources)?;

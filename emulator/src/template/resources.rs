@@ -7,20 +7,70 @@ use super::{
     intrinsics::{Resolver, invalid},
 };
 
-/// Resource types that exist on AWS only: permissions, networks and log groups mean nothing to
-/// processes on one machine.
-const WITHOUT_EFFECT: &[&str] = &[
-    "AWS::EC2::InternetGateway",
-    "AWS::EC2::Route",
-    "AWS::EC2::RouteTable",
-    "AWS::EC2::SecurityGroup",
-    "AWS::EC2::Subnet",
-    "AWS::EC2::SubnetRouteTableAssociation",
-    "AWS::EC2::VPC",
-    "AWS::EC2::VPCGatewayAttachment",
-    "AWS::IAM::Role",
-    "AWS::Logs::LogGroup",
+const VERSIONS: &str = "functions here have one version, which starts with the stack";
+const NETWORK: &str = "processes of one machine reach each other over its loopback";
+const MONEY: &str = "nothing that runs here costs anything";
+const ALARMS: &str = "nobody is on call for a local stack: its log lines, which alarms are made of, \
+                      are in its logs";
+
+/// Resource types that the emulator does not serve, and why. Their properties are resolved all the
+/// same, so that a name that does not exist is found here, too.
+const NOT_SERVED: &[(&str, &str)] = &[
+    (
+        "AWS::ApiGateway::Account",
+        "the gateway writes no logs of its own",
+    ),
+    ("AWS::AppConfig::Application", VERSIONS),
+    ("AWS::AppConfig::ConfigurationProfile", VERSIONS),
+    ("AWS::AppConfig::HostedConfigurationVersion", VERSIONS),
+    ("AWS::Budgets::Budget", MONEY),
+    ("AWS::CloudWatch::Alarm", ALARMS),
+    ("AWS::CloudWatch::Dashboard", ALARMS),
+    ("AWS::EC2::InternetGateway", NETWORK),
+    ("AWS::EC2::Route", NETWORK),
+    ("AWS::EC2::RouteTable", NETWORK),
+    ("AWS::EC2::SecurityGroup", NETWORK),
+    ("AWS::EC2::Subnet", NETWORK),
+    ("AWS::EC2::SubnetRouteTableAssociation", NETWORK),
+    ("AWS::EC2::VPC", NETWORK),
+    ("AWS::EC2::VPCEndpoint", NETWORK),
+    ("AWS::EC2::VPCGatewayAttachment", NETWORK),
+    ("AWS::IAM::Role", "permissions are not emulated"),
+    (
+        "AWS::KMS::Key",
+        "the state directory is not encrypted: it belongs to the person who runs the stack",
+    ),
+    (
+        "AWS::Logs::LogGroup",
+        "logs are files in the state directory, one for each function and task",
+    ),
+    ("AWS::Logs::MetricFilter", ALARMS),
+    (
+        "AWS::Route53::RecordSet",
+        "a local stack has no name but its address",
+    ),
+    (
+        "AWS::S3::BucketPolicy",
+        "it demands TLS, which the loopback has not",
+    ),
+    (
+        "AWS::SNS::Subscription",
+        "messages to topics are kept, for tests to read, and sent to nobody",
+    ),
+    (
+        "AWS::SecretsManager::Secret",
+        "secrets are in the state directory, readable by its owner only",
+    ),
 ];
+
+/// Why the emulator does not serve resources of a type; `None` when it does, or does not know it.
+#[must_use]
+pub fn not_served(resource_type: &str) -> Option<&'static str> {
+    NOT_SERVED
+        .iter()
+        .find(|(name, _)| *name == resource_type)
+        .map(|(_, reason)| *reason)
+}
 
 /// Last part of every stream's ARN; on AWS the time at which the stream was enabled.
 const STREAM_LABEL: &str = "2026-01-01T00:00:00.000";
@@ -35,7 +85,10 @@ pub(super) enum Kind {
     TaskDefinition,
     Topic,
     Queue,
-    WithoutEffect(&'static str),
+    Distribution,
+    EdgeFunction,
+    ResponseHeaders,
+    NotServed(&'static str),
 }
 
 /// The kind of a resource.
@@ -50,10 +103,13 @@ pub(super) fn kind(resource: &Value, logical_id: &str) -> Result<Kind, TemplateE
         Some("AWS::ECS::TaskDefinition") => Ok(Kind::TaskDefinition),
         Some("AWS::SNS::Topic") => Ok(Kind::Topic),
         Some("AWS::SQS::Queue") => Ok(Kind::Queue),
-        Some(name) => WITHOUT_EFFECT
+        Some("AWS::CloudFront::Distribution") => Ok(Kind::Distribution),
+        Some("AWS::CloudFront::Function") => Ok(Kind::EdgeFunction),
+        Some("AWS::CloudFront::ResponseHeadersPolicy") => Ok(Kind::ResponseHeaders),
+        Some(name) => NOT_SERVED
             .iter()
-            .find(|known| **known == name)
-            .map(|known| Kind::WithoutEffect(known))
+            .find(|(known, _)| *known == name)
+            .map(|(known, _)| Kind::NotServed(known))
             .ok_or_else(|| invalid(&place, format!("the emulator does not know {name}"))),
         None => Err(invalid(&place, "is missing")),
     }
@@ -73,9 +129,10 @@ pub(super) fn physical_name(
         Kind::TaskDefinition => "Family",
         Kind::Topic => "TopicName",
         Kind::Queue => "QueueName",
-        Kind::WithoutEffect("AWS::IAM::Role") => "RoleName",
-        Kind::WithoutEffect("AWS::Logs::LogGroup") => "LogGroupName",
-        Kind::Api | Kind::WithoutEffect(_) => "",
+        Kind::NotServed("AWS::IAM::Role") => "RoleName",
+        Kind::NotServed("AWS::Logs::LogGroup") => "LogGroupName",
+        Kind::EdgeFunction => "Name",
+        Kind::Api | Kind::Distribution | Kind::ResponseHeaders | Kind::NotServed(_) => "",
     };
     match resource["Properties"].get(property) {
         Some(name) => {
@@ -106,6 +163,29 @@ pub(super) fn reference(
     }
 }
 
+/// What `Ref` of `<function>.Alias` is, which SAM makes of `AutoPublishAlias`.
+pub(super) fn alias(
+    resolver: &Resolver<'_>,
+    resource: &Value,
+    globals: &Value,
+    logical_id: &str,
+    place: &str,
+) -> Result<String, TemplateError> {
+    let own = &resource["Properties"]["AutoPublishAlias"];
+    let alias = if own.is_null() {
+        &globals["Function"]["AutoPublishAlias"]
+    } else {
+        own
+    };
+    match kind(resource, logical_id)? {
+        Kind::Function if !alias.is_null() => {
+            let alias = resolver.text(alias, place)?;
+            Ok(format!("{}:{alias}", arn(resolver, resource, logical_id)?))
+        }
+        _ => Err(invalid(place, format!("{logical_id} has no alias"))),
+    }
+}
+
 /// What `GetAtt` of the resource is.
 pub(super) fn attribute(
     resolver: &Resolver<'_>,
@@ -120,6 +200,15 @@ pub(super) fn attribute(
         ("TaskDefinitionArn", Kind::TaskDefinition) | ("TopicArn", Kind::Topic) => {
             arn(resolver, resource, logical_id)
         }
+        // Of CloudFront's form, and of nobody: what is local is reached at its own address.
+        ("DomainName", Kind::Distribution) => {
+            let name = physical_name(resolver, resource, logical_id)?;
+            Ok(format!("{name}.cloudfront.net"))
+        }
+        ("VersionNumber", Kind::NotServed("AWS::AppConfig::HostedConfigurationVersion")) => {
+            Ok("1".to_owned())
+        }
+        ("FunctionARN", Kind::EdgeFunction) => arn(resolver, resource, logical_id),
         ("StreamArn", Kind::Table) => {
             let table = arn(resolver, resource, logical_id)?;
             Ok(format!("{table}/stream/{STREAM_LABEL}"))
@@ -127,9 +216,9 @@ pub(super) fn attribute(
         ("QueueName", Kind::Queue) | ("TopicName", Kind::Topic) => {
             physical_name(resolver, resource, logical_id)
         }
-        ("GroupId", Kind::WithoutEffect("AWS::EC2::SecurityGroup"))
-        | ("SubnetId", Kind::WithoutEffect("AWS::EC2::Subnet"))
-        | ("VpcId", Kind::WithoutEffect("AWS::EC2::VPC")) => {
+        ("GroupId", Kind::NotServed("AWS::EC2::SecurityGroup"))
+        | ("SubnetId", Kind::NotServed("AWS::EC2::Subnet"))
+        | ("VpcId", Kind::NotServed("AWS::EC2::VPC")) => {
             physical_name(resolver, resource, logical_id)
         }
         _ => Err(invalid(
@@ -154,11 +243,13 @@ fn arn(
         Kind::TaskDefinition => format!("arn:aws:ecs:{regional}:task-definition/{name}:1"),
         Kind::Topic => format!("arn:aws:sns:{regional}:{name}"),
         Kind::Queue => format!("arn:aws:sqs:{regional}:{name}"),
-        Kind::WithoutEffect("AWS::IAM::Role") => format!("arn:aws:iam::{ACCOUNT}:role/{name}"),
-        Kind::WithoutEffect("AWS::Logs::LogGroup") => {
+        Kind::NotServed("AWS::IAM::Role") => format!("arn:aws:iam::{ACCOUNT}:role/{name}"),
+        Kind::NotServed("AWS::Logs::LogGroup") => {
             format!("arn:aws:logs:{regional}:log-group:{name}:*")
         }
-        Kind::Api | Kind::WithoutEffect(_) => {
+        Kind::NotServed("AWS::KMS::Key") => format!("arn:aws:kms:{regional}:key/{name}"),
+        Kind::EdgeFunction => format!("arn:aws:cloudfront::{ACCOUNT}:function/{name}"),
+        Kind::Api | Kind::Distribution | Kind::ResponseHeaders | Kind::NotServed(_) => {
             return Err(invalid(
                 &format!("Resources.{logical_id}"),
                 "has no Arn that the emulator knows",

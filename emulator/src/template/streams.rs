@@ -101,7 +101,11 @@ pub(super) fn mapping(
     Ok(StreamMapping {
         name,
         function: function.name.clone(),
-        function_arn: function.arn(),
+        function_arn: match &function.alias {
+            Some(_) => function.called_arn(),
+            None => format!("{}:$LATEST", function.arn()),
+        },
+        function_version: function.version(),
         table: table.name.clone(),
         stream_arn: stream_arn.to_owned(),
         batch_size: batch_size.unwrap_or(100),

@@ -29,6 +29,33 @@ async fn call(lambda: &Lambda, name: &str, kind: &str, body: &str) -> Response {
 }
 
 #[tokio::test]
+async fn a_function_is_called_by_its_alias() {
+    let mut aliased = function("f", "event");
+    aliased.alias = Some("live".into());
+    let lambda = start(vec![aliased, function("plain", "event")]).await;
+    let arn = "arn:aws:lambda:us-east-1:000000000000:function:test-f";
+    for name in [
+        "f:live",
+        "test-f:live",
+        &format!("{arn}:live"),
+        "f?Qualifier=live",
+        "f",
+    ] {
+        let (name, query) = name.split_once('?').unwrap_or((name, ""));
+        let url = control(&lambda).await;
+        let url = format!("{url}/2015-03-31/functions/{name}/invocations?{query}");
+        let response = client().post(url).body("{}").send().await.unwrap();
+        assert_eq!(response.status(), 200, "{name}?{query}");
+        assert_eq!(response.headers()["x-amz-executed-version"], "1");
+    }
+    for name in ["f:other", "plain:live", &format!("{arn}:other")] {
+        let response = call(&lambda, name, "RequestResponse", "{}").await;
+        assert_eq!(response.status(), 404, "{name}");
+    }
+    lambda.shutdown().await;
+}
+
+#[tokio::test]
 async fn invoke_as_boto3_does() {
     let mut options = options(vec![function("f", "event")]);
     options.event_retries.clear();

@@ -35,6 +35,8 @@ pub(crate) fn binary() -> PathBuf {
 /// A function of the template.
 pub(crate) fn function(name: &str, kind: &str) -> FunctionResource {
     FunctionResource {
+        alias: None,
+        log_group: format!("/aws/lambda/test-{name}"),
         name: name.into(),
         logical_id: format!("{name}Function"),
         function_name: format!("test-{name}"),

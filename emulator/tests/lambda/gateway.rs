@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use emulator::{
     gateway::{GatewayOptions, router, serve},
     lambda::Lambda,
-    template::{Stack, parse},
+    template::{ResponseHeader, Stack, parse},
 };
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
@@ -351,6 +351,35 @@ async fn a_buffered_route_ends_at_its_time_and_a_function_that_goes_on_is_left_a
         after = json(served.get("/open")).await;
     }
     assert!(after["process"].is_u64());
+    served.lambda.shutdown().await;
+}
+
+/// Whoever answers: a function, or the gateway itself.
+#[tokio::test]
+async fn every_answer_has_the_headers_of_the_distribution() {
+    let header = |name: &str, value: &str, overrides| ResponseHeader {
+        name: name.into(),
+        value: value.into(),
+        overrides,
+    };
+    let options = GatewayOptions {
+        headers: vec![
+            header("x-frame-options", "DENY", true),
+            header("content-type", "text/other", false),
+        ],
+        ..GatewayOptions::default()
+    };
+    let served = start_with(options).await;
+    for (path, status) in [("/open", 200), ("/nothing", 403), ("/closed", 401)] {
+        let response = served.get(path).send().await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        assert_eq!(response.headers()["x-frame-options"], "DENY", "{path}");
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/json",
+            "{path}: what is there stays"
+        );
+    }
     served.lambda.shutdown().await;
 }
 

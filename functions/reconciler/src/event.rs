@@ -10,7 +10,10 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The schedule fired.
-    Sweep,
+    Sweep {
+        /// In which minute of the day (UTC); one minute after the other, however late they come.
+        minute: Option<u64>,
+    },
     /// A person asks what the next sweep would take from trees.
     DryRun,
     /// A task of the cluster stopped.
@@ -37,7 +40,23 @@ struct Envelope {
     #[serde(rename = "detail-type")]
     kind: String,
     #[serde(default)]
+    time: String,
+    #[serde(default)]
     detail: Value,
+}
+
+/// The minute of the day of a time like `2026-11-20T12:06:00Z`.
+fn minute_of_day(time: &str) -> Option<u64> {
+    let (_, clock) = time.split_once('T')?;
+    let mut parts = clock.split(':');
+    let mut part = |most| {
+        parts
+            .next()?
+            .parse::<u64>()
+            .ok()
+            .filter(|part| *part < most)
+    };
+    Some(part(24)? * 60 + part(60)?)
 }
 
 #[derive(Deserialize)]
@@ -85,7 +104,9 @@ impl<'de> Deserialize<'de> for Event {
         use serde::de::Error;
         let envelope = Envelope::deserialize(deserializer)?;
         Ok(match envelope.kind.as_str() {
-            "Scheduled Event" => Self::Sweep,
+            "Scheduled Event" => Self::Sweep {
+                minute: minute_of_day(&envelope.time),
+            },
             "Shannon Dry Run" => Self::DryRun,
             "ECS Task State Change" => Self::TaskStopped(
                 serde_json::from_value::<Task>(envelope.detail)
@@ -146,4 +167,23 @@ fn reason(task: &Task) -> String {
         }
     }
     reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::minute_of_day;
+
+    #[test]
+    fn the_minute_is_read_from_the_time_of_the_event() {
+        for (time, expected) in [
+            ("2026-11-20T12:06:00Z", Some(726)),
+            ("2026-11-20T00:00:59Z", Some(0)),
+            ("2026-11-20T23:59:00Z", Some(1439)),
+            ("2026-11-20T24:00:00Z", None),
+            ("2026-11-20", None),
+            ("", None),
+        ] {
+            assert_eq!(minute_of_day(time), expected, "{time}");
+        }
+    }
 }

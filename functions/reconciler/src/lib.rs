@@ -4,6 +4,7 @@
 //! Every event may come late, twice, or side by side with another: the sessions' own conditions
 //! decide who makes a change.
 
+mod canary;
 mod event;
 mod sweep;
 
@@ -14,6 +15,7 @@ use domain::{
 };
 use serde::Serialize;
 
+pub use canary::{Canary, CanaryError, Seen};
 pub use event::{Event, StoppedTask};
 pub use sweep::{Limits, SweepPorts};
 
@@ -65,7 +67,7 @@ where
     P: SweepPorts,
 {
     match event {
-        Event::Sweep => sweep::sweep(ports, limits).await.map_err(again),
+        Event::Sweep { .. } => sweep::sweep(ports, limits).await.map_err(again),
         Event::DryRun => sweep::dry_run(ports, limits).await.map_err(again),
         Event::TaskStopped(task) => stopped(ports, &task).await,
         Event::Unknown(kind) => Err(EventError {

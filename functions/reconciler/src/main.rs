@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use boot::StartError;
 use domain::session_token::SigningKey;
-use reconciler::{Event, Limits, handle};
+use reconciler::{Canary, Event, Limits, handle};
 use store::{Store, StoreSettings};
 
 fn main() -> ExitCode {
@@ -22,10 +22,16 @@ fn main() -> ExitCode {
             slots: boot.settings.slots()?,
             retention: boot.settings.retention()?,
         });
-        let store = Arc::new(Store::connect(settings).await);
+        let canary = Canary::from_settings(&boot.settings);
+        let canary = canary.map_err(|error| StartError::Part(error.into()))?;
+        let parts = Arc::new((Store::connect(settings).await, canary));
         boot.serve_events(move |event: Event| {
-            let (store, limits) = (Arc::clone(&store), Arc::clone(&limits));
-            async move { handle(&*store, &limits, event).await }
+            let (parts, limits) = (Arc::clone(&parts), Arc::clone(&limits));
+            async move {
+                let (store, canary) = &*parts;
+                canary.look_if_due(&event).await;
+                handle(store, &limits, event).await
+            }
         })
         .await
     })

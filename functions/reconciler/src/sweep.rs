@@ -5,7 +5,7 @@ use domain::{
     Retention, SessionId, SessionKey, UnixMillis, limits,
     ports::{
         AuditTrail, Checkpoints, Clock, Compute, Erasure, Inbox, LogChain, RefusalCounts, Seals,
-        SessionDirectory, SessionLog, SlotLimits, Swept, TreeObjects, Unavailable,
+        SessionDirectory, SessionLog, SlotLimits, Slots, Swept, TreeObjects, Unavailable,
     },
     session_token::SigningKey,
     use_cases::{AuditKept, Reconciled, erase_session, keep_audit, reconcile_session, sweep_tree},
@@ -34,6 +34,7 @@ pub trait SweepPorts:
     + AuditTrail
     + RefusalCounts
     + Seals
+    + Slots
     + Clock
 {
 }
@@ -49,6 +50,7 @@ impl<P> SweepPorts for P where
         + AuditTrail
         + RefusalCounts
         + Seals
+        + Slots
         + Clock
 {
 }
@@ -99,7 +101,22 @@ where
         }
     }
     trees(ports, limits.retention, started, false, &mut answer).await?;
+    count(ports).await;
     Ok(answer)
+}
+
+/// Says how many sessions hold compute, while there are any: an alarm compares it with what may.
+async fn count<P: Slots>(ports: &P) {
+    match ports.slots_in_use().await {
+        Ok(0) => {}
+        Ok(sessions) => {
+            tracing::info!(shannon_active_sessions = sessions, "sessions hold compute");
+        }
+        Err(error) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "could not count the sessions that hold compute; the next sweep does"
+        ),
+    }
 }
 
 /// Keeps the audit. When that is not possible, the rest is not kept waiting.

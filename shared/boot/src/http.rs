@@ -109,6 +109,7 @@ where
         started,
         status: None,
         waited: Duration::ZERO,
+        worked: None,
         whole: false,
         written: false,
     };
@@ -126,6 +127,7 @@ where
     line.waited = waited.unwrap_or_default();
     line.status = Some(response.status());
     let worked = started.elapsed().saturating_sub(line.waited);
+    line.worked = Some(worked);
     if worked > slow {
         span.in_scope(|| {
             tracing::warn!(
@@ -142,6 +144,11 @@ where
     response.map(|body| Told { body, line }.boxed_unsync())
 }
 
+/// To the millisecond: smaller numbers would be written with an exponent.
+fn seconds(duration: Duration) -> f64 {
+    Duration::from_millis(milliseconds(duration)).as_secs_f64()
+}
+
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -154,6 +161,8 @@ struct Line {
     /// Of the answer, once there is one.
     status: Option<StatusCode>,
     waited: Duration,
+    /// What it took until the answer began, without waiting; a metric is made of it.
+    worked: Option<Duration>,
     /// All of the answer was given.
     whole: bool,
     written: bool,
@@ -169,6 +178,7 @@ impl Line {
                 status = self.status.map(|status| u64::from(status.as_u16())),
                 duration_ms = milliseconds(self.started.elapsed()),
                 waited_ms = milliseconds(self.waited),
+                shannon_request_duration_seconds = self.worked.map(seconds),
                 whole = self.whole,
                 "request"
             );
@@ -375,7 +385,11 @@ mod tests {
         });
         assert_eq!(lines(&log), 1, "{log}");
         assert!(log.contains("whole=true"), "{log}");
-        let duration = log.split("duration_ms=").nth(1).expect("a duration");
+        assert!(
+            log.contains("shannon_request_duration_seconds=0.0"),
+            "{log}"
+        );
+        let duration = log.split(" duration_ms=").nth(1).expect("a duration");
         let digits = duration.split(' ').next().expect("a number");
         assert!(digits.parse::<u64>().expect("a number") >= 30, "{log}");
     }

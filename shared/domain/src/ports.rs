@@ -33,7 +33,7 @@ pub use clients::{
     Claim, ClientSession, ClientSessions, ClientStream, Posted, PostedMessages, ReplyMailbox,
     Rounds, StreamEvents, Withdrawals,
 };
-pub use control::{ControlChange, ControlError, ForkError, NewFork, Rewind, SlotLimits};
+pub use control::{ControlChange, ControlError, ForkError, NewFork, Rewind, SlotLimits, Slots};
 pub use erasure::{ChunkSweep, Chunks, Condemned, Erasure, ExpireError, Swept};
 pub use keys::{ApiKeys, KeyRing, NewKey, RevokedKey};
 pub use notices::{NoticeMessage, Notifier, Webhook, WebhookDirectory, WebhookSender};

@@ -5,18 +5,32 @@ use domain::{
     Head,
     checkpoint::CheckpointRef,
     ids::base32,
-    ports::{ControlChange, ControlError, Rewind, Unavailable},
+    ports::{ControlChange, ControlError, Rewind, Slots, Unavailable},
 };
 use sha2::{Digest, Sha256};
 
 use crate::{
     Store, checkpoints, failure,
     head::{self, update_unmoved},
+    keys::Record,
     table::NotWritten,
     write::Write,
 };
 
 const ATTEMPTED: &str = "change the session";
+
+impl Slots for Store {
+    async fn slots_in_use(&self) -> Result<u32, Unavailable> {
+        const ATTEMPTED: &str = "count the sessions that hold compute";
+        let row = self
+            .table
+            .get(ATTEMPTED, &Record::DeploymentSlots.key())
+            .await?;
+        let used = row.map_or(Ok(None), |row| row.number_if(crate::create::USED));
+        let used = used.map_err(|error| failure::own(ATTEMPTED, error))?;
+        Ok(u32::try_from(used.unwrap_or_default()).unwrap_or(u32::MAX))
+    }
+}
 
 impl Store {
     pub(crate) async fn change(&self, change: &ControlChange) -> Result<Head, ControlError> {

@@ -8,6 +8,11 @@ async fn the_fake_is_a_session_directory() {
 }
 
 #[tokio::test]
+async fn the_fake_counts_slots() {
+    contracts::slots_in_use_contract(&Fake::new(7)).await;
+}
+
+#[tokio::test]
 async fn the_fake_is_a_session_log() {
     contracts::session_log_contract(&Fake::new(2)).await;
 }

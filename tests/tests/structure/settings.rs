@@ -112,6 +112,11 @@ const TESTED: &[(&str, &str, &str)] = &[
         "entries_are_gathered_by_time_and_by_size",
     ),
     ("BIND", EMULATOR, "an_address_for_others_is_warned_of"),
+    (
+        "CANARY_INTERVAL_SECONDS",
+        "functions/reconciler/src/canary.rs",
+        "it_looks_once_in_an_interval",
+    ),
     ("CATALOG_TTL_SECONDS", STACK, "sizes_and_times_of_requests"),
     ("CHECKPOINT_GRACE_HOURS", BOOT, "sweeps_follow_the_settings"),
     (

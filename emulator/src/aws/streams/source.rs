@@ -262,13 +262,13 @@ impl Source {
         let message = json!({
             "requestContext": {
                 "requestId": uuid::Uuid::new_v4().to_string(),
-                "functionArn": format!("{}:$LATEST", self.mapping.function_arn),
+                "functionArn": self.mapping.function_arn,
                 "condition": condition,
                 "approximateInvokeCount": invocations,
             },
             "responseContext": {
                 "statusCode": 200,
-                "executedVersion": "$LATEST",
+                "executedVersion": self.mapping.function_version,
                 "functionError": function_error,
             },
             "version": "1.0",

@@ -144,6 +144,12 @@ impl Cuts {
         self.unchanged(goes_on);
     }
 
+    /// For how long changes have been in no checkpoint.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let since = [self.changed, self.turn_waits].into_iter().flatten().min();
+        since.map(|since| since.elapsed())
+    }
+
     /// There is none; the next try comes later.
     pub(crate) fn failed(&mut self) {
         self.not_before = Some(Instant::now() + PAUSE);
@@ -186,6 +192,20 @@ mod tests {
 
     async fn wait(seconds: u64) {
         tokio::time::advance(Duration::from_secs(seconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_age_until_a_checkpoint_keeps_them() {
+        let mut cuts = cuts();
+        assert_eq!(cuts.age(), None);
+        cuts.may_change();
+        wait(200).await;
+        cuts.turn_waits();
+        cuts.failed();
+        wait(101).await;
+        assert_eq!(cuts.age(), Some(Duration::from_secs(301)));
+        cuts.unchanged(None);
+        assert_eq!(cuts.age(), None);
     }
 
     #[tokio::test(start_paused = true)]

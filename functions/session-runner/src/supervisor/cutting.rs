@@ -122,6 +122,14 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
 
     pub(crate) fn cut_failed(&mut self, words: &str) {
         self.cuts.failed();
+        if let Some(age) = self.cuts.age() {
+            // A metric is made of it.
+            tracing::warn!(
+                session = %self.assignment.key.session,
+                shannon_checkpoint_age_seconds = age.as_secs(),
+                "changes are in no checkpoint yet"
+            );
+        }
         let now = self.ports.now();
         let words = format!("a checkpoint could not be taken, and is tried again: {words}");
         let notice = self.conversation.notice("checkpoint_failed", &words, now);

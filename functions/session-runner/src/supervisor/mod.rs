@@ -248,6 +248,15 @@ pub async fn run<P: Ports, O: SessionObjects>(
         head.commands_taken,
         is_running,
     );
+    if head.recoveries > 0 {
+        // A metric is made of it.
+        tracing::warn!(
+            session = %assignment.key.session,
+            recoveries = head.recoveries,
+            shannon_sessions_lost_total = 1,
+            "a session whose runner was lost goes on"
+        );
+    }
     let supervision = Supervision {
         conversation: Conversation::new(head.turn, redactor).after_costs(head.total_cost_usd),
         last_ordinal: head.commands_taken,

@@ -27,6 +27,15 @@ impl SlotLimits {
     };
 }
 
+/// How many sessions hold compute now.
+pub trait Slots: Send + Sync {
+    /// Of the whole deployment. Changes nothing, so that cut, and twice, are harmless.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: ask again.
+    fn slots_in_use(&self) -> impl Future<Output = Result<u32, Unavailable>> + Send;
+}
+
 /// A change of a session by someone who is not its runner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ControlChange {

@@ -92,6 +92,13 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
     let checked = use_cases::verify_audit(&work.ports, check, position)
         .await
         .map_err(|error| Refused::unavailable(&error, ASK_AGAIN))?;
+    if !checked.findings.is_empty() {
+        // A metric is made of it.
+        tracing::error!(
+            shannon_audit_failures_total = checked.findings.len(),
+            "the audit does not hold"
+        );
+    }
     Ok(shown(&checked))
 }
 

@@ -11,6 +11,12 @@ async fn the_store_is_a_session_directory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_store_counts_slots() {
+    let services = Services::start().await;
+    contracts::slots_in_use_contract(&services.store().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_store_is_a_session_log() {
     let services = Services::start().await;
     contracts::session_log_contract(&services.store().await).await;

@@ -1,6 +1,10 @@
 //! Slots: a session that holds compute has one, and each way to give compute back frees it, once.
 
-use domain::{Head, OwnerId, State, Transition, ports::CreateError, state::after};
+use domain::{
+    Head, OwnerId, State, Transition,
+    ports::{CreateError, Slots},
+    state::after,
+};
 
 use super::{
     Ports, acquired, assert_refused,
@@ -56,6 +60,19 @@ pub async fn slots_contract<P: Ports>(ports: &P) {
         }
         holds(ports, &base.key.owner, 0).await;
     }
+}
+
+/// All of [`Slots`], on a store that nobody else uses meanwhile.
+pub async fn slots_in_use_contract<P: Ports + Slots>(ports: &P) {
+    let in_use = async || ports.slots_in_use().await.expect("counted");
+    let before = in_use().await;
+    let one = created(ports).await;
+    let _another = created(ports).await;
+    assert_eq!(in_use().await, before + 2);
+    let end = change(ports, &one, Transition::WasCancelled);
+    ports.control(end).await.expect("cancelled");
+    assert_eq!(in_use().await, before + 1);
+    assert_eq!(in_use().await, before + 1, "asking changes nothing");
 }
 
 /// The owner's sessions hold so many slots; then one more.

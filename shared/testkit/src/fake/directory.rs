@@ -9,7 +9,7 @@ use domain::{
     event::NewEvent,
     ports::{
         ClientToken, ControlChange, ControlError, CreateError, Creation, ForkError, ListPosition,
-        ListQuery, NewFork, NewSession, SessionDirectory, SessionPage, Unavailable,
+        ListQuery, NewFork, NewSession, SessionDirectory, SessionPage, Slots, Unavailable,
     },
 };
 
@@ -97,6 +97,13 @@ impl SessionDirectory for Fake {
             Ok(found.into_iter().map(|(_, key)| key).collect())
         })
         .await
+    }
+}
+
+impl Slots for Fake {
+    async fn slots_in_use(&self) -> Result<u32, Unavailable> {
+        self.call("slots_in_use", |world| Ok(world.deployment_slots))
+            .await
     }
 }
 

@@ -27,6 +27,7 @@ fn mapping(retries: Option<u32>, bisect: bool) -> StreamMapping {
         name: "m".to_owned(),
         function: "f".to_owned(),
         function_arn: "arn:f".to_owned(),
+        function_version: "$LATEST",
         table: "t".to_owned(),
         stream_arn: "arn:t".to_owned(),
         batch_size: 10,

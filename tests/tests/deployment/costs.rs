@@ -1,0 +1,150 @@
+//! Nothing has a monthly price unless somebody asked for it.
+
+use std::collections::BTreeSet;
+
+use e2e::translated::{resources, template};
+use serde_json::Value;
+
+/// Types that cost nothing while nothing happens, whatever their properties.
+const FREE: &[&str] = &[
+    "AWS::ApiGateway::Account",
+    "AWS::ApiGateway::Deployment",
+    "AWS::ApiGateway::GatewayResponse",
+    "AWS::ApiGateway::RestApi",
+    "AWS::AppConfig::Application",
+    "AWS::AppConfig::ConfigurationProfile",
+    "AWS::AppConfig::HostedConfigurationVersion",
+    "AWS::Budgets::Budget",
+    "AWS::CloudFront::Distribution",
+    "AWS::CloudFront::Function",
+    "AWS::CloudFront::ResponseHeadersPolicy",
+    "AWS::CodeDeploy::Application",
+    "AWS::CodeDeploy::DeploymentGroup",
+    "AWS::Cognito::UserPool",
+    "AWS::Cognito::UserPoolClient",
+    "AWS::Cognito::UserPoolDomain",
+    "AWS::Cognito::UserPoolResourceServer",
+    "AWS::EC2::InternetGateway",
+    "AWS::EC2::Route",
+    "AWS::EC2::RouteTable",
+    "AWS::EC2::SecurityGroup",
+    "AWS::EC2::Subnet",
+    "AWS::EC2::SubnetRouteTableAssociation",
+    "AWS::EC2::VPC",
+    "AWS::EC2::VPCGatewayAttachment",
+    "AWS::ECS::TaskDefinition",
+    "AWS::Events::Rule",
+    "AWS::IAM::Role",
+    "AWS::Lambda::Alias",
+    "AWS::Lambda::EventSourceMapping",
+    "AWS::Lambda::Permission",
+    "AWS::Lambda::Version",
+    "AWS::Logs::LogGroup",
+    "AWS::Route53::RecordSet",
+    "AWS::S3::Bucket",
+    "AWS::S3::BucketPolicy",
+    "AWS::SNS::Subscription",
+    "AWS::SNS::Topic",
+    "AWS::SQS::Queue",
+];
+/// Conditions under which something with a price is deployed, and their parameters; the defaults
+/// turn all of them off.
+const PAID: &[(&str, &str)] = &[
+    ("HasOwnKey", "EncryptionKey"),
+    ("HasSecretsManager", "SecretsManager"),
+];
+/// Alarms, and metrics of our own, that an account has for nothing.
+const FREE_ALARMS: usize = 10;
+const FREE_METRICS: usize = 10;
+const FREE_DASHBOARDS: usize = 3;
+
+/// Why a resource has a monthly price, as far as its properties decide.
+fn priced(kind: &str, properties: &Value) -> Option<&'static str> {
+    match kind {
+        kind if FREE.contains(&kind) => None,
+        "AWS::ApiGateway::Stage" => {
+            (properties["CacheClusterEnabled"] == true).then_some("a cache")
+        }
+        "AWS::DynamoDB::Table" => {
+            (properties["BillingMode"] != "PAY_PER_REQUEST").then_some("capacity")
+        }
+        "AWS::EC2::VPCEndpoint" => {
+            (properties["VpcEndpointType"] != "Gateway").then_some("an interface endpoint")
+        }
+        "AWS::ECS::Cluster" => {
+            (!properties["ClusterSettings"].is_null()).then_some("Container Insights")
+        }
+        "AWS::Lambda::Function" => {
+            (!properties["SnapStart"].is_null()).then_some("a cached snapshot")
+        }
+        // As many as are free: counted below.
+        "AWS::CloudWatch::Alarm" | "AWS::CloudWatch::Dashboard" | "AWS::Logs::MetricFilter" => None,
+        _ => Some("not known to be free"),
+    }
+}
+
+#[test]
+fn what_has_a_monthly_price_is_asked_for() {
+    let all = template()["Resources"].as_object().expect("resources");
+    let mut paid = Vec::new();
+    for (name, resource) in all {
+        let kind = resource["Type"].as_str().expect("a type");
+        let Some(reason) = priced(kind, &resource["Properties"]) else {
+            continue;
+        };
+        let condition = resource["Condition"].as_str().unwrap_or_default();
+        let asked = PAID.iter().any(|(known, _)| *known == condition);
+        assert!(asked, "{name} ({kind}) has a monthly price: {reason}");
+        paid.push(name.as_str());
+    }
+    assert_eq!(paid, ["Key", "SigningKeySecret", "ModelKeySecret"]);
+}
+
+/// Who turns an option on reads what it costs.
+#[test]
+fn options_say_their_price_and_are_off() {
+    let free = |parameter: &str| parameter == "aws" || parameter == "false" || parameter.is_empty();
+    let names = PAID.iter().map(|(_, parameter)| *parameter);
+    for name in names.chain(["WebAclArn"]) {
+        let parameter = &template()["Parameters"][name];
+        let default = parameter["Default"].as_str().expect("a default");
+        assert!(free(default), "{name} is {default}");
+        let description = parameter["Description"].as_str().expect("words");
+        assert!(
+            description.contains(" USD a month"),
+            "{name}: {description}"
+        );
+    }
+}
+
+#[test]
+fn there_are_no_more_alarms_metrics_and_dashboards_than_are_free() {
+    let count = |kind| resources(template(), kind).count();
+    assert_eq!(count("AWS::CloudWatch::Alarm"), FREE_ALARMS);
+    assert!(count("AWS::CloudWatch::Dashboard") <= FREE_DASHBOARDS);
+    let filters = resources(template(), "AWS::Logs::MetricFilter");
+    let metrics: BTreeSet<&str> = filters
+        .flat_map(|(_, filter)| {
+            let made = filter["Properties"]["MetricTransformations"].as_array();
+            made.expect("transformations").iter().map(|metric| {
+                // Dimensions would make a metric of each of their values.
+                assert!(metric["Dimensions"].is_null(), "{metric}");
+                // A default would be written while nothing happens, and paid for.
+                assert!(metric["DefaultValue"].is_null(), "{metric}");
+                metric["MetricName"].as_str().expect("a name")
+            })
+        })
+        .collect();
+    assert!(metrics.len() <= FREE_METRICS, "{metrics:?}");
+    // An alarm on several metrics counts as several.
+    for (name, alarm) in resources(template(), "AWS::CloudWatch::Alarm") {
+        let metrics = alarm["Properties"]["Metrics"]
+            .as_array()
+            .into_iter()
+            .flatten();
+        let measured = metrics
+            .filter(|metric| !metric["MetricStat"].is_null())
+            .count();
+        assert!(measured <= 1, "{name} looks at {measured} metrics");
+    }
+}
