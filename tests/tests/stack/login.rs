@@ -88,8 +88,8 @@ fn with(stack: &Stack, token: &str) -> Client {
 }
 
 async fn status(stack: &Stack, token: &str) -> u16 {
-    let listed = with(stack, token).request("tools/list", json!({}));
-    listed.await.status
+    let client = with(stack, token);
+    client.request("tools/list", json!({})).await.status
 }
 
 /// The challenge of an answer that no function gave.
