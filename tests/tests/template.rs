@@ -93,10 +93,13 @@ fn only_public_routes_pass_the_authorizer_by() {
     open.sort();
     // The gateway checks session tokens itself; the health answer tells nothing, nor does the answer
     // to a browser that asks whether it may call.
-    // People log in on the pages of approvals.
+    // People log in on the pages of approvals. The metadata says where clients get a token: whoever has
+    // none yet reads it.
     assert_eq!(
         open,
         [
+            "get /.well-known/oauth-protected-resource",
+            "get /.well-known/oauth-protected-resource/mcp",
             "get /approvals/{proxy+}",
             "get /health",
             "options /mcp",
@@ -104,6 +107,32 @@ fn only_public_routes_pass_the_authorizer_by() {
             "post /model/{proxy+}"
         ]
     );
+}
+
+/// What the authorizer refuses carries its challenge under its own name: API Gateway renames the header of a
+/// function's answer.
+#[test]
+fn what_the_authorizer_refuses_says_where_to_get_a_token() {
+    let translated = translated(r#"["", ""]"#);
+    let responses = &translated["Resources"]["Api"]["Properties"]["Body"]["x-amazon-apigateway-gateway-responses"];
+    for (kind, status, with) in [
+        ("UNAUTHORIZED", "401", "Bearer scope="),
+        (
+            "ACCESS_DENIED",
+            "403",
+            "Bearer error=\\\"insufficient_scope\\\"",
+        ),
+    ] {
+        let response = &responses[kind];
+        assert_eq!(response["statusCode"], status, "{response}");
+        let header = &response["responseParameters"]["gatewayresponse.header.WWW-Authenticate"];
+        let header = header.to_string();
+        assert!(header.contains(with), "{header}");
+        assert!(
+            header.contains("/.well-known/oauth-protected-resource/mcp"),
+            "{header}"
+        );
+    }
 }
 
 #[test]
