@@ -237,3 +237,35 @@ async fn an_issuer_on_this_machine_is_for_local_deployments() {
         stack.logs()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stack_has_an_issuer_of_its_own_unless_it_is_told_otherwise() {
+    const METADATA: &str = ".well-known/oauth-authorization-server";
+    const DOCUMENTS: &str = "client_id_metadata_document_supported";
+    let issuer = Issuer::start().await;
+    for (options, is_there, documents) in [
+        (Options::default(), true, false),
+        (
+            Options::default().with("SHANNON_DEV_ISSUER", "documents"),
+            true,
+            true,
+        ),
+        (
+            Options::default().with("SHANNON_DEV_ISSUER", "off"),
+            false,
+            false,
+        ),
+        (issuer.options(), false, false),
+    ] {
+        let stack = Stack::start(&options);
+        let client = stack.client();
+        let found = client.http().get(format!("{}/{METADATA}", stack.url()));
+        let found = found.send().await.expect("an answer");
+        assert_eq!(found.status() == 200, is_there);
+        if is_there {
+            let found: Value = found.json().await.expect("JSON");
+            assert_eq!(found["issuer"], stack.url());
+            assert_eq!(found[DOCUMENTS] == true, documents);
+        }
+    }
+}

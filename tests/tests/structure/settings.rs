@@ -52,6 +52,11 @@ const TESTED: &[(&str, &str, &str)] = &[
         "a_form_decides_only_where_that_is_permitted",
     ),
     (
+        "DEV_ISSUER",
+        "tests/tests/stack/login.rs",
+        "the_stack_has_an_issuer_of_its_own_unless_it_is_told_otherwise",
+    ),
+    (
         "OIDC_ISSUER",
         "tests/tests/stack/login.rs",
         "whoever_has_a_token_of_the_issuer_is_let_in",
