@@ -125,14 +125,15 @@ fn only_public_routes_pass_the_authorizer_by() {
         .map(|(path, method, _)| format!("{method} {path}"))
         .collect();
     open.sort();
-    // The gateway checks session tokens itself; the health answer tells nothing, nor does the answer
-    // to a browser that asks whether it may call.
+    // The gateway checks session tokens itself; the health answer tells nothing, readiness tells
+    // kinds of dependencies only, nor does the answer to a browser that asks whether it may call.
     // People log in on the pages of approvals.
     assert_eq!(
         open,
         [
             "get /approvals/{proxy+}",
             "get /health",
+            "get /ready",
             "options /mcp",
             "post /approvals/{proxy+}",
             "post /model/{proxy+}"
