@@ -2,7 +2,7 @@
 //! failing.
 //!
 //! ```text
-//! request -> edge function -> route -> authorizer (or its cache) -> Lambda -> response
+//! request -> edge function -> route -> throttle -> authorizer (or its cache) -> Lambda -> response
 //! ```
 //!
 //! The stage is not part of the path: this is the API behind its custom domain. Not emulated: the
@@ -41,9 +41,11 @@ mod event;
 mod refusal;
 mod respond;
 mod routes;
+mod throttle;
 
 use authorizer::Authorizers;
 use refusal::Refusal;
+use throttle::Throttles;
 
 /// Largest request body.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>
@@ -85,6 +87,7 @@ struct Gateway {
     stage: String,
     routes: Vec<Route>,
     authorizers: Authorizers,
+    throttles: Throttles,
     lambda: Lambda,
     options: GatewayOptions,
 }
@@ -112,6 +115,7 @@ pub fn router(stack: &Stack, lambda: Lambda, options: GatewayOptions) -> Router 
         stage: stack.stage.clone(),
         routes: stack.routes.clone(),
         authorizers: Authorizers::new(stack.authorizers.clone()),
+        throttles: Throttles::new(stack.throttles.clone()),
         lambda,
         options,
     };
@@ -172,6 +176,9 @@ impl Gateway {
         let path = parts.uri.path();
         let (route, path_parameters) = routes::find(&self.routes, &parts.method, path)
             .ok_or(Refusal::MissingAuthenticationToken)?;
+        if !self.throttles.admits(route) {
+            return Err(Refusal::TooManyRequests);
+        }
         let mut event = event::of_request(&self.stage, exchange, route, &path_parameters, &parts);
         if let Some(name) = &route.authorizer {
             let limit = began + self.options.buffered;

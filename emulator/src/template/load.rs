@@ -124,6 +124,7 @@ fn resolve(
         functions: Vec::new(),
         routes: Vec::new(),
         authorizers: Vec::new(),
+        throttles: Vec::new(),
         tables: Vec::new(),
         buckets: Vec::new(),
         clusters: Vec::new(),

@@ -19,6 +19,7 @@ pub mod limits;
 pub mod notice;
 pub mod policy_book;
 pub mod ports;
+pub mod rate;
 pub mod session;
 pub mod session_token;
 pub mod state;

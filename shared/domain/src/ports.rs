@@ -12,6 +12,7 @@ mod erasure;
 mod notices;
 mod objects;
 mod policies;
+mod rates;
 
 use std::error::Error;
 
@@ -37,6 +38,7 @@ pub use erasure::{ChunkSweep, Chunks, Condemned, Erasure, ExpireError, Swept};
 pub use notices::{NoticeMessage, Notifier, Webhook, WebhookDirectory, WebhookSender};
 pub use objects::{ObjectPage, PutNew, StoredObject, TreeObjects};
 pub use policies::{BookChange, NotChanged, PolicyBooks};
+pub use rates::{Rates, StreamPlace};
 
 /// An outside service did not do it. The same call may succeed later.
 #[derive(Debug, Error)]

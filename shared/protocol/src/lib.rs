@@ -23,6 +23,7 @@ mod listen;
 mod modern;
 mod prompts;
 mod question;
+mod rates;
 mod rendered;
 mod resources;
 mod server;
@@ -44,6 +45,9 @@ pub use description::Description;
 pub use edge::Edge;
 pub use legacy::{Bridge, Bridged, ClientPorts, ClientSessionSettings, NoSessions, Sessioned};
 pub use listen::Watched;
+pub use rates::{
+    Held, Later, Limited, Limiter, Place, RateSettings, Standing, TooOften, Unlimited,
+};
 pub use settings::EdgeSettings;
 pub use snapshots::{
     DiffLimits, SnapshotChange, SnapshotDiff, SnapshotError, SnapshotExport, Snapshots,

@@ -55,3 +55,8 @@ async fn the_fake_keeps_the_audit() {
 async fn the_fake_keeps_policies() {
     contracts::policy_books_contract(&Fake::new(8)).await;
 }
+
+#[tokio::test]
+async fn the_fake_keeps_rates() {
+    contracts::rates_contract(&Fake::new(10)).await;
+}

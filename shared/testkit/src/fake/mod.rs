@@ -11,6 +11,7 @@ mod notices;
 mod objects;
 mod outside;
 mod policies;
+mod rates;
 mod world;
 
 use std::{
