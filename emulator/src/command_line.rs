@@ -17,6 +17,7 @@ mod arguments;
 mod audit;
 mod calls;
 mod interrupt;
+mod load;
 mod messages;
 mod place;
 mod policies;
@@ -60,6 +61,7 @@ pub fn main() -> ExitCode {
                     | Command::Stdio(_)
                     | Command::Policy { .. }
                     | Command::Audit { .. }
+                    | Command::Load(_)
             )
         ),
     );
@@ -95,6 +97,7 @@ pub fn main() -> ExitCode {
                 command: AuditCommand::Verify(asked),
             }) => audit::verify(asked, &arguments.start, settings).await,
             Some(Command::Calls { json }) => calls::run(&settings, json).await,
+            Some(Command::Load(asked)) => load::run(asked, &arguments.start, settings).await,
             Some(Command::Messages { json }) => messages::run(&settings, json).await,
         }
     });
