@@ -142,6 +142,30 @@ fn only_public_routes_pass_the_authorizer_by() {
 }
 
 #[test]
+fn the_stage_is_throttled_and_readiness_more() {
+    let translated = translated(r#"["", ""]"#);
+    let resources = translated["Resources"].as_object().expect("resources");
+    let stage = resources
+        .values()
+        .find(|resource| resource["Type"] == "AWS::ApiGateway::Stage")
+        .expect("a stage");
+    let of = |method: &str, path: &str| {
+        let settings = stage["Properties"]["MethodSettings"].as_array();
+        let found = settings
+            .into_iter()
+            .flatten()
+            .find(|setting| setting["HttpMethod"] == method && setting["ResourcePath"] == path);
+        found.unwrap_or_else(|| panic!("nothing for {method} {path} in {stage:#}"))
+    };
+    let all = of("*", "/*");
+    assert_eq!(all["ThrottlingRateLimit"]["Ref"], "StageRateLimitPerSecond");
+    assert_eq!(all["ThrottlingBurstLimit"]["Ref"], "StageRateLimitBurst");
+    let ready = of("GET", "/~1ready");
+    assert_eq!(ready["ThrottlingRateLimit"], 5);
+    assert_eq!(ready["ThrottlingBurstLimit"], 10);
+}
+
+#[test]
 fn the_api_is_regional() {
     // An edge-optimised API cuts a stream that is silent for 30 seconds.
     let translated = translated(r#"["", ""]"#);

@@ -30,6 +30,7 @@ mod notices;
 mod on_port;
 mod permissions;
 mod policies;
+mod rates;
 mod readiness;
 mod sessions;
 mod settings;
