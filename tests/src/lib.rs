@@ -6,6 +6,7 @@
 
 pub mod approver;
 pub mod checkout;
+pub mod costs;
 pub mod installed;
 pub mod loopback;
 pub mod mcp;

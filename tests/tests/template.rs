@@ -91,7 +91,8 @@ fn only_public_routes_pass_the_authorizer_by() {
         .map(|(path, method, _)| format!("{method} {path}"))
         .collect();
     open.sort();
-    // The gateway checks session tokens itself; the health answer tells nothing, nor does the answer
+    // The gateway checks session tokens itself; the health answer tells nothing, readiness tells
+    // kinds of dependencies only, nor does the answer
     // to a browser that asks whether it may call.
     // People log in on the pages of approvals. The metadata says where clients get a token: whoever has
     // none yet reads it.
@@ -102,6 +103,7 @@ fn only_public_routes_pass_the_authorizer_by() {
             "get /.well-known/oauth-protected-resource/mcp",
             "get /approvals/{proxy+}",
             "get /health",
+            "get /ready",
             "options /mcp",
             "post /approvals/{proxy+}",
             "post /model/{proxy+}"
@@ -133,6 +135,30 @@ fn what_the_authorizer_refuses_says_where_to_get_a_token() {
             "{header}"
         );
     }
+}
+
+#[test]
+fn the_stage_is_throttled_and_readiness_more() {
+    let translated = translated(r#"["", ""]"#);
+    let resources = translated["Resources"].as_object().expect("resources");
+    let stage = resources
+        .values()
+        .find(|resource| resource["Type"] == "AWS::ApiGateway::Stage")
+        .expect("a stage");
+    let of = |method: &str, path: &str| {
+        let settings = stage["Properties"]["MethodSettings"].as_array();
+        let found = settings
+            .into_iter()
+            .flatten()
+            .find(|setting| setting["HttpMethod"] == method && setting["ResourcePath"] == path);
+        found.unwrap_or_else(|| panic!("nothing for {method} {path} in {stage:#}"))
+    };
+    let all = of("*", "/*");
+    assert_eq!(all["ThrottlingRateLimit"]["Ref"], "StageRateLimitPerSecond");
+    assert_eq!(all["ThrottlingBurstLimit"]["Ref"], "StageRateLimitBurst");
+    let ready = of("GET", "/~1ready");
+    assert_eq!(ready["ThrottlingRateLimit"], 5);
+    assert_eq!(ready["ThrottlingBurstLimit"], 10);
 }
 
 #[test]

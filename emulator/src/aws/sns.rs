@@ -1,10 +1,11 @@
-//! SNS: Publish, over the query protocol. Facts: Amazon SNS API Reference, "Publish".
+//! SNS: Publish and GetTopicAttributes, over the query protocol. Facts: Amazon SNS API Reference.
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{StatusCode, header};
 
 use super::messages::Messages;
+use crate::template::ACCOUNT;
 
 /// Most bytes of a message.
 const MESSAGE_BYTES: usize = 262_144;
@@ -23,7 +24,7 @@ fn field(body: &[u8], name: &str) -> Option<String> {
 
 /// Answers one request whose sender is known.
 pub(super) fn answer(messages: &Messages, operation: &str, body: &Bytes) -> Response {
-    if operation != "Publish" {
+    if !["Publish", "GetTopicAttributes"].contains(&operation) {
         let words = format!("the emulator does not know the action {operation:?} of SNS");
         return refuse(StatusCode::BAD_REQUEST, "InvalidAction", &words);
     }
@@ -33,6 +34,9 @@ pub(super) fn answer(messages: &Messages, operation: &str, body: &Bytes) -> Resp
     };
     if !messages.knows(&topic) || !topic.contains(":sns:") {
         return refuse(StatusCode::NOT_FOUND, "NotFound", "Topic does not exist");
+    }
+    if operation == "GetTopicAttributes" {
+        return attributes(&topic);
     }
     let message = field(body, "Message").unwrap_or_default();
     if message.is_empty() {
@@ -54,6 +58,24 @@ pub(super) fn answer(messages: &Messages, operation: &str, body: &Bytes) -> Resp
             "the message could not be kept",
         ),
     }
+}
+
+/// Of a topic of the template, to which nobody has subscribed.
+fn attributes(topic: &str) -> Response {
+    let entries: String = [
+        ("TopicArn", topic),
+        ("Owner", ACCOUNT),
+        ("SubscriptionsConfirmed", "0"),
+        ("SubscriptionsPending", "0"),
+        ("SubscriptionsDeleted", "0"),
+    ]
+    .iter()
+    .map(|(key, value)| format!("<entry><key>{key}</key><value>{value}</value></entry>"))
+    .collect();
+    let result = format!(
+        "<GetTopicAttributesResult><Attributes>{entries}</Attributes></GetTopicAttributesResult>"
+    );
+    respond(StatusCode::OK, "GetTopicAttributesResponse", &result)
 }
 
 /// What SNS answers when it is told to fail.

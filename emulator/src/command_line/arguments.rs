@@ -137,6 +137,14 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Call the stack by many callers at once, and say where the limit of the machine lies
+    ///
+    /// Starts a stack when none runs. Each caller sends its next request when the last one was
+    /// answered. What a deployed stack counts is the principal of the token: raise its limits first.
+    ///
+    /// Exit code: 0 nothing failed and the 95th percentile is within --p95-milliseconds, 1 something
+    /// is not so, 2 wrong usage, 3 no stack.
+    Load(LoadArguments),
     /// Show the notices that the running stack has published, and what could not be delivered
     Messages {
         /// As JSON
@@ -169,6 +177,39 @@ pub(super) struct AuditVerifyArguments {
     /// As JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// Arguments of `load`.
+#[derive(Debug, Args)]
+pub(super) struct LoadArguments {
+    /// MCP endpoint of a deployed stack, for example https://api.example.com/production/mcp; without
+    /// it the stack that runs here, or a new one
+    ///
+    /// The token comes from SHANNON_ACCESS_TOKEN or the file that SHANNON_ACCESS_TOKEN_FILE names.
+    #[arg(long, value_name = "URL")]
+    pub(super) url: Option<String>,
+    /// How many call at the same time
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = callers)]
+    pub(super) callers: usize,
+    /// For how long
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(super) seconds: u64,
+    /// The aim: 95 of 100 requests are answered in that time
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 500)]
+    pub(super) p95_milliseconds: u64,
+    /// Do not look for the limit afterwards
+    #[arg(long)]
+    pub(super) no_limit: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+fn callers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(callers) if (1..=1000).contains(&callers) => Ok(callers),
+        _ => Err("use 1 to 1000".to_owned()),
+    }
 }
 
 /// Arguments of `stdio`.

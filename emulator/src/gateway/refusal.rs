@@ -23,6 +23,8 @@ pub(super) enum Refusal {
     ImplicitDeny,
     /// The authorizer failed or answered with something unusable.
     AuthorizerFailed,
+    /// The stage takes no more of them now.
+    TooManyRequests,
     /// Too many bytes, here or for Lambda.
     TooLarge,
     /// The body did not arrive.
@@ -105,6 +107,11 @@ impl Refusal {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "AuthorizerConfigurationException",
                 r#"{"message":null}"#,
+            ),
+            Self::TooManyRequests => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "TooManyRequestsException",
+                r#"{"message":"Too Many Requests"}"#,
             ),
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,

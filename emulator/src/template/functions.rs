@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{
-    Authorizer, EventRule, FunctionResource, Route, Schedule, Stack, TemplateError,
+    Authorizer, EventRule, FunctionResource, Route, Schedule, Stack, TemplateError, Throttle,
     gateway_responses, intrinsics::invalid, load::Resource, parameters::text, resources::Kind,
     streams,
 };
@@ -46,9 +46,16 @@ const API: &[&str] = &[
     "Description",
     "EndpointConfiguration",
     "GatewayResponses",
+    "MethodSettings",
     "Name",
     "StageName",
     "Tags",
+];
+const METHOD_SETTING: &[&str] = &[
+    "HttpMethod",
+    "ResourcePath",
+    "ThrottlingBurstLimit",
+    "ThrottlingRateLimit",
 ];
 const AUTH: &[&str] = &[
     "AddDefaultAuthorizerToCorsPreflight",
@@ -249,6 +256,11 @@ fn add_api(stack: &mut Stack, api: &Resource) -> Result<(), TemplateError> {
     let stage = api.properties.get("StageName").unwrap_or(&Value::Null);
     stack.stage = word(stage, &api.place("StageName"))?.to_owned();
     stack.gateway_responses = gateway_responses::read(api)?;
+    let settings = api.properties.get("MethodSettings");
+    for setting in settings.and_then(Value::as_array).into_iter().flatten() {
+        let throttle = throttle(setting, &api.place("MethodSettings"))?;
+        stack.throttles.push(throttle);
+    }
     let Some(auth) = api.properties.get("Auth") else {
         return Ok(());
     };
@@ -290,6 +302,32 @@ fn add_api(stack: &mut Stack, api: &Resource) -> Result<(), TemplateError> {
         });
     }
     Ok(())
+}
+
+/// A path is spelled as CloudFormation wants it: every slash but the first one is `~1`, and the first
+/// one is followed by that of the path.
+fn throttle(setting: &Value, place: &str) -> Result<Throttle, TemplateError> {
+    only_in(setting, METHOD_SETTING, place)?;
+    let path = word(&setting["ResourcePath"], place)?;
+    let path = match (path, path.strip_prefix("/~1")) {
+        ("/*" | "/", _) => path.to_owned(),
+        (_, Some(rest)) if !rest.contains('/') => format!("/{}", rest.replace("~1", "/")),
+        _ => {
+            let reason = format!("ResourcePath is /*, / or as /~1part~1part, not {path}");
+            return Err(invalid(place, reason));
+        }
+    };
+    let method = word(&setting["HttpMethod"], place)?.to_owned();
+    if (path == "/*") != (method == "*") {
+        let reason = "the emulator knows HttpMethod * with ResourcePath /* only";
+        return Err(invalid(place, reason));
+    }
+    Ok(Throttle {
+        method,
+        path,
+        rate: number(&setting["ThrottlingRateLimit"], place)?,
+        burst: number(&setting["ThrottlingBurstLimit"], place)?,
+    })
 }
 
 fn route(

@@ -125,6 +125,7 @@ fn resolve(
         routes: Vec::new(),
         authorizers: Vec::new(),
         gateway_responses: BTreeMap::new(),
+        throttles: Vec::new(),
         tables: Vec::new(),
         buckets: Vec::new(),
         clusters: Vec::new(),

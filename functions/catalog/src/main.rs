@@ -1,16 +1,17 @@
 //! `catalog`: the lists of tools, prompts and resources, for clients to cache. Static, except that the
-//! caller's scopes decide which tools it shows, and that resources are the caller's sessions.
+//! caller's scopes decide which tools it shows, and that resources are the caller's sessions. What a
+//! caller may ask is counted in the table.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
-use protocol::{Catalog, Class, Edge, EdgeSettings};
-use store::{Store, StoreSettings};
+use protocol::{Catalog, Class, Edge, EdgeSettings, Later, Limited, RateSettings};
+use store::{Store, StoreSettings, System};
+use tokio::sync::OnceCell;
 
 fn main() -> ExitCode {
     boot::run("catalog", async |boot| {
-        let class = Class::Catalog;
         let settings = EdgeSettings::read(
-            class,
+            Class::Catalog,
             |name| boot.settings.integer(name),
             |name| boot.settings.list(name),
             |name| boot.settings.optional(name).map(|it| it.map(str::to_owned)),
@@ -23,11 +24,21 @@ fn main() -> ExitCode {
             audit_retention_days: boot.deployment.audit_retention_days,
             compute: None,
         };
-        let edge = Edge::new(
-            class,
-            settings,
-            Catalog::<Store, _>::new(move || Store::connect(store.clone())),
-        );
+        let rates = RateSettings::read(|name| boot.settings.count(name))?;
+        // Connected to with the first request, not before the function is ready.
+        let connected = Arc::new(OnceCell::new());
+        let connect = move || {
+            let (connected, store) = (Arc::clone(&connected), store.clone());
+            async move {
+                connected
+                    .get_or_init(|| Store::connect(store))
+                    .await
+                    .clone()
+            }
+        };
+        let work = Catalog::<Store, _>::new(connect.clone());
+        let limited = Limited::new(Later(connect), System, rates);
+        let edge = Edge::new(Class::Catalog, settings, work).limited(limited);
         boot.serve_http(move |incoming| {
             let edge = edge.clone();
             async move { edge.handle(incoming.request, incoming.principal).await }

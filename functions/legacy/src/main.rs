@@ -8,7 +8,7 @@ mod sessions;
 
 use std::process::ExitCode;
 
-use protocol::{Class, ClientSessionSettings, Edge, EdgeSettings};
+use protocol::{Class, ClientSessionSettings, Edge, EdgeSettings, Limited, RateSettings};
 
 fn main() -> ExitCode {
     boot::run("legacy", async |boot| {
@@ -24,7 +24,9 @@ fn main() -> ExitCode {
         )?;
         let work = sessions::connect(&boot).await?;
         let store = work.ports().clone();
-        let edge = Edge::bridged(settings, clients, work, store);
+        let rates = RateSettings::read(|name| boot.settings.count(name))?;
+        let limited = Limited::new(store.clone(), store.clone(), rates);
+        let edge = Edge::bridged(settings, clients, work, store).limited(limited);
         boot.serve_http(move |incoming| {
             let edge = edge.clone();
             async move { edge.handle(incoming.request, incoming.principal).await }

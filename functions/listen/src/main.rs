@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use protocol::{Class, Edge, EdgeSettings, Watched};
+use protocol::{Class, Edge, EdgeSettings, Limited, RateSettings, Watched};
 use store::{Store, StoreSettings};
 
 fn main() -> ExitCode {
@@ -24,11 +24,10 @@ fn main() -> ExitCode {
             compute: None,
         })
         .await;
-        let edge = Edge::new(
-            class,
-            settings,
-            Watched::new(store, boot.deployment.clone()),
-        );
+        let rates = RateSettings::read(|name| boot.settings.count(name))?;
+        let limited = Limited::new(store.clone(), store.clone(), rates);
+        let work = Watched::new(store, boot.deployment.clone());
+        let edge = Edge::new(class, settings, work).limited(limited);
         boot.serve_http(move |incoming| {
             let edge = edge.clone();
             async move { edge.handle(incoming.request, incoming.principal).await }

@@ -1,7 +1,10 @@
 //! `model-gateway`: between the sessions and the Messages API. A session's runner shows its session
-//! token; the real key is put in here, and nothing but this function ever has it.
+//! token; the real key is put in here, and nothing but this function ever has it. `GET /ready` says
+//! whether everything that sessions need answers.
 
+mod connect;
 mod gateway;
+mod ready;
 mod records;
 mod refusal;
 mod response;
@@ -11,35 +14,12 @@ mod usage;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use boot::StartError;
-use domain::session_token::SigningKey;
-use store::{Store, StoreSettings};
-
-use gateway::Gateway;
-use upstream::Upstream;
-
 fn main() -> ExitCode {
     boot::run("model-gateway", async |boot| {
-        let settings = &boot.settings;
-        let signing_key = settings.secret("SHANNON_SIGNING_KEY")?;
-        let signing_key = SigningKey::new(signing_key.expose().as_bytes())
-            .map_err(|error| StartError::Part(error.into()))?;
-        let records = Store::connect(StoreSettings {
-            table: settings.text("SHANNON_TABLE")?.to_owned(),
-            bucket: settings.text("SHANNON_BUCKET")?.to_owned(),
-            retention_days: boot.deployment.retention_days,
-            keep_deltas_hours: settings.integer("SHANNON_KEEP_DELTAS_HOURS")?,
-            audit_retention_days: boot.deployment.audit_retention_days,
-            compute: None,
-        })
-        .await;
-        let upstream = Arc::new(Upstream::from_settings(settings)?);
-        upstream.build_ahead();
-        let token_seconds = boot.deployment.session_token_seconds;
-        let gateway = Arc::new(Gateway::new(records, signing_key, token_seconds, upstream));
+        let served = Arc::new(connect::connect(&boot).await?);
         boot.serve_http(move |incoming| {
-            let gateway = Arc::clone(&gateway);
-            async move { gateway.handle(incoming.request).await }
+            let served = Arc::clone(&served);
+            async move { served.handle(incoming.request).await }
         })
         .await
     })

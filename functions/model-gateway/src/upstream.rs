@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use boot::{Secret, Settings, SettingsError, StartError};
 use bytes::Bytes;
+use domain::ports::Unavailable;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
@@ -114,6 +115,32 @@ impl Upstream {
             );
             Refusal::Unreachable
         })
+    }
+
+    /// Asks for the list of models, which costs nothing and needs a good key. An API that has no such
+    /// list, or is asked too often, answers too, and that is what is asked.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: it is not reached, says that it fails, or refuses our key.
+    pub(crate) async fn probe(&self) -> Result<(), Unavailable> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| Unavailable {
+            attempted: "reach the model API",
+            outcome_unknown: false,
+            source,
+        };
+        let request = Request::get(format!("{}/v1/models?limit=1", self.base))
+            .header(KEY, self.key.clone())
+            .header("anthropic-version", "2023-06-01")
+            .body(Full::new(Bytes::new()))
+            .map_err(|error| failed(error.into()))?;
+        let client = self.client().await;
+        let client = client.map_err(|_| failed("there is no client".into()))?;
+        let answer = client.request(request).await;
+        let status = answer.map_err(|error| failed(error.into()))?.status();
+        if status.is_server_error() || [401, 403].contains(&status.as_u16()) {
+            return Err(failed(format!("it answers {status}").into()));
+        }
+        Ok(())
     }
 
     /// Sends one request and gives the answer's head as soon as it is there.

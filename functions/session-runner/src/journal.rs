@@ -21,6 +21,8 @@ use redact::Redactor;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::heartbeat::Heartbeat;
+
 /// What is to be written together.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
@@ -132,6 +134,7 @@ impl Journal {
         lease_until: UnixMillis,
         pace: Pace,
         redactor: Redactor,
+        heartbeat: Heartbeat,
     ) -> Self
     where
         P: SessionLog + Clock + IdSource + 'static,
@@ -153,6 +156,7 @@ impl Journal {
             claude_session_id: None,
             question: head.question.clone(),
             lease_until,
+            heartbeat,
             queue: VecDeque::new(),
             waiting: waiting.clone(),
             live: shown,
@@ -246,6 +250,8 @@ struct Writer<P> {
     claude_session_id: Option<String>,
     question: Option<PendingQuestion>,
     lease_until: UnixMillis,
+    /// Shown each time the lease was written.
+    heartbeat: Heartbeat,
     queue: VecDeque<Request>,
     waiting: watch::Sender<usize>,
     live: watch::Receiver<Option<String>>,
@@ -371,6 +377,7 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
                     self.claude_session_id = append.claude_session_id;
                     self.question = append.question;
                     self.lease_until = append.lease_until;
+                    self.heartbeat.beat();
                     return Ok(Ok(last));
                 }
                 Err(AppendError::LeaseLost) => return Err(LeaseLost),
@@ -395,6 +402,7 @@ impl<P: SessionLog + Clock + IdSource> Writer<P> {
             match self.ports.renew(&self.lease, until).await {
                 Ok(()) => {
                     self.lease_until = until;
+                    self.heartbeat.beat();
                     return Ok(());
                 }
                 Err(AppendError::Unavailable(unavailable)) => {

@@ -8,6 +8,7 @@ pub mod find_claude;
 pub mod gate_helper;
 pub mod gate_server;
 pub mod granted;
+pub mod heartbeat;
 pub mod journal;
 pub mod objects;
 mod place;

@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use session_runner::{find_claude, gate_helper, sandbox, task};
+use session_runner::{find_claude, gate_helper, heartbeat, sandbox, task};
 
 const USAGE: &str = "session-runner runs the session that the SHANNON_ environment names.
   session-runner
+  session-runner health [FILE]        (whether the runner of this container lives)
   session-runner find-claude --json [--managed DIRECTORY]
   session-runner gate SOCKET          (started by the CLI)
   session-runner sandbox STAGE ..     (started by the runner)";
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
             );
             exit(code)
         }
+        ["health"] => health(heartbeat::IN_CONTAINER.as_ref()),
+        ["health", _] => health(arguments[1].as_ref()),
         // Before any thread: unsharing a user namespace needs a process with one.
         ["sandbox", ..] => match sandbox::stages::run(&arguments[1..]) {
             Ok(code) => exit(code),
@@ -47,6 +50,23 @@ fn main() -> ExitCode {
         _ => {
             say(USAGE);
             exit(64)
+        }
+    }
+}
+
+/// Exit code 0 or 1, as a container's health check wants it.
+fn health(file: &std::path::Path) -> ExitCode {
+    let lease = boot::Settings::from_environment()
+        .and_then(|settings| settings.integer("SHANNON_LEASE_SECONDS"));
+    let checked = match lease {
+        Ok(seconds) => heartbeat::check(file, std::time::Duration::from_secs(seconds)),
+        Err(error) => Err(error.to_string()),
+    };
+    match checked {
+        Ok(()) => exit(0),
+        Err(problem) => {
+            say(&problem);
+            exit(1)
         }
     }
 }

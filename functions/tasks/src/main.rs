@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use boot::StartError;
 use domain::session_token::SigningKey;
 use protocol::approval::Pages;
-use protocol::{Class, Edge, EdgeSettings, Turns};
+use protocol::{Class, Edge, EdgeSettings, Limited, RateSettings, Turns};
 use store::{Store, StoreSettings};
 
 fn main() -> ExitCode {
@@ -27,11 +27,10 @@ fn main() -> ExitCode {
         let key = SigningKey::new(secret.expose().as_bytes())
             .map_err(|error| StartError::Part(error.into()))?;
         let pages = Pages::new(boot.settings.optional("SHANNON_PUBLIC_URL")?, key);
-        let edge = Edge::new(
-            class,
-            settings,
-            Turns::new(store, boot.deployment.clone(), pages),
-        );
+        let rates = RateSettings::read(|name| boot.settings.count(name))?;
+        let limited = Limited::new(store.clone(), store.clone(), rates);
+        let work = Turns::new(store, boot.deployment.clone(), pages);
+        let edge = Edge::new(class, settings, work).limited(limited);
         boot.serve_http(move |incoming| {
             let edge = edge.clone();
             async move { edge.handle(incoming.request, incoming.principal).await }

@@ -20,6 +20,7 @@ pub mod limits;
 pub mod notice;
 pub mod policy_book;
 pub mod ports;
+pub mod rate;
 pub mod roles;
 pub mod session;
 pub mod session_token;

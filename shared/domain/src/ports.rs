@@ -13,6 +13,7 @@ mod keys;
 mod notices;
 mod objects;
 mod policies;
+mod rates;
 
 use std::error::Error;
 
@@ -39,6 +40,7 @@ pub use keys::{ApiKeys, KeyRing, NewKey, RevokedKey};
 pub use notices::{NoticeMessage, Notifier, Webhook, WebhookDirectory, WebhookSender};
 pub use objects::{ObjectPage, PutNew, StoredObject, TreeObjects};
 pub use policies::{BookChange, NotChanged, PolicyBooks};
+pub use rates::{Rates, StreamPlace};
 
 /// An outside service did not do it. The same call may succeed later.
 #[derive(Debug, Error)]

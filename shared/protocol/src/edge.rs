@@ -14,6 +14,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -23,35 +24,41 @@ use crate::back::{Back, Source};
 use crate::front::{Checked, Era, Front, check, record_principal};
 use crate::legacy::{Bridge, ClientPorts, ClientSessionSettings, NoSessions, Sessioned};
 use crate::modern::{Shared, Sharing};
+use crate::rates::{Held, Limiter, Unlimited, holding, is_stream};
 use crate::server::Server;
 use crate::work::Work;
 use crate::{Class, EdgeSettings};
 
 /// Serves one class. Cheap to clone; holds nothing of any request.
-pub struct Edge<W: Work, E = NoSessions> {
+pub struct Edge<W: Work, E = NoSessions, L = Unlimited> {
     class: Class,
     settings: Arc<EdgeSettings>,
     shared: Sharing<W>,
     /// The initialize era: requests of clients' sessions.
     sessioned: E,
+    limiter: L,
     /// The initialize era: requests that stand alone.
     legacy: StreamableHttpService<Server<W>, NeverSessionManager>,
 }
 
-impl<W: Work, E: Clone> Clone for Edge<W, E> {
+impl<W: Work, E: Clone, L: Clone> Clone for Edge<W, E, L> {
     fn clone(&self) -> Self {
         Self {
             class: self.class,
             settings: Arc::clone(&self.settings),
             shared: Sharing::clone(&self.shared),
             sessioned: self.sessioned.clone(),
+            limiter: self.limiter.clone(),
             legacy: self.legacy.clone(),
         }
     }
 }
 
 /// What a page may read of an answer.
-const EXPOSED: HeaderValue = HeaderValue::from_static("mcp-session-id, www-authenticate");
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "mcp-session-id, www-authenticate, retry-after, x-ratelimit-limit, x-ratelimit-remaining, \
+     x-ratelimit-reset",
+);
 /// What a page may send: what clients of either era do.
 const SENT: HeaderValue = HeaderValue::from_static(
     "authorization, content-type, accept, last-event-id, mcp-method, mcp-name, \
@@ -60,6 +67,28 @@ const SENT: HeaderValue = HeaderValue::from_static(
 const METHODS: HeaderValue = HeaderValue::from_static("POST, GET, DELETE");
 /// How long a browser need not ask again, in seconds. Own: as long as Chromium remembers.
 const ASKED_FOR_SECONDS: HeaderValue = HeaderValue::from_static("7200");
+
+/// What of a message is needed before it is checked; everything else is passed over.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Glance {
+    id: Value,
+    method: String,
+    params: GlanceAtParameters,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct GlanceAtParameters {
+    name: String,
+}
+
+impl Glance {
+    /// Of what is no such message, nothing: whoever reads it will say why.
+    fn at(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_default()
+    }
+}
 
 fn is_preflight(request: &Request<Bytes>) -> bool {
     *request.method() == Method::OPTIONS
@@ -116,6 +145,7 @@ impl<W: Work, E: Sessioned> Edge<W, E> {
             settings: Arc::new(settings),
             shared,
             sessioned,
+            limiter: Unlimited,
             legacy: StreamableHttpService::new(
                 move || Ok(server.clone()),
                 Arc::new(NeverSessionManager::default()),
@@ -124,6 +154,20 @@ impl<W: Work, E: Sessioned> Edge<W, E> {
         }
     }
 
+    /// The same, with requests and streams of each principal counted.
+    pub fn limited<L: Limiter>(self, limiter: L) -> Edge<W, E, L> {
+        Edge {
+            class: self.class,
+            settings: self.settings,
+            shared: self.shared,
+            sessioned: self.sessioned,
+            limiter,
+            legacy: self.legacy,
+        }
+    }
+}
+
+impl<W: Work, E: Sessioned, L: Limiter> Edge<W, E, L> {
     /// Answers one request; never fails and never panics on its input.
     ///
     /// Time spent waiting for something to happen stands as a [`Duration`] among the extensions of
@@ -215,6 +259,62 @@ impl<W: Work, E: Sessioned> Edge<W, E> {
         let Some(principal) = principal else {
             return self.shared.challenges.unauthenticated();
         };
+        let owner = principal.owner.clone();
+        let standing = match self.limiter.request(&owner).await {
+            Ok(standing) => standing,
+            Err(refused) => return refused.response(&Glance::at(request.body()).id),
+        };
+        let mut held = None;
+        if let Some(id) = self.will_stream(&request) {
+            match self.limiter.stream(&owner).await {
+                Ok(place) => held = place,
+                Err(refused) => return refused.response(&id),
+            }
+        }
+        let mut response = self.answer_known(request, principal).await;
+        if let Some(standing) = standing {
+            standing.tell(response.headers_mut());
+        }
+        if is_stream(&response) && self.streams() {
+            if held.is_none() {
+                held = self.limiter.begun_stream(&owner).await;
+            }
+            return match held {
+                Some(held) => holding(response, held),
+                None => response,
+            };
+        }
+        if let Some(held) = held {
+            held.free().await;
+        }
+        response
+    }
+
+    /// Whether answers of this class may be streams for long.
+    const fn streams(&self) -> bool {
+        matches!(
+            self.class,
+            Class::Read | Class::Call | Class::Listen | Class::Legacy
+        )
+    }
+
+    /// Whether it is known beforehand that the answer will be a stream, or will take long; then the
+    /// JSON-RPC id.
+    fn will_stream(&self, request: &Request<Bytes>) -> Option<Value> {
+        match (self.class, request.method()) {
+            (Class::Legacy, &Method::GET) => Some(Value::Null),
+            (Class::Call | Class::Listen | Class::Legacy, &Method::POST) => {
+                let glance = Glance::at(request.body());
+                let listens = glance.method == "subscriptions/listen";
+                let waits =
+                    glance.method == "tools/call" && self.shared.tool_waits(&glance.params.name);
+                (listens || waits).then_some(glance.id)
+            }
+            _ => None,
+        }
+    }
+
+    async fn answer_known(&self, request: Request<Bytes>, principal: Principal) -> Response<Body> {
         let request = match self.sessioned.serve(request, &principal).await {
             Ok(answered) => return answered,
             Err(request) => *request,

@@ -25,6 +25,7 @@ mod modern;
 mod prompts;
 mod protected;
 mod question;
+mod rates;
 mod rendered;
 mod resources;
 mod server;
@@ -48,6 +49,9 @@ pub use edge::Edge;
 pub use legacy::{Bridge, Bridged, ClientPorts, ClientSessionSettings, NoSessions, Sessioned};
 pub use listen::Watched;
 pub use protected::ProtectedResource;
+pub use rates::{
+    Held, Later, Limited, Limiter, Place, RateSettings, Standing, TooOften, Unlimited,
+};
 pub use settings::EdgeSettings;
 pub use snapshots::{
     DiffLimits, SnapshotChange, SnapshotDiff, SnapshotError, SnapshotExport, Snapshots,

@@ -154,7 +154,12 @@ impl<W: Work> Shared<W> {
     /// Whether the time of a request goes by waiting for something to happen.
     pub(crate) fn waits(&self, checked: &Checked) -> bool {
         let tool = checked.name.as_deref();
-        checked.method == "tools/call" && tool.is_some_and(|tool| self.work.waits(tool))
+        checked.method == "tools/call" && tool.is_some_and(|tool| self.tool_waits(tool))
+    }
+
+    /// Whether the time of this tool goes by waiting.
+    pub(crate) fn tool_waits(&self, tool: &str) -> bool {
+        self.work.waits(tool)
     }
 
     /// The answer to a caller who may not ask this.

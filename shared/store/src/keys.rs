@@ -159,6 +159,13 @@ pub(crate) enum Record<'a> {
     /// `keys`, `<id>`. Value: `owner`, `name`, `scopes`, `digest` (bytes), `created_at`, `valid_until`,
     /// `revoked_at`, `used_at`.
     ApiKey(&'a KeyId),
+    /// The bucket of an owner's requests. Writer: every function that serves the owner. Dies a minute
+    /// after it would be full again if nobody used it. Key: `rate#<owner>`, `requests`. Value:
+    /// `full_at` (microseconds since 1970).
+    Bucket(&'a OwnerId),
+    /// A place that an open stream of the owner's has. Writer: the function that serves it. Dies a
+    /// minute after its time. Key: `rate#<owner>`, `place#<number>`. Value: `holder`, `until`.
+    StreamPlace(&'a OwnerId, u32),
     /// What the newest runner found on its machine. Writer: any runner; the newest wins. Never
     /// dies. Key: `deployment`, `runner`. Value: `claude_version`, `claude_path`,
     /// `noted_at`, `agents` (JSON: pairs of name and description).
@@ -272,10 +279,19 @@ impl Record<'_> {
             Self::PolicyBook(scope) => (scope_partition(scope), BOOK.to_owned()),
             Self::Policy(scope, name) => (scope_partition(scope), format!("{POLICY_PREFIX}{name}")),
             Self::ApiKey(id) => (API_KEYS.to_owned(), id.to_string()),
+            Self::Bucket(owner) => (rate_partition(owner), "requests".to_owned()),
+            Self::StreamPlace(owner, number) => {
+                (rate_partition(owner), format!("place#{number:010}"))
+            }
             Self::Runner => ("deployment".to_owned(), "runner".to_owned()),
         };
         Key { partition, sort }
     }
+}
+
+/// A partition apart, so that what serves an owner without writing for them may write here.
+fn rate_partition(owner: &OwnerId) -> String {
+    format!("rate#{owner}")
 }
 
 const POSTED_PREFIX: &str = "posted#";
@@ -467,6 +483,8 @@ mod tests {
             Record::ApiKey(&KeyId::from_random([0; 17])),
             Record::PolicyBook(&PolicyScope::Deployment),
             Record::Policy(&PolicyScope::Owner(owner.clone()), &policy),
+            Record::Bucket(&owner),
+            Record::StreamPlace(&owner, 7),
         ]
         .iter()
         .map(|record| {
@@ -507,6 +525,8 @@ mod tests {
                 "keys key_aaaaaaaaaaaaaaaaaaaaaaaaaa",
                 "deployment policies",
                 "OWNER policy#no-npm",
+                "rate#OWNER requests",
+                "rate#OWNER place#0000000007",
             ]
         );
         // Each has exactly one row in the table of retention, and each row has a record.

@@ -26,6 +26,8 @@ mod keys;
 mod log;
 mod objects;
 mod policies;
+mod probe;
+mod rates;
 pub mod retention;
 mod runner;
 mod seals;
@@ -46,6 +48,7 @@ pub use exports::{LEAST_PIECE_BYTES, ObjectWriter, WrittenObject};
 pub use objects::ObjectError;
 pub use runner::RunnerFacts;
 pub use settings::{ComputeSettings, Endpoint, StoreSettings, StoreSettingsError};
+pub use system::System;
 pub use topic::Topic;
 pub use usage::UsageTotal;
 

@@ -67,7 +67,7 @@ const fn object(name: &'static str, place: &'static str, ends: Ends) -> Kind {
 }
 
 /// The table of retention.
-pub const RETENTION: [Kind; 37] = [
+pub const RETENTION: [Kind; 39] = [
     row("head", "*#* head", Ends::WithSession),
     row("tombstone", "*#* tombstone", Ends::AfterErasure),
     row("events", "*#* log#*", Ends::WithSession),
@@ -160,6 +160,16 @@ pub const RETENTION: [Kind; 37] = [
         "count of refused requests",
         "refused *#*",
         Ends::Expires("a week, or until it is an entry of the audit"),
+    ),
+    row(
+        "bucket of requests",
+        "rate#* requests",
+        Ends::Expires("the time in which it fills, and a minute"),
+    ),
+    row(
+        "place of a stream",
+        "rate#* place#*",
+        Ends::Expires("a minute after its function last kept it, and a minute"),
     ),
     object(
         "seal of the audit",

@@ -17,7 +17,27 @@ pub(crate) fn now() -> UnixMillis {
     UnixMillis(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Clock and randomness for who has no [`Store`] yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct System;
+
 impl Clock for Store {
+    fn now(&self) -> UnixMillis {
+        now()
+    }
+
+    async fn sleep(&self, milliseconds: u64) {
+        System.sleep(milliseconds).await;
+    }
+}
+
+impl IdSource for Store {
+    fn random(&self) -> [u8; 17] {
+        System.random()
+    }
+}
+
+impl Clock for System {
     fn now(&self) -> UnixMillis {
         now()
     }
@@ -27,7 +47,7 @@ impl Clock for Store {
     }
 }
 
-impl IdSource for Store {
+impl IdSource for System {
     /// # Panics
     /// When the operating system gives no randomness: an id that can be guessed would be worse.
     fn random(&self) -> [u8; 17] {

@@ -12,8 +12,8 @@ use crate::{
 /// One SNS topic. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Topic {
-    sns: aws_sdk_sns::Client,
-    arn: String,
+    pub(crate) sns: aws_sdk_sns::Client,
+    pub(crate) arn: String,
 }
 
 impl Topic {

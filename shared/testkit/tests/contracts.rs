@@ -65,3 +65,8 @@ async fn the_fake_keeps_api_keys() {
 async fn the_fake_keeps_policies() {
     contracts::policy_books_contract(&Fake::new(8)).await;
 }
+
+#[tokio::test]
+async fn the_fake_keeps_rates() {
+    contracts::rates_contract(&Fake::new(10)).await;
+}

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use e2e::script;
 use e2e::stack::{self, Options, Stack};
+use serde_json::Value;
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -240,4 +241,44 @@ fn the_policy_answers_on_the_command_line() {
     let (code, said, problem) = check(&["--tool", "Read", "--input", "{"]);
     assert_eq!((code, said.as_str()), (Some(2), ""), "{problem}");
     assert!(problem.contains("--input is not JSON"), "{problem}");
+}
+
+#[tokio::test]
+async fn many_callers_at_once_are_all_answered() {
+    let stack = Stack::start(&Options::default());
+    let state = stack.state.display().to_string();
+    let arguments = ["load", "--json", "--callers", "20", "--seconds", "2"];
+    let arguments = [
+        &arguments[..],
+        &[
+            "--p95-milliseconds",
+            "20000",
+            "--no-limit",
+            "--state",
+            &state,
+        ],
+    ]
+    .concat();
+    let output = stack::run_emulator(&arguments, &Options::default());
+    assert!(output.status.success(), "{output:?}");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer["good"], true, "{answer}");
+    assert_eq!(
+        answer["load"]["failures"],
+        serde_json::json!({}),
+        "{answer}"
+    );
+    assert!(answer["load"]["answered"].as_u64() > Some(20), "{answer}");
+    assert!(answer["load"]["p95_ms"].as_f64() > Some(0.0), "{answer}");
+
+    // Who may not call at all is told before any load.
+    let url = stack.mcp_url();
+    let wrong = Options::default().with(
+        "SHANNON_ACCESS_TOKEN",
+        "a-token-of-nobody-0123456789-0123456789",
+    );
+    let output = stack::run_emulator(&["load", "--url", &url, "--seconds", "1"], &wrong);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("HTTP 401"), "{said}");
 }

@@ -133,14 +133,12 @@ fn a_function_is_invoked_either_streaming_or_buffered() {
 #[test]
 fn the_dockerfile_builds_the_runner_and_pins_the_cli() {
     let template = template();
-    let dockerfile = checkout::read("infra/session-runner/Dockerfile");
+    let dockerfile = checkout::read("infra/runner/Dockerfile");
     let pinned = template["Parameters"]["ClaudeVersion"]["Default"]
         .as_str()
         .expect("the template pins the CLI");
     assert_eq!(pinned, e2e::installed::CLAUDE_VERSION);
-    assert!(
-        dockerfile.contains(&format!("ARG CLAUDE_VERSION={pinned}\n")),
-        "the Dockerfile pins another CLI than the template's {pinned}"
-    );
+    // Which version it is stands in the table of settings alone: infra/runner/build gives it.
+    assert!(dockerfile.contains("ARG CLAUDE_VERSION\n") && !dockerfile.contains(pinned));
     assert!(dockerfile.contains("cargo build --release --locked --package session-runner"));
 }

@@ -12,6 +12,7 @@ const RUNNER_APPROVALS: &str = "functions/session-runner/tests/runner/approvals.
 const GATEWAY: &str = "functions/model-gateway/src/gateway/tests.rs";
 const JOURNAL: &str = "functions/session-runner/src/journal/tests.rs";
 const LOCATE: &str = "shared/claude/tests/locate.rs";
+const RATES: &str = "shared/protocol/tests/wire/rates.rs";
 const STACK: &str = "tests/tests/stack/settings.rs";
 const STORE: &str = "shared/store/tests/emulated/lifetimes.rs";
 const TABLE: &str = "emulator/tests/settings.rs";
@@ -179,6 +180,11 @@ const TESTED: &[(&str, &str, &str)] = &[
     ),
     ("DEV_TOKEN", EMULATOR, "the_token_can_be_given"),
     (
+        "HEALTH_INTERVAL_SECONDS",
+        TABLE,
+        "every_parameter_changes_the_stack",
+    ),
+    (
         "HEARTBEAT_SECONDS",
         JOURNAL,
         "the_lease_is_kept_while_nothing_happens",
@@ -253,9 +259,39 @@ const TESTED: &[(&str, &str, &str)] = &[
     ),
     ("PORT", EMULATOR, "a_used_port_is_said"),
     (
+        "READY_DEADLINE_MILLISECONDS",
+        "functions/model-gateway/src/ready/tests.rs",
+        "each_that_fails_or_is_silent_turns_it_red_within_the_deadline",
+    ),
+    (
         "REQUEST_TIMEOUT_SECONDS",
         STACK,
         "requests_end_at_their_time",
+    ),
+    (
+        "RATE_LIMIT_PER_SECOND",
+        RATES,
+        "above_the_burst_it_is_429_and_nobody_else_is_slower",
+    ),
+    (
+        "RATE_LIMIT_BURST",
+        RATES,
+        "above_the_burst_it_is_429_and_nobody_else_is_slower",
+    ),
+    (
+        "MAX_OPEN_STREAMS",
+        RATES,
+        "streams_are_counted_and_freed_when_they_end",
+    ),
+    (
+        "STAGE_RATE_LIMIT_PER_SECOND",
+        TABLE,
+        "every_parameter_changes_the_stack",
+    ),
+    (
+        "STAGE_RATE_LIMIT_BURST",
+        TABLE,
+        "every_parameter_changes_the_stack",
     ),
     ("RESPONSE_BUDGET_CHARACTERS", STACK, "waits_and_answers"),
     (

@@ -41,6 +41,7 @@ async fn session_at(ports: &Fake, pace: Pace) -> (SessionKey, Journal) {
             until,
             pace,
             Redactor::default(),
+            Heartbeat::default(),
         ),
     )
 }

@@ -43,6 +43,7 @@ use domain::{Command, CommandId, Head, SessionKey, State, Subagent, Transition};
 use redact::Redactor;
 use tokio::sync::{mpsc, watch};
 
+use crate::heartbeat::Heartbeat;
 use crate::journal::{Journal, LIVE_INTERVAL, Pace};
 use crate::objects::SessionObjects;
 use crate::relay::{self, Relay, RelayOptions};
@@ -240,6 +241,7 @@ pub async fn run<P: Ports, O: SessionObjects>(
         lease_until,
         pace,
         redactor.clone(),
+        Heartbeat::below(&assignment.base.join("var/shannon")),
     );
     let (running, is_running) = watch::channel(false);
     let commands = inbox::follow(

@@ -18,6 +18,7 @@ mod modern;
 mod policy;
 mod prompts;
 mod questions;
+mod rates;
 mod refusals;
 mod resources;
 mod samples;

@@ -86,3 +86,9 @@ async fn the_store_keeps_policies() {
     let services = Services::start().await;
     contracts::policy_books_contract(&services.store().await).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_keeps_rates() {
+    let services = Services::start().await;
+    contracts::rates_contract(&services.store().await).await;
+}

@@ -108,6 +108,7 @@ async fn every_stored_thing_goes_as_the_table_of_retention_says() {
     contracts::durability_contract(&store).await;
     contracts::client_contract(&store).await;
     contracts::audit_contract(&store).await;
+    contracts::rates_contract(&store).await;
     // Nothing makes an entry of this one.
     let counted = store.count_refusal("192.0.2.1", store.now()).await;
     counted.expect("counted");
@@ -223,6 +224,10 @@ fn lifetime(setting: &str) -> RangeInclusive<i64> {
         | "its stream"
         | "minutes"
         | "the state of the round" => about(0, 120),
+        // The contract looks a minute ahead.
+        "the time in which it fills, and a minute" => about(60, 122),
+        // And some minutes.
+        "a minute after its function last kept it, and a minute" => about(120, 460),
         other => panic!("nothing is known of {other}"),
     }
 }

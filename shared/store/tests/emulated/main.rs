@@ -14,6 +14,7 @@ mod lost_answers;
 mod outage;
 mod outside;
 mod policies;
+mod probes;
 mod services;
 mod topic;
 mod usage;

@@ -17,6 +17,7 @@ mod log;
 mod objects;
 mod outside;
 mod policies;
+mod rates;
 mod slots;
 mod withdrawal;
 
@@ -50,6 +51,7 @@ pub use log::{append_contract, every_body, lease_contract, live_text_contract, r
 pub use objects::tree_objects_contract;
 pub use outside::{compute_contract, uploads_contract};
 pub use policies::policy_books_contract;
+pub use rates::rates_contract;
 pub use slots::{slots_contract, slots_in_use_contract};
 pub use withdrawal::withdrawal_contract;
 

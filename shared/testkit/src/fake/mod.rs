@@ -12,6 +12,7 @@ mod notices;
 mod objects;
 mod outside;
 mod policies;
+mod rates;
 mod world;
 
 use std::{

@@ -36,6 +36,10 @@ pub(super) struct World {
     pub(super) audit: Audit,
     pub(super) books: BTreeMap<PolicyScope, PolicyBook>,
     pub(super) keys: BTreeMap<KeyId, KeyRecord>,
+    /// When each owner's bucket of requests is full again, in microseconds.
+    pub(super) buckets: BTreeMap<OwnerId, u64>,
+    /// Places of streams: who has them until when.
+    pub(super) places: BTreeMap<(OwnerId, u32), (String, UnixMillis)>,
     pub(super) webhooks: BTreeMap<OwnerId, Webhook>,
     pub(super) published: Vec<NoticeMessage>,
     /// With the address.

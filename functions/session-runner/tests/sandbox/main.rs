@@ -3,6 +3,8 @@
 //! These tests need what the runner needs. A machine without it fails them; it does not skip them.
 #![cfg(target_os = "linux")]
 
+mod capabilities;
+
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -59,8 +61,14 @@ impl Box {
     }
 }
 
+/// Set where a test runs another one of this program without the privileges of other isolations.
+const ONLY_UID: &str = "SHANNON_TEST_ONLY_UID";
+
 /// The kinds of isolation, from none of which anything can hide. Another uid takes root to give.
 fn isolations() -> Vec<Isolation> {
+    if std::env::var_os(ONLY_UID).is_some() {
+        return vec![Isolation::Uid];
+    }
     let mut isolations = vec![Isolation::Namespaces, Isolation::None];
     if nix::unistd::geteuid().is_root() {
         isolations.push(Isolation::Uid);
