@@ -48,6 +48,7 @@ impl Refusal {
             Self::Unauthorized => &["UNAUTHORIZED", "DEFAULT_4XX"],
             Self::ExplicitDeny | Self::ImplicitDeny => &["ACCESS_DENIED", "DEFAULT_4XX"],
             Self::TooLarge => &["REQUEST_TOO_LARGE", "DEFAULT_4XX"],
+            Self::TooManyRequests => &["THROTTLED", "DEFAULT_4XX"],
             Self::BadRequest => &["DEFAULT_4XX"],
             Self::AuthorizerFailed => &["AUTHORIZER_FAILURE", "DEFAULT_5XX"],
             Self::TimedOut => &["INTEGRATION_TIMEOUT", "DEFAULT_5XX"],
