@@ -18,6 +18,8 @@ pub enum Principal {
         id: String,
         /// `startedBy` of the RunTask call.
         started_by: String,
+        /// ARN of its task role; empty when it has none.
+        role: String,
     },
     /// A person at the machine: boto3, the AWS CLI, a test.
     Operator,

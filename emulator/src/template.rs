@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::iam::Role;
+
 mod functions;
 mod intrinsics;
 mod load;
 mod parameters;
 mod resources;
+mod roles;
 mod stored;
 mod streams;
 mod tasks;
@@ -51,6 +54,8 @@ pub struct Stack {
     pub schedules: Vec<Schedule>,
     /// Event source mappings of streams.
     pub stream_mappings: Vec<StreamMapping>,
+    /// Roles: those of functions, and those that the template declares.
+    pub roles: Vec<Role>,
     /// ARNs of SNS topics.
     pub topics: Vec<String>,
     /// ARNs of SQS queues.
@@ -75,6 +80,8 @@ pub struct FunctionResource {
     pub memory_mib: u32,
     /// The template's environment, `Globals` included.
     pub environment: BTreeMap<String, String>,
+    /// ARN of the role it runs as.
+    pub role: String,
     /// Most instances at a time.
     pub reserved_concurrency: Option<u32>,
 }

@@ -64,7 +64,7 @@ impl Calls {
         let (principal, owner) = match call.principal {
             Principal::Function(name) => (format!("function:{name}"), None),
             Principal::Operator => ("operator".to_owned(), None),
-            Principal::Task { id, started_by } => (
+            Principal::Task { id, started_by, .. } => (
                 format!("task:{id}"),
                 Some(started_by).filter(|it| !it.is_empty()),
             ),
@@ -194,6 +194,7 @@ mod tests {
         let task = Principal::Task {
             id: "t".to_owned(),
             started_by: "s-1".to_owned(),
+            role: String::new(),
         };
         calls.count(call(task, "Query", "s-2"));
         calls.count(call(Principal::Operator, "Scan", "s-1 s-2"));

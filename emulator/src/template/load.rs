@@ -9,7 +9,7 @@ use super::{
     intrinsics::{Resolver, invalid},
     parameters,
     resources::{Kind, kind, physical_name},
-    stored, streams, tasks, yaml,
+    roles, stored, streams, tasks, yaml,
 };
 
 /// Sections a template may have.
@@ -131,13 +131,19 @@ fn resolve(
         rules: Vec::new(),
         schedules: Vec::new(),
         stream_mappings: Vec::new(),
+        roles: Vec::new(),
         topics: Vec::new(),
         queues: Vec::new(),
         outputs: outputs(template, &resolver)?,
     };
     for resource in &resources {
         match resource.kind {
-            Kind::Function => stack.functions.push(functions::function(resource)?),
+            Kind::Function => {
+                let function = functions::function(resource, stack_name)?;
+                stack.roles.push(roles::of_function(resource, &function)?);
+                stack.functions.push(function);
+            }
+            Kind::Role => stack.roles.push(roles::declared(resource)?),
             Kind::Table => stack.tables.push(stored::table(resource)?),
             Kind::Bucket => stack.buckets.push(stored::bucket(resource)?),
             Kind::Cluster => stack.clusters.push(resource.name.clone()),

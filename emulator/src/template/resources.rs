@@ -5,9 +5,10 @@ use serde_json::Value;
 use super::{
     ACCOUNT, REGION, TemplateError,
     intrinsics::{Resolver, invalid},
+    roles,
 };
 
-/// Resource types that exist on AWS only: permissions, networks and log groups mean nothing to
+/// Resource types that exist on AWS only: networks and log groups mean nothing to
 /// processes on one machine.
 const WITHOUT_EFFECT: &[&str] = &[
     "AWS::EC2::InternetGateway",
@@ -18,7 +19,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "AWS::EC2::SubnetRouteTableAssociation",
     "AWS::EC2::VPC",
     "AWS::EC2::VPCGatewayAttachment",
-    "AWS::IAM::Role",
     "AWS::Logs::LogGroup",
 ];
 
@@ -35,6 +35,7 @@ pub(super) enum Kind {
     TaskDefinition,
     Topic,
     Queue,
+    Role,
     WithoutEffect(&'static str),
 }
 
@@ -50,6 +51,7 @@ pub(super) fn kind(resource: &Value, logical_id: &str) -> Result<Kind, TemplateE
         Some("AWS::ECS::TaskDefinition") => Ok(Kind::TaskDefinition),
         Some("AWS::SNS::Topic") => Ok(Kind::Topic),
         Some("AWS::SQS::Queue") => Ok(Kind::Queue),
+        Some("AWS::IAM::Role") => Ok(Kind::Role),
         Some(name) => WITHOUT_EFFECT
             .iter()
             .find(|known| **known == name)
@@ -73,7 +75,7 @@ pub(super) fn physical_name(
         Kind::TaskDefinition => "Family",
         Kind::Topic => "TopicName",
         Kind::Queue => "QueueName",
-        Kind::WithoutEffect("AWS::IAM::Role") => "RoleName",
+        Kind::Role => "RoleName",
         Kind::WithoutEffect("AWS::Logs::LogGroup") => "LogGroupName",
         Kind::Api | Kind::WithoutEffect(_) => "",
     };
@@ -154,7 +156,7 @@ fn arn(
         Kind::TaskDefinition => format!("arn:aws:ecs:{regional}:task-definition/{name}:1"),
         Kind::Topic => format!("arn:aws:sns:{regional}:{name}"),
         Kind::Queue => format!("arn:aws:sqs:{regional}:{name}"),
-        Kind::WithoutEffect("AWS::IAM::Role") => format!("arn:aws:iam::{ACCOUNT}:role/{name}"),
+        Kind::Role => roles::role_arn(&name),
         Kind::WithoutEffect("AWS::Logs::LogGroup") => {
             format!("arn:aws:logs:{regional}:log-group:{name}:*")
         }

@@ -9,6 +9,7 @@ mod ecs;
 mod endpoint;
 mod events;
 mod harness;
+mod permissions;
 mod plain_http;
 mod s3;
 mod s3_access;
