@@ -20,7 +20,7 @@ use super::{
     messages::Messages,
     permissions::{Permissions, ecs_requests},
     s3::ObjectService,
-    signature, sns,
+    signature, sns, sts,
 };
 use crate::{
     credentials::{Credentials, Principal},
@@ -75,7 +75,7 @@ impl Services {
         }
     }
 
-    /// Services of the query protocol: SNS is the only one here.
+    /// Services of the query protocol: SNS, and STS.
     async fn query_service(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let body = match axum::body::to_bytes(body, BODY_BYTES).await {
@@ -86,7 +86,10 @@ impl Services {
             }
         };
         let operation = sns::operation(&body);
-        let request = Request::from_parts(parts, axum::body::Body::from(body));
+        let request = Request::from_parts(parts, axum::body::Body::from(body.clone()));
+        if sts::is_meant(&body) {
+            return self.tokens(request, &operation).await;
+        }
         let status = StatusCode::FORBIDDEN;
         let (sender, body) = match self.admit(request, "sns", &operation, status).await {
             Ok((admitted, body)) => (admitted.principal, body),
@@ -101,6 +104,26 @@ impl Services {
             Some(Fault::Error(code)) => sns::fault(&code, "injected by a test"),
             Some(Fault::DiskFull) => sns::fault("InternalError", "no space left"),
             None => sns::answer(&self.messages, &operation, &body),
+        }
+    }
+
+    async fn tokens(&self, request: Request, operation: &str) -> Response {
+        let status = StatusCode::FORBIDDEN;
+        let (sender, body) = match self.admit(request, "sts", operation, status).await {
+            Ok((admitted, body)) => (admitted.principal, body),
+            Err(response) => return response,
+        };
+        match self.faults.take("sts", operation) {
+            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Error(code)) => sts::fault(&code, "injected by a test"),
+            Some(Fault::DiskFull) => sts::fault("InternalFailure", "no space left"),
+            None => sts::answer(
+                &self.permissions,
+                &self.credentials,
+                &sender,
+                operation,
+                &body,
+            ),
         }
     }
 

@@ -1,5 +1,5 @@
 //! The AWS services that functions and tasks call: DynamoDB, S3, ECS and Lambda at one loopback
-//! address, EventBridge behind ECS, streams behind DynamoDB, and SNS. The unmodified SDKs reach them through `AWS_ENDPOINT_URL`.
+//! address, EventBridge behind ECS, streams behind DynamoDB, SNS, and STS. The unmodified SDKs reach them through `AWS_ENDPOINT_URL`.
 //!
 //! Every request has to be signed with a key that this emulator issued, and is permitted only if the
 //! role of the key's holder permits it. State is kept in a directory,
@@ -18,6 +18,7 @@ mod s3;
 mod signature;
 mod sns;
 mod streams;
+mod sts;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

@@ -209,7 +209,10 @@ impl<'template> Resolver<'template> {
                     )));
                 }
                 Some(value) => value.clone(),
-                None => super::resources::reference(self, self.resource(name, place)?, name)?,
+                None => match self.function_role(name) {
+                    Some(role) => role,
+                    None => super::resources::reference(self, self.resource(name, place)?, name)?,
+                },
             },
         };
         Ok(Some(json!(pseudo)))
@@ -219,8 +222,20 @@ impl<'template> Resolver<'template> {
         let (name, attribute) = path
             .split_once('.')
             .ok_or_else(|| invalid(place, "takes a resource and an attribute"))?;
+        if let Some(role) = self.function_role(name).filter(|_| attribute == "Arn") {
+            return Ok(super::roles::role_arn(&role));
+        }
         let resource = self.resource(name, place)?;
         super::resources::attribute(self, resource, name, attribute, place)
+    }
+
+    /// The role that SAM makes for a function: `<function>Role`.
+    fn function_role(&self, name: &str) -> Option<String> {
+        let resources = &self.template["Resources"];
+        let function = name.strip_suffix("Role")?;
+        let made = resources.get(name).is_none()
+            && resources[function]["Type"] == "AWS::Serverless::Function";
+        made.then(|| super::roles::function_role_name(self.stack_name, function))
     }
 
     fn resource(&self, name: &str, place: &str) -> Result<&'template Value, TemplateError> {

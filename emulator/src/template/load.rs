@@ -152,7 +152,12 @@ fn resolve(
                 .push(tasks::task_definition(resource)?),
             Kind::Topic => stack.topics.push(streams::topic(resource)?),
             Kind::Queue => stack.queues.push(streams::queue(resource)?),
-            Kind::Api | Kind::WithoutEffect(_) => {}
+            Kind::Api | Kind::Policy | Kind::WithoutEffect(_) => {}
+        }
+    }
+    for resource in &resources {
+        if matches!(resource.kind, Kind::Policy) {
+            roles::attach(&mut stack.roles, resource)?;
         }
     }
     functions::connect(&mut stack, &resources)?;

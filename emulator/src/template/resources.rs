@@ -36,6 +36,7 @@ pub(super) enum Kind {
     Topic,
     Queue,
     Role,
+    Policy,
     WithoutEffect(&'static str),
 }
 
@@ -52,6 +53,7 @@ pub(super) fn kind(resource: &Value, logical_id: &str) -> Result<Kind, TemplateE
         Some("AWS::SNS::Topic") => Ok(Kind::Topic),
         Some("AWS::SQS::Queue") => Ok(Kind::Queue),
         Some("AWS::IAM::Role") => Ok(Kind::Role),
+        Some("AWS::IAM::Policy") => Ok(Kind::Policy),
         Some(name) => WITHOUT_EFFECT
             .iter()
             .find(|known| **known == name)
@@ -76,6 +78,7 @@ pub(super) fn physical_name(
         Kind::Topic => "TopicName",
         Kind::Queue => "QueueName",
         Kind::Role => "RoleName",
+        Kind::Policy => "PolicyName",
         Kind::WithoutEffect("AWS::Logs::LogGroup") => "LogGroupName",
         Kind::Api | Kind::WithoutEffect(_) => "",
     };
@@ -160,7 +163,7 @@ fn arn(
         Kind::WithoutEffect("AWS::Logs::LogGroup") => {
             format!("arn:aws:logs:{regional}:log-group:{name}:*")
         }
-        Kind::Api | Kind::WithoutEffect(_) => {
+        Kind::Api | Kind::Policy | Kind::WithoutEffect(_) => {
             return Err(invalid(
                 &format!("Resources.{logical_id}"),
                 "has no Arn that the emulator knows",

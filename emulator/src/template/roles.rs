@@ -73,6 +73,33 @@ pub(super) fn declared(resource: &Resource) -> Result<Role, TemplateError> {
     })
 }
 
+/// Adds a policy that the template declares by itself to the roles that it names.
+pub(super) fn attach(roles: &mut [Role], resource: &Resource) -> Result<(), TemplateError> {
+    let known = ["PolicyDocument", "PolicyName", "Roles"];
+    only(
+        resource.properties.keys(),
+        &known,
+        &resource.properties_place(),
+    )?;
+    let none = Value::Null;
+    let property = |name: &str| resource.properties.get(name).unwrap_or(&none);
+    let place = resource.place("PolicyDocument");
+    let policy = Policy {
+        name: resource.name.clone(),
+        written_here: true,
+        document: Document::read(property("PolicyDocument")).map_err(at(&place))?,
+    };
+    let place = resource.place("Roles");
+    let names = property("Roles").as_array();
+    for name in names.ok_or_else(|| invalid(&place, "is missing"))? {
+        let name = word(name, &place)?;
+        let role = roles.iter_mut().find(|role| role.name == name);
+        let role = role.ok_or_else(|| invalid(&place, format!("there is no role {name}")))?;
+        role.policies.push(policy.clone());
+    }
+    Ok(())
+}
+
 /// A managed policy.
 fn attached(arn: &str, place: &str) -> Result<Policy, TemplateError> {
     let document = managed_policy(arn).ok_or_else(|| {

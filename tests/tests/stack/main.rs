@@ -29,6 +29,7 @@ mod notices;
 mod on_port;
 mod permissions;
 mod policies;
+mod roles;
 mod sessions;
 mod settings;
 mod suspending;

@@ -117,7 +117,8 @@ impl Permissions {
             return Ok(());
         };
         for request in requests {
-            let decision = self.decide(&identity, request);
+            let (full, decision) = Self::decide(&identity, request);
+            self.remember(&identity, full, decision);
             if decision != Decision::Allowed {
                 let denied = Denied {
                     user: identity.user,
@@ -134,7 +135,45 @@ impl Permissions {
     /// Whether it is permitted, for what depends on it without being refused.
     pub(super) fn permits(&self, principal: &Principal, request: &Request) -> bool {
         self.identity(principal)
-            .is_none_or(|identity| self.decide(&identity, request) == Decision::Allowed)
+            .is_none_or(|identity| Self::decide(&identity, request).1 == Decision::Allowed)
+    }
+
+    /// Whether somebody may take on a role with these tags: its own policies have to permit it, and
+    /// the role has to trust it.
+    pub(super) fn assume(
+        &self,
+        principal: &Principal,
+        role: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), Denied> {
+        let mut context = Context::default().with("aws:TagKeys", tags.keys());
+        for (name, value) in tags {
+            context = context.with(&format!("aws:RequestTag/{name}"), [value]);
+        }
+        let actions: &[&str] = match tags.is_empty() {
+            true => &["sts:AssumeRole"],
+            false => &["sts:AssumeRole", "sts:TagSession"],
+        };
+        for action in actions {
+            let mut request = Request::new(action, role);
+            request.context = context.clone();
+            self.check(principal, std::slice::from_ref(&request))?;
+            let Some(identity) = self.identity(principal) else {
+                continue;
+            };
+            let own = identity.role.map_or("", |role| role.arn.as_str());
+            let wanted = self.0.roles.get(role);
+            if !wanted.is_some_and(|wanted| wanted.trust.permits(own, action, &context)) {
+                let denied = Denied {
+                    user: identity.user,
+                    request,
+                    decision: Decision::NotAllowed,
+                };
+                tracing::warn!("refused by the role: {denied}");
+                return Err(denied);
+            }
+        }
+        Ok(())
     }
 
     /// What a DynamoDB call asks for.
@@ -149,7 +188,7 @@ impl Permissions {
         Some(serde_json::json!(*recorded))
     }
 
-    fn decide(&self, identity: &Identity<'_>, request: &Request) -> Decision {
+    fn decide(identity: &Identity<'_>, request: &Request) -> (Request, Decision) {
         let full = Request {
             context: request.context.clone().and(&identity.context),
             ..request.clone()
@@ -157,17 +196,20 @@ impl Permissions {
         let decision = identity
             .role
             .map_or(Decision::NotAllowed, |role| role.decide(&full));
+        (full, decision)
+    }
+
+    fn remember(&self, identity: &Identity<'_>, request: Request, decision: Decision) {
         if let (Some(recorded), Some(role)) = (&self.0.recorded, identity.role) {
             let mut recorded = recorded.lock().unwrap_or_else(PoisonError::into_inner);
             if recorded.len() < REMEMBERED {
                 recorded.insert(Recorded {
                     role: role.name.clone(),
-                    request: full,
+                    request,
                     allowed: decision == Decision::Allowed,
                 });
             }
         }
-        decision
     }
 
     /// `None` for the operator, who needs no role.
@@ -177,13 +219,20 @@ impl Permissions {
             Principal::Operator => return None,
             Principal::Function(name) => self.0.functions.get(name).unwrap_or(&none).clone(),
             Principal::Task { id, role, .. } => (role.clone(), id.clone()),
+            Principal::Session { role, name, .. } => (role.clone(), name.clone()),
         };
+        let mut context = Context::default().with("aws:PrincipalArn", [arn.as_str()]);
+        if let Principal::Session { tags, .. } = principal {
+            for (name, value) in tags {
+                context = context.with(&format!("aws:PrincipalTag/{name}"), [value]);
+            }
+        }
         let role = self.0.roles.get(&arn);
         let name = role.map_or("none", |role| role.name.as_str());
         Some(Identity {
             role,
             user: format!("arn:aws:sts::{ACCOUNT}:assumed-role/{name}/{session}"),
-            context: Context::default().with("aws:PrincipalArn", [arn]),
+            context,
         })
     }
 }

@@ -16,9 +16,13 @@ use crate::{
         faults::{Fault, Faults},
         permissions::{Permissions, s3_deletion, s3_requests},
     },
-    credentials::{Credentials, Principal},
+    credentials::{BadToken, Credentials, Principal},
     iam::Request,
 };
+
+/// Header, or part of a signed address, with the token of a temporary key. Names of headers are the same
+/// in every spelling; that of the part of an address is compared with this.
+const SECURITY_TOKEN: &str = "X-Amz-Security-Token";
 
 /// What the object service knows of the rest of the emulator.
 pub(in crate::aws) struct Surroundings {
@@ -53,7 +57,25 @@ impl MayList {
 }
 
 impl Observer {
-    fn sender(&self, signed_by: Option<&SignedBy>) -> S3Result<Principal> {
+    fn sender(
+        &self,
+        signed_by: Option<&SignedBy>,
+        uri: &http::Uri,
+        headers: &http::HeaderMap,
+    ) -> S3Result<Principal> {
+        let query = uri.query().unwrap_or_default();
+        let mut query = url::form_urlencoded::parse(query.as_bytes());
+        let in_address = query.find(|(name, _)| name == SECURITY_TOKEN);
+        let token = match headers.get(SECURITY_TOKEN) {
+            Some(token) => token.to_str().ok().map(str::to_owned),
+            None => in_address.map(|(_, token)| token.into_owned()),
+        };
+        let key = signed_by.map_or("", |key| key.access_key.as_str());
+        match self.0.credentials.check_token(key, token.as_deref()) {
+            Ok(()) => {}
+            Err(error @ BadToken::Expired) => return Err(s3_error!(ExpiredToken, "{error}")),
+            Err(error @ BadToken::Invalid) => return Err(s3_error!(InvalidToken, "{error}")),
+        }
         let known = signed_by.and_then(|key| self.0.credentials.lookup(&key.access_key));
         known
             .map(|(principal, _)| principal)
@@ -69,7 +91,7 @@ impl Observer {
 #[async_trait::async_trait]
 impl S3Access for Observer {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
-        let sender = self.sender(context.credentials())?;
+        let sender = self.sender(context.credentials(), context.uri(), context.headers())?;
         let operation = context.s3_op().name();
         self.0.calls.count(Call {
             principal: sender.clone(),
@@ -96,7 +118,8 @@ impl S3Access for Observer {
 
     /// On AWS each object is refused for itself; here one refusal is one of all.
     async fn delete_objects(&self, request: &mut S3Request<DeleteObjectsInput>) -> S3Result<()> {
-        let sender = self.sender(request.credentials.as_ref())?;
+        let signed_by = request.credentials.as_ref();
+        let sender = self.sender(signed_by, &request.uri, &request.headers)?;
         let input = &request.input;
         let bypass = input.bypass_governance_retention.unwrap_or(false);
         for object in &input.delete.objects {
