@@ -17,4 +17,5 @@ mod s3_crash;
 mod s3_locks;
 mod s3_multipart;
 mod s3_versions;
+mod session_role;
 mod streams;

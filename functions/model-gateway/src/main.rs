@@ -1,6 +1,7 @@
 //! `model-gateway`: between the sessions and the Messages API. A session's runner shows its session
 //! token; the real key is put in here, and nothing but this function ever has it.
 
+mod broker;
 mod gateway;
 mod records;
 mod refusal;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use boot::StartError;
 use domain::session_token::SigningKey;
-use store::{Store, StoreSettings};
+use store::{SessionRole, Store, StoreSettings};
 
 use gateway::Gateway;
 use upstream::Upstream;
@@ -33,10 +34,16 @@ fn main() -> ExitCode {
             compute: None,
         })
         .await;
+        let broker = SessionRole::connect(settings.text("SHANNON_SESSION_ROLE")?).await;
         let upstream = Arc::new(Upstream::from_settings(settings)?);
         upstream.build_ahead();
         let token_seconds = boot.deployment.session_token_seconds;
-        let gateway = Arc::new(Gateway::new(records, signing_key, token_seconds, upstream));
+        let gateway = Arc::new(Gateway::new(
+            (records, broker),
+            signing_key,
+            token_seconds,
+            upstream,
+        ));
         boot.serve_http(move |incoming| {
             let gateway = Arc::clone(&gateway);
             async move { gateway.handle(incoming.request).await }
