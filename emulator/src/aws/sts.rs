@@ -46,6 +46,8 @@ impl Wanted {
         for (key, value) in url::form_urlencoded::parse(body) {
             match key.as_ref() {
                 "Action" | "Version" => {}
+                // So a list without members is written.
+                "Tags" if value.is_empty() => {}
                 "RoleArn" => wanted.role = value.into_owned(),
                 "RoleSessionName" => wanted.name = value.into_owned(),
                 "DurationSeconds" => {

@@ -1,6 +1,8 @@
 //! The credentials of a session, with the product's own template: one session can reach nothing of
 //! another, whatever it calls.
 
+mod calls;
+
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
@@ -10,10 +12,7 @@ use std::{
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Delete, DeleteRequest, Get, KeysAndAttributes, Put,
-    TransactGetItem, TransactWriteItem, Update, WriteRequest,
-};
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_s3::{error::ProvideErrorMetadata, presigning::PresigningConfig};
 use aws_sdk_sts::types::Tag;
 use emulator::{
@@ -23,6 +22,7 @@ use emulator::{
     template::Stack,
 };
 
+use self::calls::{object, rows};
 use crate::{
     harness::{READER_TOKEN, Recorder, configuration},
     plain_http,
@@ -182,235 +182,6 @@ fn code<T, E: ProvideErrorMetadata>(result: Result<T, E>) -> String {
         Ok(_) => String::new(),
         Err(error) => error.code().unwrap_or("no code").to_owned(),
     }
-}
-
-/// Every call kind on a partition, by name, with what came of it.
-async fn rows(client: &aws_sdk_dynamodb::Client, partition: &str) -> Vec<(&'static str, String)> {
-    let at = || Some(key(partition));
-    let transact = async |part: TransactWriteItem| {
-        let request = client.transact_write_items().transact_items(part);
-        code(request.send().await)
-    };
-    let write = TransactWriteItem::builder;
-    let check = ConditionCheck::builder()
-        .table_name(TABLE)
-        .set_key(at())
-        .condition_expression("attribute_exists(pk)");
-    let update = Update::builder()
-        .table_name(TABLE)
-        .set_key(at())
-        .update_expression("SET x = :x")
-        .expression_attribute_values(":x", text("x"));
-    let put = Put::builder().table_name(TABLE).set_item(at());
-    let delete = Delete::builder().table_name(TABLE).set_key(at());
-    let get = Get::builder().table_name(TABLE).set_key(at());
-    let keys = KeysAndAttributes::builder().keys(key(partition));
-    let removal = DeleteRequest::builder().set_key(at()).build().unwrap();
-    let removal = WriteRequest::builder().delete_request(removal).build();
-    vec![
-        (
-            "GetItem",
-            code(
-                client
-                    .get_item()
-                    .table_name(TABLE)
-                    .set_key(at())
-                    .send()
-                    .await,
-            ),
-        ),
-        (
-            "Query",
-            code(
-                client
-                    .query()
-                    .table_name(TABLE)
-                    .key_condition_expression("pk = :pk")
-                    .expression_attribute_values(":pk", text(partition))
-                    .send()
-                    .await,
-            ),
-        ),
-        (
-            "PutItem",
-            code(
-                client
-                    .put_item()
-                    .table_name(TABLE)
-                    .set_item(at())
-                    .send()
-                    .await,
-            ),
-        ),
-        (
-            "UpdateItem",
-            code(
-                client
-                    .update_item()
-                    .table_name(TABLE)
-                    .set_key(at())
-                    .update_expression("SET x = :x")
-                    .expression_attribute_values(":x", text("x"))
-                    .send()
-                    .await,
-            ),
-        ),
-        (
-            "DeleteItem",
-            code(
-                client
-                    .delete_item()
-                    .table_name(TABLE)
-                    .set_key(at())
-                    .send()
-                    .await,
-            ),
-        ),
-        (
-            "BatchGetItem",
-            code(
-                client
-                    .batch_get_item()
-                    .request_items(TABLE, keys.build().unwrap())
-                    .send()
-                    .await,
-            ),
-        ),
-        (
-            "BatchWriteItem",
-            code(
-                client
-                    .batch_write_item()
-                    .request_items(TABLE, vec![removal])
-                    .send()
-                    .await,
-            ),
-        ),
-        (
-            "TransactGetItems",
-            code(
-                client
-                    .transact_get_items()
-                    .transact_items(TransactGetItem::builder().get(get.build().unwrap()).build())
-                    .send()
-                    .await,
-            ),
-        ),
-        (
-            "transacted Put",
-            transact(write().put(put.build().unwrap()).build()).await,
-        ),
-        (
-            "transacted Update",
-            transact(write().update(update.build().unwrap()).build()).await,
-        ),
-        (
-            "transacted Delete",
-            transact(write().delete(delete.build().unwrap()).build()).await,
-        ),
-        (
-            "transacted ConditionCheck",
-            transact(write().condition_check(check.build().unwrap()).build()).await,
-        ),
-        (
-            "ExecuteStatement",
-            code(
-                client
-                    .execute_statement()
-                    .statement(format!(
-                        "SELECT * FROM \"{TABLE}\" WHERE pk = '{partition}'"
-                    ))
-                    .send()
-                    .await,
-            ),
-        ),
-    ]
-}
-
-/// Every call kind on an object.
-async fn object(client: &aws_sdk_s3::Client, name: &str) -> Vec<(&'static str, String)> {
-    let prefix = name.rsplit_once('/').map_or(name, |(prefix, _)| prefix);
-    let own = "me/ses_root/packs/mine";
-    let source = format!("{BUCKET}/{name}");
-    vec![
-        (
-            "GetObject",
-            code(client.get_object().bucket(BUCKET).key(name).send().await),
-        ),
-        ("HeadObject", {
-            // It has no body that could name the reason.
-            let head = client.head_object().bucket(BUCKET).key(name).send().await;
-            let status = head
-                .err()
-                .and_then(|it| it.raw_response().map(|it| it.status().as_u16()));
-            status.map_or(String::new(), |status| format!("status {status}"))
-        }),
-        (
-            "PutObject",
-            code(client.put_object().bucket(BUCKET).key(name).send().await),
-        ),
-        (
-            "DeleteObject",
-            code(client.delete_object().bucket(BUCKET).key(name).send().await),
-        ),
-        (
-            "a version",
-            code(
-                client
-                    .get_object()
-                    .bucket(BUCKET)
-                    .key(name)
-                    .version_id("v")
-                    .send()
-                    .await,
-            ),
-        ),
-        (
-            "copy from it",
-            code(
-                client
-                    .copy_object()
-                    .bucket(BUCKET)
-                    .key(own)
-                    .copy_source(&source)
-                    .send()
-                    .await,
-            ),
-        ),
-        (
-            "CreateMultipartUpload",
-            code(
-                client
-                    .create_multipart_upload()
-                    .bucket(BUCKET)
-                    .key(name)
-                    .send()
-                    .await,
-            ),
-        ),
-        (
-            "ListObjects",
-            code(
-                client
-                    .list_objects_v2()
-                    .bucket(BUCKET)
-                    .prefix(format!("{prefix}/"))
-                    .send()
-                    .await,
-            ),
-        ),
-        (
-            "ListObjectVersions",
-            code(
-                client
-                    .list_object_versions()
-                    .bucket(BUCKET)
-                    .prefix(name)
-                    .send()
-                    .await,
-            ),
-        ),
-    ]
 }
 
 fn denied(code: &str) -> bool {
@@ -627,7 +398,7 @@ async fn a_key_of_a_session_is_nothing_without_its_token() {
         .credentials
         .issue_for(held.clone(), Duration::from_secs(60));
     let over = product.credentials.issue_for(held, Duration::ZERO);
-    for (key, token, rows, objects) in [
+    for (issued, token, rows, objects) in [
         (&good, Some(good.token.as_str()), "", ""),
         (&good, None, "UnrecognizedClientException", "InvalidToken"),
         (
@@ -643,7 +414,12 @@ async fn a_key_of_a_session_is_nothing_without_its_token() {
             "ExpiredToken",
         ),
     ] {
-        let config = with(product.running.url(), &key.key.id, &key.key.secret, token);
+        let config = with(
+            product.running.url(),
+            &issued.key.id,
+            &issued.key.secret,
+            token,
+        );
         let client = aws_sdk_dynamodb::Client::new(&config);
         let read = client
             .get_item()

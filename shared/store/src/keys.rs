@@ -1,12 +1,11 @@
 //! The table design: every kind of record, where it lies, who writes it and when it dies.
 //!
-//! One table, keys `pk` and `sk`, both strings. What a session's runner writes lies in the
-//! session's own partition, `owner#session`, so that its credentials can be bound to it; what it
-//! reads or counts beside that (its tree, policies, slots) has partitions that hold nothing else,
-//! because credentials can name partitions and no rows. Times are
-//! milliseconds since 1970, except `expires_at`, which DynamoDB's TTL reads as seconds; readers
-//! treat an expired row as gone, because the sweep may be late. Prefixes are stored for ever: the
-//! test below pins them. When each kind goes is also in [`crate::retention`], as a table.
+//! One table, keys `pk` and `sk`, both strings. What a session's runner writes lies in the session's own
+//! partition, `owner#session`; what it reads or counts beside that (its tree, policies, slots) in
+//! partitions that hold nothing else: its credentials name partitions, not rows. Times are milliseconds
+//! since 1970, except `expires_at`, which DynamoDB's TTL reads as seconds; readers treat an expired row
+//! as gone, because the sweep may be late. Prefixes are stored for ever: the test below pins them. When
+//! each kind goes is also in [`crate::retention`], as a table.
 
 use std::collections::HashMap;
 
@@ -174,9 +173,6 @@ pub(crate) const REF_PREFIX: &str = "ref#";
 const BOOK: &str = "policies";
 const POLICY_PREFIX: &str = "policy#";
 const DEPLOYMENT: &str = "deployment";
-const SLOTS: &str = "slots";
-const TREE: &str = "tree";
-const RUNNER: &str = "runner";
 
 /// Partition of the policies that a deployment or an owner has stored.
 fn scope_partition(scope: &PolicyScope) -> String {
@@ -239,15 +235,15 @@ impl Record<'_> {
                 (session_partition(key), format!("checkpoint-id#{id}"))
             }
             Self::Ref(key, name) => (session_partition(key), format!("{REF_PREFIX}{name}")),
-            Self::Tree(tree) => (tree_partition(tree), TREE.to_owned()),
+            Self::Tree(tree) => (tree_partition(tree), "tree".to_owned()),
             Self::Usage(key) => (session_partition(key), "usage".to_owned()),
             Self::UsageOfRequest(key, request) => {
                 (session_partition(key), format!("usage#{request}"))
             }
             Self::Creation(owner, hash) => (owner.to_string(), format!("create#{hash}")),
             Self::Upload(owner, id) => (owner.to_string(), format!("upload#{id}")),
-            Self::OwnerSlots(owner) => (format!("{SLOTS}#{owner}"), SLOTS.to_owned()),
-            Self::DeploymentSlots => (format!("{SLOTS}#{DEPLOYMENT}"), SLOTS.to_owned()),
+            Self::OwnerSlots(owner) => (format!("slots#{owner}"), "slots".to_owned()),
+            Self::DeploymentSlots => (format!("slots#{DEPLOYMENT}"), "slots".to_owned()),
             Self::Client(key) => (client_partition(key), "client".to_owned()),
             Self::ClientReply(key, request) => (client_partition(key), format!("reply#{request}")),
             Self::ClientStream(key, stream) => (client_partition(key), format!("stream#{stream}")),
@@ -271,7 +267,7 @@ impl Record<'_> {
             }
             Self::PolicyBook(scope) => (scope_partition(scope), BOOK.to_owned()),
             Self::Policy(scope, name) => (scope_partition(scope), format!("{POLICY_PREFIX}{name}")),
-            Self::Runner => (RUNNER.to_owned(), RUNNER.to_owned()),
+            Self::Runner => ("runner".to_owned(), "runner".to_owned()),
         };
         Key { partition, sort }
     }
@@ -354,16 +350,14 @@ pub(crate) fn session_partition(key: &SessionKey) -> String {
 
 /// Partition of what the sessions of a tree share.
 fn tree_partition(tree: &TreeKey) -> String {
-    format!("{TREE}#{}", session_partition(&tree.root()))
+    format!("tree#{}", session_partition(&tree.root()))
 }
 
 /// The tree of a partition, or `None` when the partition is not a tree's.
 pub(crate) fn tree_of(partition: &str) -> Option<TreeKey> {
-    let root = session_of(partition.strip_prefix(TREE)?.strip_prefix('#')?)?;
-    Some(TreeKey {
-        owner: root.owner,
-        tree: TreeId::of(root.session),
-    })
+    let SessionKey { owner, session } = session_of(partition.strip_prefix("tree#")?)?;
+    let tree = TreeId::of(session);
+    Some(TreeKey { owner, tree })
 }
 
 /// Sort key of the batch that ends with `last`; 20 digits hold every sequence.
@@ -560,11 +554,9 @@ mod tests {
             owner: key.owner.clone(),
             tree: TreeId::of(key.session.clone()),
         };
-        assert_eq!(tree_of(&session_partition(&key)), None);
         assert_eq!(session_of(&session_partition(&key)), Some(key));
         assert_eq!(session_of(&tree_partition(&tree)), None);
         assert_eq!(tree_of(&tree_partition(&tree)), Some(tree));
-        assert_eq!(session_of("runner"), None);
     }
 
     #[test]
