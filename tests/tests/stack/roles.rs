@@ -83,14 +83,6 @@ const UNUSED: &[(&str, &str, &str, &str)] = &[
         "checkpoints go after days",
     ),
     (
-        "approvals",
-        "dynamodb:getitem",
-        "audit#*",
-        "the entry about a policy, written with its change",
-    ),
-    ("approvals", "dynamodb:putitem", "audit#*", "the same"),
-    ("approvals", "dynamodb:updateitem", "audit#*", "the same"),
-    (
         "listen",
         "dynamodb:putitem",
         "ses_*",
