@@ -334,7 +334,7 @@ fn the_stream_of_the_table_goes_to_the_projector() {
         (Some(2), None)
     );
     assert!(mapping.bisect && mapping.reports_failures);
-    assert_eq!(mapping.filters.len(), 4);
+    assert_eq!(mapping.filters.len(), 3);
     assert_eq!(mapping.on_failure.as_ref(), stack.queues.first());
     let projector = stack.functions.iter().find(|one| one.name == "projector");
     let topic = &projector.unwrap().environment["SHANNON_NOTICE_TOPIC"];
