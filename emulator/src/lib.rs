@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod edge;
 mod file_lock;
 pub mod gateway;
+pub mod iam;
 pub mod invoker;
 pub mod issuer;
 pub mod lambda;

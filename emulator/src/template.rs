@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::iam::Role;
+
 mod edge;
 mod functions;
 mod gateway_responses;
@@ -14,6 +16,7 @@ mod intrinsics;
 mod load;
 mod parameters;
 mod resources;
+mod roles;
 mod stored;
 mod streams;
 mod tasks;
@@ -58,6 +61,8 @@ pub struct Stack {
     pub schedules: Vec<Schedule>,
     /// Event source mappings of streams.
     pub stream_mappings: Vec<StreamMapping>,
+    /// Roles: those of functions, and those that the template declares.
+    pub roles: Vec<Role>,
     /// ARNs of SNS topics.
     pub topics: Vec<String>,
     /// ARNs of SQS queues.
@@ -86,6 +91,8 @@ pub struct FunctionResource {
     pub memory_mib: u32,
     /// The template's environment, `Globals` included.
     pub environment: BTreeMap<String, String>,
+    /// ARN of the role it runs as.
+    pub role: String,
     /// Most instances at a time.
     pub reserved_concurrency: Option<u32>,
     /// `AutoPublishAlias`: what everything that calls the function calls it by.

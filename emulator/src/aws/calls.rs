@@ -31,9 +31,10 @@ pub(super) struct Call<'a> {
 /// How often one principal made one call for one session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CallCount {
-    /// `function:call`, `task:<id>` or `operator`.
+    /// `function:call`, `task:<id>`, `session:<name>` of who took on a role, or `operator`.
     pub principal: String,
-    /// `startedBy` of the session's task, if the call could be attributed.
+    /// `startedBy` of the session's task or the tag `session` of who took on a role, if the call could
+    /// be attributed.
     pub session: Option<String>,
     /// `dynamodb`, `s3`, `ecs`, `sns` or `lambda`.
     pub service: String,
@@ -64,7 +65,10 @@ impl Calls {
         let (principal, owner) = match call.principal {
             Principal::Function(name) => (format!("function:{name}"), None),
             Principal::Operator => ("operator".to_owned(), None),
-            Principal::Task { id, started_by } => (
+            Principal::Session { name, mut tags, .. } => {
+                (format!("session:{name}"), tags.remove("session"))
+            }
+            Principal::Task { id, started_by, .. } => (
                 format!("task:{id}"),
                 Some(started_by).filter(|it| !it.is_empty()),
             ),
@@ -194,6 +198,7 @@ mod tests {
         let task = Principal::Task {
             id: "t".to_owned(),
             started_by: "s-1".to_owned(),
+            role: String::new(),
         };
         calls.count(call(task, "Query", "s-2"));
         calls.count(call(Principal::Operator, "Scan", "s-1 s-2"));

@@ -16,6 +16,7 @@ use super::{
     events::EventBus,
     faults::{Faults, PlannedFault},
     messages::Messages,
+    permissions::Permissions,
 };
 use crate::token;
 
@@ -29,6 +30,7 @@ pub(super) struct Control {
     pub(super) faults: Faults,
     pub(super) bus: EventBus,
     pub(super) messages: Messages,
+    pub(super) permissions: Permissions,
     /// SHA-256 of the token that may read calls and messages.
     pub(super) reader: String,
 }
@@ -47,9 +49,9 @@ impl Control {
             );
         }
         match (request.method(), path) {
-            (_, "calls" | "messages") if !self.may_read(&request) => refuse(
+            (_, "calls" | "messages" | "permissions") if !self.may_read(&request) => refuse(
                 StatusCode::UNAUTHORIZED,
-                "calls and messages need the development token: Authorization: Bearer <token>",
+                "calls, messages and permissions need the development token: Authorization: Bearer <token>",
             ),
             (&Method::GET, "messages") => match self.messages.all() {
                 Ok(messages) => Json(json!({ "messages": messages })).into_response(),
@@ -58,6 +60,17 @@ impl Control {
             (_, "messages") => refuse(StatusCode::METHOD_NOT_ALLOWED, "messages can only be read"),
             (&Method::GET, "calls") => Json(json!({ "calls": self.calls.all() })).into_response(),
             (_, "calls") => refuse(StatusCode::METHOD_NOT_ALLOWED, "calls can only be read"),
+            (&Method::GET, "permissions") => match self.permissions.recorded() {
+                Some(recorded) => Json(json!({ "requests": recorded })).into_response(),
+                None => refuse(
+                    StatusCode::NOT_FOUND,
+                    "requests are remembered only when the emulator is started with test hooks",
+                ),
+            },
+            (_, "permissions") => refuse(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "permissions can only be read",
+            ),
             _ if !self.faults.enabled() => refuse(
                 StatusCode::NOT_FOUND,
                 "no such route; test hooks exist only when the emulator is started with them",
@@ -92,10 +105,10 @@ impl Control {
             Ok(fault) => fault,
             Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
         };
-        if !["dynamodb", "s3", "ecs", "sns"].contains(&fault.service.as_str()) {
+        if !["dynamodb", "s3", "ecs", "sns", "sts"].contains(&fault.service.as_str()) {
             return refuse(
                 StatusCode::BAD_REQUEST,
-                "service has to be dynamodb, s3, ecs or sns",
+                "service has to be dynamodb, s3, ecs, sns or sts",
             );
         }
         let answer: Json<Value> = Json(json!({ "planned": fault }));

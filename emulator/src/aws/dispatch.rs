@@ -1,5 +1,5 @@
 //! One endpoint for all services, as `AWS_ENDPOINT_URL` wants it: which service a request is for, and
-//! whether its sender may call at all.
+//! whether its sender is known and may do what it asks for.
 
 use axum::{
     Json, Router,
@@ -18,10 +18,15 @@ use super::{
     ecs::{MetadataDocument, TaskService},
     faults::{Fault, Faults},
     messages::Messages,
+    permissions::{Permissions, ecs_requests},
     s3::ObjectService,
-    signature, sns,
+    signature, sns, sts,
 };
-use crate::credentials::{Credentials, Principal};
+use crate::{
+    credentials::{Credentials, Principal},
+    iam::Request as Wanted,
+    template::{ACCOUNT, REGION},
+};
 
 /// DynamoDB takes requests of up to 16 MiB; ECS and Lambda less.
 const BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -36,6 +41,7 @@ pub(super) struct Services {
     pub(super) credentials: Credentials,
     pub(super) calls: Calls,
     pub(super) faults: Faults,
+    pub(super) permissions: Permissions,
     pub(super) documents: DocumentService,
     pub(super) objects: ObjectService,
     pub(super) tasks: TaskService,
@@ -69,7 +75,7 @@ impl Services {
         }
     }
 
-    /// Services of the query protocol: SNS is the only one here.
+    /// Services of the query protocol: SNS, and STS.
     async fn query_service(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let body = match axum::body::to_bytes(body, BODY_BYTES).await {
@@ -80,17 +86,44 @@ impl Services {
             }
         };
         let operation = sns::operation(&body);
-        let request = Request::from_parts(parts, axum::body::Body::from(body));
+        let request = Request::from_parts(parts, axum::body::Body::from(body.clone()));
+        if sts::is_meant(&body) {
+            return self.tokens(request, &operation).await;
+        }
         let status = StatusCode::FORBIDDEN;
-        let (_, body) = match self.admit(request, "sns", &operation, status).await {
-            Ok(admitted) => admitted,
+        let (sender, body) = match self.admit(request, "sns", &operation, status).await {
+            Ok((admitted, body)) => (admitted.principal, body),
             Err(response) => return response,
         };
+        let wanted = Wanted::new(&format!("sns:{operation}"), sns::resource(&body));
+        if let Err(denied) = self.permissions.check(&sender, &[wanted]) {
+            return sns::fault("AuthorizationError", &denied.to_string());
+        }
         match self.faults.take("sns", &operation) {
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Error(code)) => sns::fault(&code, "injected by a test"),
             Some(Fault::DiskFull) => sns::fault("InternalError", "no space left"),
             None => sns::answer(&self.messages, &operation, &body),
+        }
+    }
+
+    async fn tokens(&self, request: Request, operation: &str) -> Response {
+        let status = StatusCode::FORBIDDEN;
+        let (sender, body) = match self.admit(request, "sts", operation, status).await {
+            Ok((admitted, body)) => (admitted.principal, body),
+            Err(response) => return response,
+        };
+        match self.faults.take("sts", operation) {
+            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Error(code)) => sts::fault(&code, "injected by a test"),
+            Some(Fault::DiskFull) => sts::fault("InternalFailure", "no space left"),
+            None => sts::answer(
+                &self.permissions,
+                &self.credentials,
+                &sender,
+                operation,
+                &body,
+            ),
         }
     }
 
@@ -109,13 +142,16 @@ impl Services {
                 &format!("the emulator has no service for the target {target:?}"),
             );
         };
-        let (_, body) = match self
+        let (sender, body) = match self
             .admit(request, service, operation, StatusCode::BAD_REQUEST)
             .await
         {
-            Ok(admitted) => admitted,
+            Ok((admitted, body)) => (admitted.principal, body),
             Err(response) => return response,
         };
+        if let Err(refusal) = self.permitted(&sender, service, operation, &body).await {
+            return refusal;
+        }
         let disk_full = "no space left on the device that holds the emulator's state";
         match (service, self.faults.take(service, operation)) {
             (_, Some(Fault::Hang)) => std::future::pending().await,
@@ -126,6 +162,31 @@ impl Services {
             (_, Some(Fault::Error(code))) => DocumentService::fault(&code, "injected by a test"),
             (_, Some(Fault::DiskFull)) => DocumentService::fault("InternalServerError", disk_full),
         }
+    }
+
+    /// Whether the sender may do what a call of a JSON service asks for; or the refusal.
+    async fn permitted(
+        &self,
+        sender: &Principal,
+        service: &str,
+        operation: &str,
+        body: &[u8],
+    ) -> Result<(), Response> {
+        let wanted = if service == "ecs" {
+            let body = serde_json::from_slice(body).unwrap_or_default();
+            let definition = self.tasks.definition_of(&body).await;
+            ecs_requests(operation, &body, definition.as_ref())
+        } else {
+            self.permissions.dynamodb_requests(operation, body)
+        };
+        let checked = self.permissions.check(sender, &wanted);
+        checked.map_err(|denied| {
+            let (code, words) = ("AccessDeniedException", denied.to_string());
+            match service {
+                "ecs" => TaskService::fault(code, &words),
+                _ => DocumentService::fault(code, &words),
+            }
+        })
     }
 
     async fn lambda(&self, request: Request) -> Response {
@@ -145,9 +206,15 @@ impl Services {
         } else {
             "Invoke"
         };
+        let name = request.uri().path().split('/').nth(3).unwrap_or_default();
+        let function = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}");
+        let wanted = Wanted::new("lambda:InvokeFunction", function);
         let status = StatusCode::FORBIDDEN;
         let (mut parts, body) = match self.admit(request, "lambda", operation, status).await {
             Ok((Admitted { parts, principal }, body)) => {
+                if let Err(denied) = self.permissions.check(&principal, &[wanted]) {
+                    return refuse(status, "AccessDeniedException", &denied.to_string());
+                }
                 let mut parts = parts;
                 parts.extensions.insert(principal);
                 (parts, body)

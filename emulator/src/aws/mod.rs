@@ -1,7 +1,8 @@
 //! The AWS services that functions and tasks call: DynamoDB, S3, ECS and Lambda at one loopback
-//! address, EventBridge behind ECS, streams behind DynamoDB, and SNS. The unmodified SDKs reach them through `AWS_ENDPOINT_URL`.
+//! address, EventBridge behind ECS, streams behind DynamoDB, SNS, and STS. The unmodified SDKs reach them through `AWS_ENDPOINT_URL`.
 //!
-//! Every request has to be signed with a key that this emulator issued. State is kept in a directory,
+//! Every request has to be signed with a key that this emulator issued, and is permitted only if the
+//! role of the key's holder permits it. State is kept in a directory,
 //! or, without one, in memory and a temporary directory that goes with the emulator.
 
 mod calls;
@@ -12,10 +13,12 @@ mod ecs;
 mod events;
 mod faults;
 mod messages;
+mod permissions;
 mod s3;
 mod signature;
 mod sns;
 mod streams;
+mod sts;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -42,7 +45,8 @@ use self::{
     events::EventBus,
     faults::Faults,
     messages::Messages,
-    s3::{ObjectService, WantedBucket},
+    permissions::Permissions,
+    s3::{ObjectService, Surroundings as ObjectSurroundings, WantedBucket},
 };
 use crate::{
     credentials::Credentials, file_lock, invoker::Invoker, process::Logs, template::Stack, token,
@@ -174,6 +178,7 @@ impl AwsEndpoint {
         let state = State::open(options.state)?;
         let stack = options.stack;
         let (calls, faults) = (Calls::default(), Faults::new(options.test_hooks));
+        let permissions = Permissions::new(stack, options.test_hooks);
         let invoker = options.invoker;
         let bus = EventBus::new(
             &stack.name,
@@ -198,7 +203,12 @@ impl AwsEndpoint {
             &state.directory.join("s3"),
             state.kept,
             &buckets,
-            (options.credentials.clone(), calls.clone(), faults.clone()),
+            ObjectSurroundings {
+                credentials: options.credentials.clone(),
+                calls: calls.clone(),
+                faults: faults.clone(),
+                permissions: permissions.clone(),
+            },
         )?;
         let tasks = TaskService::open(
             state.file("ecs.sqlite").as_deref(),
@@ -226,6 +236,7 @@ impl AwsEndpoint {
             credentials: options.credentials,
             calls: calls.clone(),
             faults: faults.clone(),
+            permissions: permissions.clone(),
             documents: documents.clone(),
             objects,
             tasks: tasks.clone(),
@@ -236,6 +247,7 @@ impl AwsEndpoint {
                 faults,
                 bus: bus.clone(),
                 messages,
+                permissions,
                 reader: token::sha256_hex(&options.reader_token),
             },
         };

@@ -6,7 +6,7 @@ use hmac::{Hmac, Mac};
 use http::request::Parts;
 use sha2::{Digest, Sha256};
 
-use crate::credentials::{Credentials, Principal};
+use crate::credentials::{BadToken, Credentials, Principal};
 
 /// Why a request is not from someone we know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +17,9 @@ pub(super) enum SignatureError {
     /// The access key was never issued, or was taken back.
     #[error("The security token included in the request is invalid.")]
     UnknownKey,
+    /// The key is a temporary one, and its token is missing or wrong, or its time is over.
+    #[error(transparent)]
+    Token(#[from] BadToken),
     /// The secret is wrong, or the request was changed on its way.
     #[error(
         "The request signature we calculated does not match the signature you provided. Check your \
@@ -30,7 +33,8 @@ impl SignatureError {
     pub(super) fn code(self) -> &'static str {
         match self {
             Self::Missing => "MissingAuthenticationTokenException",
-            Self::UnknownKey => "UnrecognizedClientException",
+            Self::UnknownKey | Self::Token(BadToken::Invalid) => "UnrecognizedClientException",
+            Self::Token(BadToken::Expired) => "ExpiredTokenException",
             Self::Mismatch => "InvalidSignatureException",
         }
     }
@@ -118,6 +122,7 @@ pub(super) fn verify(
         // Compares in constant time.
         .verify_slice(&given)
         .map_err(|_| SignatureError::Mismatch)?;
+    credentials.check_token(authorization.key, header("x-amz-security-token"))?;
     Ok(principal)
 }
 

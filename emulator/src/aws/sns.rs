@@ -16,6 +16,11 @@ pub(super) fn operation(body: &[u8]) -> String {
     field(body, "Action").unwrap_or_default()
 }
 
+/// What a request is about, as IAM sees it.
+pub(super) fn resource(body: &[u8]) -> String {
+    field(body, "TopicArn").unwrap_or_else(|| "*".to_owned())
+}
+
 fn field(body: &[u8], name: &str) -> Option<String> {
     url::form_urlencoded::parse(body)
         .find(|(key, _)| key == name)
@@ -84,6 +89,7 @@ pub(super) fn fault(code: &str, message: &str) -> Response {
         "InternalError" => StatusCode::INTERNAL_SERVER_ERROR,
         "Throttled" => StatusCode::TOO_MANY_REQUESTS,
         "NotFound" => StatusCode::NOT_FOUND,
+        "AuthorizationError" => StatusCode::FORBIDDEN,
         _ => StatusCode::BAD_REQUEST,
     };
     refuse(status, code, message)

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{
     Authorizer, EventRule, FunctionResource, Route, Schedule, Stack, TemplateError, Throttle,
     gateway_responses, intrinsics::invalid, load::Resource, parameters::text, resources::Kind,
-    streams,
+    roles, streams,
 };
 
 /// A buffered integration ends after this many milliseconds.
@@ -18,7 +18,7 @@ const STREAMING_MILLISECONDS: u32 = 900_000;
 /// Least integration timeout.
 const LEAST_MILLISECONDS: u32 = 50;
 
-/// What is understood of a function. `Policies` mean nothing here: permissions are not emulated.
+/// What is understood of a function.
 const FUNCTION: &[&str] = &[
     "Architectures",
     "AutoPublishAlias",
@@ -117,7 +117,10 @@ pub(super) fn word<'value>(
         .ok_or_else(|| invalid(place, "has to be a text"))
 }
 
-pub(super) fn function(resource: &Resource) -> Result<FunctionResource, TemplateError> {
+pub(super) fn function(
+    resource: &Resource,
+    stack_name: &str,
+) -> Result<FunctionResource, TemplateError> {
     only(
         resource.properties.keys(),
         FUNCTION,
@@ -156,6 +159,7 @@ pub(super) fn function(resource: &Resource) -> Result<FunctionResource, Template
             number(value, &resource.place("MemorySize"))
         })?,
         environment,
+        role: roles::role_arn(&roles::function_role_name(stack_name, &resource.logical_id)),
         reserved_concurrency: property("ReservedConcurrentExecutions")
             .map(|value| number(value, &resource.place("ReservedConcurrentExecutions")))
             .transpose()?,
@@ -202,7 +206,7 @@ pub(super) fn connect(stack: &mut Stack, resources: &[Resource]) -> Result<(), T
         if !matches!(resource.kind, Kind::Function) {
             continue;
         }
-        let called = function(resource)?;
+        let called = function(resource, &stack.name)?;
         let function = called.name.clone();
         let events = resource.properties.get("Events").and_then(Value::as_object);
         for (event, declaration) in events.unwrap_or(&none) {

@@ -209,25 +209,43 @@ impl<'template> Resolver<'template> {
                     )));
                 }
                 Some(value) => value.clone(),
-                None => match name.strip_suffix(".Alias") {
-                    Some(function) => {
-                        let resource = self.resource(function, place)?;
-                        let globals = &self.template["Globals"];
-                        super::resources::alias(self, resource, globals, function, place)?
-                    }
-                    None => super::resources::reference(self, self.resource(name, place)?, name)?,
-                },
+                None => self.referred(name, place)?,
             },
         };
         Ok(Some(json!(pseudo)))
+    }
+
+    /// What `Ref` gives of a resource, or of what SAM makes beside it.
+    fn referred(&self, name: &str, place: &str) -> Result<String, TemplateError> {
+        if let Some(function) = name.strip_suffix(".Alias") {
+            let resource = self.resource(function, place)?;
+            let globals = &self.template["Globals"];
+            return super::resources::alias(self, resource, globals, function, place);
+        }
+        if let Some(role) = self.function_role(name) {
+            return Ok(role);
+        }
+        super::resources::reference(self, self.resource(name, place)?, name)
     }
 
     fn attribute(&self, path: &str, place: &str) -> Result<String, TemplateError> {
         let (name, attribute) = path
             .split_once('.')
             .ok_or_else(|| invalid(place, "takes a resource and an attribute"))?;
+        if let Some(role) = self.function_role(name).filter(|_| attribute == "Arn") {
+            return Ok(super::roles::role_arn(&role));
+        }
         let resource = self.resource(name, place)?;
         super::resources::attribute(self, resource, name, attribute, place)
+    }
+
+    /// The role that SAM makes for a function: `<function>Role`.
+    fn function_role(&self, name: &str) -> Option<String> {
+        let resources = &self.template["Resources"];
+        let function = name.strip_suffix("Role")?;
+        let made = resources.get(name).is_none()
+            && resources[function]["Type"] == "AWS::Serverless::Function";
+        made.then(|| super::roles::function_role_name(self.stack_name, function))
     }
 
     fn resource(&self, name: &str, place: &str) -> Result<&'template Value, TemplateError> {

@@ -9,7 +9,7 @@ use super::{
     intrinsics::{Resolver, invalid},
     parameters,
     resources::{Kind, kind, not_served, physical_name},
-    stored, streams, tasks, yaml,
+    roles, stored, streams, tasks, yaml,
 };
 
 /// Sections a template may have.
@@ -133,6 +133,7 @@ fn resolve(
         rules: Vec::new(),
         schedules: Vec::new(),
         stream_mappings: Vec::new(),
+        roles: Vec::new(),
         topics: Vec::new(),
         queues: Vec::new(),
         edge: edge::edge(&resources)?,
@@ -141,7 +142,12 @@ fn resolve(
     };
     for resource in &resources {
         match resource.kind {
-            Kind::Function => stack.functions.push(functions::function(resource)?),
+            Kind::Function => {
+                let function = functions::function(resource, stack_name)?;
+                stack.roles.push(roles::of_function(resource, &function)?);
+                stack.functions.push(function);
+            }
+            Kind::Role => stack.roles.push(roles::declared(resource)?),
             Kind::Table => stack.tables.push(stored::table(resource)?),
             Kind::Bucket => stack.buckets.push(stored::bucket(resource)?),
             Kind::Cluster => stack.clusters.push(resource.name.clone()),
@@ -155,7 +161,16 @@ fn resolve(
                 resource_type,
                 reason: not_served(resource_type).unwrap_or_default(),
             }),
-            Kind::Api | Kind::Distribution | Kind::EdgeFunction | Kind::ResponseHeaders => {}
+            Kind::Api
+            | Kind::Distribution
+            | Kind::EdgeFunction
+            | Kind::ResponseHeaders
+            | Kind::Policy => {}
+        }
+    }
+    for resource in &resources {
+        if matches!(resource.kind, Kind::Policy) {
+            roles::attach(&mut stack.roles, resource)?;
         }
     }
     functions::connect(&mut stack, &resources)?;

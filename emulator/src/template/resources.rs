@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{
     ACCOUNT, REGION, TemplateError,
     intrinsics::{Resolver, invalid},
+    roles,
 };
 
 const VERSIONS: &str = "functions here have one version, which starts with the stack";
@@ -35,7 +36,6 @@ const NOT_SERVED: &[(&str, &str)] = &[
     ("AWS::EC2::VPC", NETWORK),
     ("AWS::EC2::VPCEndpoint", NETWORK),
     ("AWS::EC2::VPCGatewayAttachment", NETWORK),
-    ("AWS::IAM::Role", "permissions are not emulated"),
     (
         "AWS::KMS::Key",
         "the state directory is not encrypted: it belongs to the person who runs the stack",
@@ -88,6 +88,8 @@ pub(super) enum Kind {
     Distribution,
     EdgeFunction,
     ResponseHeaders,
+    Role,
+    Policy,
     NotServed(&'static str),
 }
 
@@ -106,6 +108,8 @@ pub(super) fn kind(resource: &Value, logical_id: &str) -> Result<Kind, TemplateE
         Some("AWS::CloudFront::Distribution") => Ok(Kind::Distribution),
         Some("AWS::CloudFront::Function") => Ok(Kind::EdgeFunction),
         Some("AWS::CloudFront::ResponseHeadersPolicy") => Ok(Kind::ResponseHeaders),
+        Some("AWS::IAM::Role") => Ok(Kind::Role),
+        Some("AWS::IAM::Policy") => Ok(Kind::Policy),
         Some(name) => NOT_SERVED
             .iter()
             .find(|(known, _)| *known == name)
@@ -129,7 +133,8 @@ pub(super) fn physical_name(
         Kind::TaskDefinition => "Family",
         Kind::Topic => "TopicName",
         Kind::Queue => "QueueName",
-        Kind::NotServed("AWS::IAM::Role") => "RoleName",
+        Kind::Role => "RoleName",
+        Kind::Policy => "PolicyName",
         Kind::NotServed("AWS::Logs::LogGroup") => "LogGroupName",
         Kind::EdgeFunction => "Name",
         Kind::Api | Kind::Distribution | Kind::ResponseHeaders | Kind::NotServed(_) => "",
@@ -243,13 +248,17 @@ fn arn(
         Kind::TaskDefinition => format!("arn:aws:ecs:{regional}:task-definition/{name}:1"),
         Kind::Topic => format!("arn:aws:sns:{regional}:{name}"),
         Kind::Queue => format!("arn:aws:sqs:{regional}:{name}"),
-        Kind::NotServed("AWS::IAM::Role") => format!("arn:aws:iam::{ACCOUNT}:role/{name}"),
+        Kind::Role => roles::role_arn(&name),
         Kind::NotServed("AWS::Logs::LogGroup") => {
             format!("arn:aws:logs:{regional}:log-group:{name}:*")
         }
         Kind::NotServed("AWS::KMS::Key") => format!("arn:aws:kms:{regional}:key/{name}"),
         Kind::EdgeFunction => format!("arn:aws:cloudfront::{ACCOUNT}:function/{name}"),
-        Kind::Api | Kind::Distribution | Kind::ResponseHeaders | Kind::NotServed(_) => {
+        Kind::Api
+        | Kind::Distribution
+        | Kind::ResponseHeaders
+        | Kind::Policy
+        | Kind::NotServed(_) => {
             return Err(invalid(
                 &format!("Resources.{logical_id}"),
                 "has no Arn that the emulator knows",

@@ -68,6 +68,56 @@ Resources:
         Sweep:
           Type: Schedule
           Properties: {Schedule: !Ref Period}
+  CallFunction:
+    Type: AWS::Serverless::Function
+    Metadata: {BuildMethod: rust-cargolambda, BuildProperties: {Binary: call}}
+    Properties:
+      Runtime: provided.al2023
+      Handler: bootstrap
+      Architectures: [arm64]
+      CodeUri: .
+      FunctionName: !Sub '${AWS::StackName}-call'
+      Policies:
+        - Statement:
+            - Effect: Allow
+              Action: [dynamodb:GetItem, dynamodb:PutItem, dynamodb:Query, dynamodb:ConditionCheckItem]
+              Resource: !GetAtt Table.Arn
+              Condition: {'ForAllValues:StringLike': {'dynamodb:LeadingKeys': ['owner#*', 'read-only']}}
+            - Effect: Deny
+              Action: dynamodb:PutItem
+              Resource: '*'
+              Condition: {'ForAnyValue:StringEquals': {'dynamodb:LeadingKeys': [read-only]}}
+            - Effect: Allow
+              Action: dynamodb:Query
+              Resource: !Sub '${Table.Arn}/index/by_owner'
+            - Effect: Allow
+              Action: [s3:GetObject, s3:PutObject]
+              Resource: !Sub '${Bucket.Arn}/mine/*'
+            - Effect: Allow
+              Action: s3:ListBucket
+              Resource: !GetAtt Bucket.Arn
+              Condition: {StringLike: {'s3:prefix': 'mine/*'}}
+            - Effect: Allow
+              Action: [ecs:RunTask, ecs:StopTask]
+              Resource:
+                - !Sub 'arn:aws:ecs:${AWS::Region}:${AWS::AccountId}:task-definition/${AWS::StackName}-runner:*'
+                - !Sub 'arn:aws:ecs:${AWS::Region}:${AWS::AccountId}:task/${Cluster}/*'
+            - Effect: Allow
+              Action: iam:PassRole
+              Resource: !GetAtt TaskRole.Arn
+  TaskRole:
+    Type: AWS::IAM::Role
+    Properties:
+      AssumeRolePolicyDocument:
+        Version: '2012-10-17'
+        Statement: [{Effect: Allow, Principal: {Service: ecs-tasks.amazonaws.com}, Action: 'sts:AssumeRole'}]
+      Policies:
+        - PolicyName: publish
+          PolicyDocument:
+            Version: '2012-10-17'
+            Statement:
+              - {Effect: Allow, Action: sns:Publish, Resource: !Ref Topic}
+              - {Effect: Allow, Action: s3:PutObject, Resource: !Sub '${Bucket.Arn}/k'}
   ProjectorFunction:
     Type: AWS::Serverless::Function
     Condition: HasStreams
@@ -126,6 +176,7 @@ Resources:
     Type: AWS::ECS::TaskDefinition
     Properties:
       Family: !Sub '${AWS::StackName}-runner'
+      TaskRoleArn: !GetAtt TaskRole.Arn
       RequiresCompatibilities: [FARGATE]
       NetworkMode: awsvpc
       Cpu: 256

@@ -43,6 +43,7 @@ pub(crate) fn function(name: &str, kind: &str) -> FunctionResource {
         timeout_seconds: 30.0,
         memory_mib: 256,
         environment: BTreeMap::from([("ECHO_KIND".into(), kind.into())]),
+        role: format!("arn:aws:iam::000000000000:role/{name}"),
         reserved_concurrency: None,
     }
 }

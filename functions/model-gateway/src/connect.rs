@@ -7,7 +7,7 @@ use boot::{Boot, StartError};
 use bytes::Bytes;
 use domain::session_token::SigningKey;
 use http::{Request, Response};
-use store::{Store, StoreSettings};
+use store::{SessionRole, Store, StoreSettings};
 
 use crate::gateway::Gateway;
 use crate::ready::{self, Deployed, Readiness};
@@ -15,7 +15,7 @@ use crate::upstream::Upstream;
 
 /// All that this function serves; one per process.
 pub(crate) struct Served {
-    gateway: Gateway<Store>,
+    gateway: Gateway<Store, SessionRole>,
     readiness: Readiness<Deployed>,
 }
 
@@ -37,13 +37,14 @@ pub(crate) async fn connect(boot: &Boot) -> Result<Served, StartError> {
         compute: None,
     })
     .await;
+    let broker = SessionRole::connect(settings.text("SHANNON_SESSION_ROLE")?).await;
     let upstream = Arc::new(Upstream::from_settings(settings)?);
     upstream.build_ahead();
     let deployed = Deployed::from_settings(settings, records.clone(), Arc::clone(&upstream));
     let readiness = Readiness::new(settings, deployed.await?)?;
     let token_seconds = boot.deployment.session_token_seconds;
     Ok(Served {
-        gateway: Gateway::new(records, signing_key, token_seconds, upstream),
+        gateway: Gateway::new((records, broker), signing_key, token_seconds, upstream),
         readiness,
     })
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use boot::http::{Body, json_response};
 use bytes::Bytes;
+use domain::Head;
 use domain::session_token::{SessionClaims, SigningKey};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::json;
 
+use crate::broker::Broker;
 use crate::records::Records;
 use crate::refusal::Refusal;
 use crate::response::answer;
@@ -18,22 +20,24 @@ use crate::upstream::Upstream;
 const BODY_OBJECT: &str = "x-shannon-body-object";
 
 /// The gateway; one per process.
-pub(crate) struct Gateway<R> {
+pub(crate) struct Gateway<R, B> {
     records: R,
+    broker: B,
     signing_key: SigningKey,
     token_seconds: u64,
     upstream: Arc<Upstream>,
 }
 
-impl<R: Records> Gateway<R> {
+impl<R: Records, B: Broker> Gateway<R, B> {
     pub(crate) fn new(
-        records: R,
+        (records, broker): (R, B),
         signing_key: SigningKey,
         token_seconds: u64,
         upstream: Arc<Upstream>,
     ) -> Self {
         Self {
             records,
+            broker,
             signing_key,
             token_seconds,
             upstream,
@@ -52,6 +56,9 @@ impl<R: Records> Gateway<R> {
     async fn forward(&self, request: Request<Bytes>) -> Result<Response<Body>, Refusal> {
         if request.method() != Method::POST {
             return Err(Refusal::NotPost);
+        }
+        if request.uri().path() == "/model/session-credentials" {
+            return self.credentials(request.headers()).await;
         }
         let claims = self.claims(request.headers()).await?;
         let path = match request.uri().path() {
@@ -74,6 +81,40 @@ impl<R: Records> Gateway<R> {
 
     /// The session behind the token: it must be alive, and this runner the one that has it.
     async fn claims(&self, headers: &HeaderMap) -> Result<SessionClaims, Refusal> {
+        let (claims, head) = self.signed(headers).await?;
+        if head.fence != claims.fence || head.state.is_ended() {
+            return Err(useless(&claims, &head));
+        }
+        Ok(claims)
+    }
+
+    /// Credentials of the session, for the runner that has it, and for the one that is about to take
+    /// it: without them it could not. A runner from which the session was taken gets none.
+    async fn credentials(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
+        let (claims, head) = self.signed(headers).await?;
+        let has_it = head.fence == claims.fence || head.fence.next() == claims.fence;
+        if !has_it || head.state.is_ended() {
+            return Err(useless(&claims, &head));
+        }
+        let made = self.broker.credentials(&claims.key, &head.tree_key()).await;
+        let made = made.map_err(|unavailable| {
+            tracing::warn!(
+                error = &unavailable as &dyn std::error::Error,
+                "a session got no credentials"
+            );
+            Refusal::RecordsUnavailable
+        })?;
+        let answer = json!({
+            "access_key_id": made.access_key_id,
+            "secret_access_key": made.secret_access_key,
+            "session_token": made.session_token,
+            "expires_at_unix_ms": made.expires_at.0,
+        });
+        Ok(json_response(StatusCode::OK, &answer))
+    }
+
+    /// What a token says that we signed, and the session as it is.
+    async fn signed(&self, headers: &HeaderMap) -> Result<(SessionClaims, Head), Refusal> {
         let token = headers
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
@@ -97,17 +138,7 @@ impl<R: Records> Gateway<R> {
                 Refusal::RecordsUnavailable
             })?;
         let head = head.ok_or(Refusal::NotAllowed)?;
-        if head.fence != claims.fence || head.state.is_ended() {
-            tracing::info!(
-                session = %claims.key.session,
-                fence = claims.fence.0,
-                head_fence = head.fence.0,
-                state = %head.state,
-                "a token is good for nothing any more"
-            );
-            return Err(Refusal::NotAllowed);
-        }
-        Ok(claims)
+        Ok((claims, head))
     }
 
     fn renew(&self, claims: SessionClaims) -> Response<Body> {
@@ -153,6 +184,18 @@ impl<R: Records> Gateway<R> {
             }
         }
     }
+}
+
+/// Says in the log why a token that we signed is refused.
+fn useless(claims: &SessionClaims, head: &Head) -> Refusal {
+    tracing::info!(
+        session = %claims.key.session,
+        fence = claims.fence.0,
+        head_fence = head.fence.0,
+        state = %head.state,
+        "a token is good for nothing any more"
+    );
+    Refusal::NotAllowed
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! `model-gateway`: between the sessions and the Messages API. A session's runner shows its session
-//! token; the real key is put in here, and nothing but this function ever has it. `GET /ready` says
-//! whether everything that sessions need answers.
+//! token; the real key is put in here, and nothing but this function ever has it. For the same token
+//! it hands out the AWS credentials of that one session. `GET /ready` says whether everything that
+//! sessions need answers.
 
+mod broker;
 mod connect;
 mod gateway;
 mod ready;

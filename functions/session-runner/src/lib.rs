@@ -2,6 +2,7 @@
 //! writes what happens into the session's log, and lets nothing of the session outlive it.
 
 pub mod cli;
+pub mod credentials;
 mod disk;
 pub mod files_changed;
 pub mod find_claude;

@@ -12,8 +12,10 @@ use store::{ObjectError, RunnerFacts, Store, StoreSettings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::credentials::FromGateway;
 use crate::objects::{DownloadError, PutError, SessionObjects};
 use crate::place::{self, SessionPlace};
+use crate::relay::SessionToken;
 use crate::sandbox::plan::Isolation;
 use crate::settings::{RunnerSettings, STARTUP_TIMEOUT, Strategy};
 use crate::supervisor::{self, Assignment, Claude, Outcome};
@@ -42,24 +44,30 @@ pub async fn run(boot: Boot) -> Result<(), StartError> {
         problem: format!("{isolation:?} is not a kind of isolation"),
         allowed: "namespaces, uid or none".to_owned(),
     })?;
-    let connecting = Store::connect(StoreSettings {
+    let token = settings.secret("SHANNON_SESSION_TOKEN")?;
+    let session_token = SessionToken::from(token.expose().to_owned());
+    let (url, timeout) = (
+        &runner_settings.gateway_url,
+        runner_settings.connect_timeout,
+    );
+    let source = FromGateway::new(url, timeout, session_token.clone())
+        .map_err(|error| StartError::Part(error.into()))?;
+    let store_settings = StoreSettings {
         table: settings.text("SHANNON_TABLE")?.to_owned(),
         bucket: settings.text("SHANNON_BUCKET")?.to_owned(),
         retention_days: boot.deployment.retention_days,
         keep_deltas_hours: settings.integer("SHANNON_KEEP_DELTAS_HOURS")?,
         audit_retention_days: boot.deployment.audit_retention_days,
         compute: None,
-    });
+    };
+    let connecting = Store::connect_as(store_settings, source);
     let (store, task) = tokio::join!(connecting, task_name());
     let place = SessionPlace::make(isolation).map_err(|error| StartError::Part(error.into()))?;
     let (claude_sender, claude) = watch::channel(None);
     let assignment = Assignment {
         task,
         claude: claude_sender,
-        session_token: settings
-            .secret("SHANNON_SESSION_TOKEN")?
-            .expose()
-            .to_owned(),
+        session_token,
         secrets: SECRETS
             .iter()
             .filter_map(|name| std::env::var(name).ok())

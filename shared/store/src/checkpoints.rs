@@ -244,12 +244,8 @@ impl Checkpoints for Store {
         now: UnixMillis,
         limit: usize,
     ) -> Result<Vec<TreeKey>, Unavailable> {
-        let found = self.overdue_rows(keys::tree_key, now, limit).await?;
-        let root = |key: SessionKey| TreeKey {
-            owner: key.owner,
-            tree: domain::TreeId::of(key.session),
-        };
-        Ok(found.into_iter().map(root).collect())
+        self.overdue_rows(keys::tree_key, keys::tree_of, now, limit)
+            .await
     }
 
     async fn begin_sweep(

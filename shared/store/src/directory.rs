@@ -150,27 +150,29 @@ impl SessionDirectory for Store {
     }
 
     async fn overdue(&self, now: UnixMillis, limit: usize) -> Result<Vec<SessionKey>, Unavailable> {
-        self.overdue_rows(keys::live_key, now, limit).await
+        self.overdue_rows(keys::live_key, keys::session_of, now, limit)
+            .await
     }
 }
 
 impl Store {
-    /// Sessions in whose partitions rows of the live index are overdue, by `shards`; the oldest
-    /// first.
-    pub(crate) async fn overdue_rows(
+    /// What the partitions belong to in which rows of the live index are overdue, by `shards`; the
+    /// oldest first.
+    pub(crate) async fn overdue_rows<Key>(
         &self,
         shards: fn(u8) -> String,
+        key_of: fn(&str) -> Option<Key>,
         now: UnixMillis,
         limit: usize,
-    ) -> Result<Vec<SessionKey>, Unavailable> {
+    ) -> Result<Vec<Key>, Unavailable> {
         const ATTEMPTED: &str = "look for what is overdue";
         let shards = (0..LIVE_SHARDS).map(shards);
         let partitions = self.overdue_partitions(shards, now, limit).await?;
-        let session = |partition: &String| {
-            let key = keys::session_of(partition);
+        let key = |partition: &String| {
+            let key = key_of(partition);
             key.ok_or_else(|| failure::own(ATTEMPTED, UnreadableRow::Rule(PARTITION)))
         };
-        partitions.iter().map(session).collect()
+        partitions.iter().map(key).collect()
     }
 
     /// The partitions in which rows of the live index are overdue, by `shards`; the oldest first.

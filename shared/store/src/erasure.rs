@@ -71,7 +71,7 @@ impl Erasure for Store {
     async fn erase_rows(&self, key: &SessionKey, limit: usize) -> Result<usize, Unavailable> {
         const ATTEMPTED: &str = "erase the session";
         let partition = keys::session_partition(key);
-        let stays = ["head", "tombstone", "tree"];
+        let stays = ["head", "tombstone"];
         let most = limit.min(AT_ONCE);
         let (rows, _) = self
             .table

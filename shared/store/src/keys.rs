@@ -1,17 +1,18 @@
 //! The table design: every kind of record, where it lies, who writes it and when it dies.
 //!
-//! One table, keys `pk` and `sk`, both strings. What a session's runner writes lies in the
-//! session's own partition, `owner#session`, so that its credentials can be bound to it. Times are
-//! milliseconds since 1970, except `expires_at`, which DynamoDB's TTL reads as seconds; readers
-//! treat an expired row as gone, because the sweep may be late. Prefixes are stored for ever: the
-//! test below pins them. When each kind goes is also in [`crate::retention`], as a table.
+//! One table, keys `pk` and `sk`, both strings. What a session's runner writes lies in the session's own
+//! partition, `owner#session`; what it reads or counts beside that (its tree, policies, slots) in
+//! partitions that hold nothing else: its credentials name partitions, not rows. Times are milliseconds
+//! since 1970, except `expires_at`, which DynamoDB's TTL reads as seconds; readers treat an expired row
+//! as gone, because the sweep may be late. Prefixes are stored for ever: the test below pins them. When
+//! each kind goes is also in [`crate::retention`], as a table.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     CheckpointId, ClientKey, CommandId, KeyId, OwnerId, PolicyName, PolicyScope, RefName, Sequence,
-    SessionId, SessionKey, TreeKey, UnixMillis, UploadId, audit::AuditChain,
+    SessionId, SessionKey, TreeId, TreeKey, UnixMillis, UploadId, audit::AuditChain,
     client_session::RoundId,
 };
 
@@ -80,9 +81,9 @@ pub(crate) enum Record<'a> {
     /// taken away, or with its session. Key: `owner#session`, `ref#<name>`. Value: `checkpoint`,
     /// `set_at`.
     Ref(&'a SessionKey, &'a RefName),
-    /// What the sessions of a tree share. Scope: tree; in the partition of its root, which it may
-    /// outlive. Writer: the first checkpoint of a session, forks, sweeps, and erasures; dies with
-    /// the last session. Key: `owner#root`, `tree`. Value: `generation`, `swept_at`, `members` (a
+    /// What the sessions of a tree share. Scope: tree; may outlive its root. Writer: the first
+    /// checkpoint of a session, forks, sweeps, and erasures; dies with the last session. Key:
+    /// `tree#owner#root`, `tree`. Value: `generation`, `swept_at`, `members` (a
     /// set); in the live index under [`tree_shard`], until the next sweep.
     Tree(&'a TreeKey),
     /// Tokens of a session. Scope: session. Writer: the model gateway, together with a
@@ -99,9 +100,9 @@ pub(crate) enum Record<'a> {
     /// does. Key: `owner`, `upload#<id>`. Value: `bytes`, `signed_until`.
     Upload(&'a OwnerId, &'a UploadId),
     /// How many of an owner's sessions hold compute. Writer: creation and end, in their
-    /// transactions. Never dies. Key: `owner`, `slots`. Value: `used`.
+    /// transactions. Never dies. Key: `slots#owner`, `slots`. Value: `used`.
     OwnerSlots(&'a OwnerId),
-    /// The same for the deployment. Key: `deployment`, `slots`.
+    /// The same for the deployment. Key: `slots#deployment`, `slots`.
     DeploymentSlots,
     /// What a client of the initialize era said about itself. Scope: client session. Writer:
     /// `initialize`; its expiry moves while it is used. Dies `client_session_days` after its last use.
@@ -146,12 +147,12 @@ pub(crate) enum Record<'a> {
     /// `count`.
     RefusalCount(UnixMillis, &'a str),
     /// The state of a book of policies. Scope: owner, or deployment. Writer: whoever changes a policy,
-    /// in the same transaction. Never dies. Key: `owner` or `deployment`, `policies`: just before those
-    /// of the policies, so that one query reads the book. Value: `revision`.
+    /// in the same transaction. Never dies. Key: `policies#<owner, or deployment>`, `policies`: just
+    /// before those of the policies, so that one query reads the book. Value: `revision`.
     PolicyBook(&'a PolicyScope),
     /// A stored policy. Scope: owner, or deployment. Writer: a person, through a function. Dies when
-    /// one removes it. Key: `owner` or `deployment`, `policy#<name>`. Value: `text`, `digest` (SHA-256
-    /// of it), `policies` (how many it holds), `version`, `changed_at`.
+    /// one removes it. Key: `policies#<owner, or deployment>`, `policy#<name>`. Value: `text`, `digest`
+    /// (SHA-256 of it), `policies` (how many it holds), `version`, `changed_at`.
     Policy(&'a PolicyScope, &'a PolicyName),
     /// An API key. Scope: deployment; all in one partition, because whoever comes with one says only
     /// which it is. Writer: an administrator, through a function, in the transaction of its entry of the
@@ -167,7 +168,7 @@ pub(crate) enum Record<'a> {
     /// minute after its time. Key: `rate#<owner>`, `place#<number>`. Value: `holder`, `until`.
     StreamPlace(&'a OwnerId, u32),
     /// What the newest runner found on its machine. Writer: any runner; the newest wins. Never
-    /// dies. Key: `deployment`, `runner`. Value: `claude_version`, `claude_path`,
+    /// dies. Key: `runner`, `runner`. Value: `claude_version`, `claude_path`,
     /// `noted_at`, `agents` (JSON: pairs of name and description).
     Runner,
 }
@@ -184,12 +185,13 @@ pub(crate) const REF_PREFIX: &str = "ref#";
 
 const BOOK: &str = "policies";
 const POLICY_PREFIX: &str = "policy#";
+const DEPLOYMENT: &str = "deployment";
 
-/// Partition of what a deployment or an owner has stored.
+/// Partition of the policies that a deployment or an owner has stored.
 fn scope_partition(scope: &PolicyScope) -> String {
     match scope {
-        PolicyScope::Deployment => "deployment".to_owned(),
-        PolicyScope::Owner(owner) => owner.to_string(),
+        PolicyScope::Deployment => format!("{BOOK}#{DEPLOYMENT}"),
+        PolicyScope::Owner(owner) => format!("{BOOK}#{owner}"),
     }
 }
 
@@ -246,15 +248,15 @@ impl Record<'_> {
                 (session_partition(key), format!("checkpoint-id#{id}"))
             }
             Self::Ref(key, name) => (session_partition(key), format!("{REF_PREFIX}{name}")),
-            Self::Tree(tree) => (session_partition(&tree.root()), "tree".to_owned()),
+            Self::Tree(tree) => (tree_partition(tree), "tree".to_owned()),
             Self::Usage(key) => (session_partition(key), "usage".to_owned()),
             Self::UsageOfRequest(key, request) => {
                 (session_partition(key), format!("usage#{request}"))
             }
             Self::Creation(owner, hash) => (owner.to_string(), format!("create#{hash}")),
             Self::Upload(owner, id) => (owner.to_string(), format!("upload#{id}")),
-            Self::OwnerSlots(owner) => (owner.to_string(), "slots".to_owned()),
-            Self::DeploymentSlots => ("deployment".to_owned(), "slots".to_owned()),
+            Self::OwnerSlots(owner) => (format!("slots#{owner}"), "slots".to_owned()),
+            Self::DeploymentSlots => (format!("slots#{DEPLOYMENT}"), "slots".to_owned()),
             Self::Client(key) => (client_partition(key), "client".to_owned()),
             Self::ClientReply(key, request) => (client_partition(key), format!("reply#{request}")),
             Self::ClientStream(key, stream) => (client_partition(key), format!("stream#{stream}")),
@@ -283,7 +285,7 @@ impl Record<'_> {
             Self::StreamPlace(owner, number) => {
                 (rate_partition(owner), format!("place#{number:010}"))
             }
-            Self::Runner => ("deployment".to_owned(), "runner".to_owned()),
+            Self::Runner => ("runner".to_owned(), "runner".to_owned()),
         };
         Key { partition, sort }
     }
@@ -370,6 +372,18 @@ pub(crate) fn after(sort: &str) -> String {
 /// Partition of everything that belongs to one session.
 pub(crate) fn session_partition(key: &SessionKey) -> String {
     format!("{}#{}", key.owner, key.session)
+}
+
+/// Partition of what the sessions of a tree share.
+fn tree_partition(tree: &TreeKey) -> String {
+    format!("tree#{}", session_partition(&tree.root()))
+}
+
+/// The tree of a partition, or `None` when the partition is not a tree's.
+pub(crate) fn tree_of(partition: &str) -> Option<TreeKey> {
+    let SessionKey { owner, session } = session_of(partition.strip_prefix("tree#")?)?;
+    let tree = TreeId::of(session);
+    Some(TreeKey { owner, tree })
 }
 
 /// Sort key of the batch that ends with `last`; 20 digits hold every sequence.
@@ -461,7 +475,7 @@ mod tests {
             Record::Ref(&key, &RefName::parse("before-1").expect("valid")),
             Record::Tree(&TreeKey {
                 owner: owner.clone(),
-                tree: domain::TreeId::of(key.session.clone()),
+                tree: TreeId::of(key.session.clone()),
             }),
             Record::Usage(&key),
             Record::UsageOfRequest(&key, "req_1"),
@@ -504,14 +518,14 @@ mod tests {
                 "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa checkpoint#000000000007",
                 "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa checkpoint-id#chk_aaaaaaaaaaaaaaaaaaaaaaaaaa",
                 "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa ref#before-1",
-                "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa tree",
+                "tree#OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa tree",
                 "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa usage",
                 "OWNER#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa usage#req_1",
                 "OWNER create#hash",
                 "OWNER upload#upl_aaaaaaaaaaaaaaaaaaaaaaaaaa",
-                "OWNER slots",
-                "deployment slots",
-                "deployment runner",
+                "slots#OWNER slots",
+                "slots#deployment slots",
+                "runner runner",
                 "OWNER#mcp_aaaaaaaaaaaaaaaaaaaaaaaaaa client",
                 "OWNER#mcp_aaaaaaaaaaaaaaaaaaaaaaaaaa reply#ask_1",
                 "OWNER#mcp_aaaaaaaaaaaaaaaaaaaaaaaaaa stream#st",
@@ -523,8 +537,8 @@ mod tests {
                 "audit#OWNER session#ses_aaaaaaaaaaaaaaaaaaaaaaaaaa",
                 "refused 001700000040000#192.0.2.1",
                 "keys key_aaaaaaaaaaaaaaaaaaaaaaaaaa",
-                "deployment policies",
-                "OWNER policy#no-npm",
+                "policies#deployment policies",
+                "policies#OWNER policy#no-npm",
                 "rate#OWNER requests",
                 "rate#OWNER place#0000000007",
             ]
@@ -547,7 +561,7 @@ mod tests {
         assert_eq!(live_shard(&key.session), "live#1");
         let tree = TreeKey {
             owner,
-            tree: domain::TreeId::of(key.session),
+            tree: TreeId::of(key.session),
         };
         assert_eq!(tree_shard(&tree), "tree#1");
         assert_eq!(
@@ -568,8 +582,13 @@ mod tests {
             owner: OwnerId::of("i", "s"),
             session: SessionId::from_random([9; 17]),
         };
+        let tree = TreeKey {
+            owner: key.owner.clone(),
+            tree: TreeId::of(key.session.clone()),
+        };
         assert_eq!(session_of(&session_partition(&key)), Some(key));
-        assert_eq!(session_of("deployment"), None);
+        assert_eq!(session_of(&tree_partition(&tree)), None);
+        assert_eq!(tree_of(&tree_partition(&tree)), Some(tree));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod clients;
 mod compute;
 mod control;
 mod create;
+mod credentials;
 mod directory;
 mod erasure;
 mod exports;
@@ -44,6 +45,7 @@ mod write;
 use domain::UnixMillis;
 
 pub use changes::{HeadChange, UnreadableChange, head_change};
+pub use credentials::{CredentialSource, SessionCredentials, SessionRole};
 pub use exports::{LEAST_PIECE_BYTES, ObjectWriter, WrittenObject};
 pub use objects::ObjectError;
 pub use runner::RunnerFacts;
@@ -86,6 +88,12 @@ impl Store {
     /// The same for an endpoint that the environment does not name: the emulator inside a test.
     pub async fn connect_to(settings: StoreSettings, endpoint: Endpoint) -> Self {
         Self::build(settings, settings::sdk_config(Some(endpoint)).await)
+    }
+
+    /// The same with credentials that end and are renewed from `source`, instead of the process's own.
+    pub async fn connect_as(settings: StoreSettings, source: impl CredentialSource) -> Self {
+        let loader = settings::loader(None);
+        Self::build(settings, credentials::config(loader, source).await)
     }
 
     fn build(settings: StoreSettings, config: aws_config::SdkConfig) -> Self {

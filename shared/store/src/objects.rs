@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use aws_sdk_s3::{
-    error::SdkError, operation::get_object::GetObjectError, primitives::ByteStream,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::get_object::GetObjectError,
+    primitives::ByteStream,
     types::ServerSideEncryption,
 };
 use bytes::Bytes;
@@ -87,7 +89,9 @@ impl Store {
         .await
         {
             Ok(answer) => answer,
-            Err(error) if is_missing(&error) => return Err(ObjectError::Missing),
+            Err(error) if self.is_missing(&upload_object(owner, upload), &error).await => {
+                return Err(ObjectError::Missing);
+            }
             Err(error) => return Err(failure::aws(ATTEMPTED, Kind::Read, error).into()),
         };
         let mut body = answer.body;
@@ -155,16 +159,35 @@ impl Store {
                 .await
                 .map(|body| Some(body.into_bytes()))
                 .map_err(|error| failure::own(ATTEMPTED, error)),
-            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) if self.is_missing(object, &error).await => Ok(None),
             Err(error) => Err(failure::aws(ATTEMPTED, Kind::Read, error)),
         }
     }
-}
 
-pub(crate) fn is_missing<R>(error: &SdkError<GetObjectError, R>) -> bool {
-    error
-        .as_service_error()
-        .is_some_and(GetObjectError::is_no_such_key)
+    /// Whether an object could not be read because there is none. Who may list some prefixes only is
+    /// refused instead, and has to look: S3 tells about a missing object only who may list all.
+    pub(crate) async fn is_missing<R>(
+        &self,
+        object: &str,
+        error: &SdkError<GetObjectError, R>,
+    ) -> bool {
+        let Some(answer) = error.as_service_error() else {
+            return false;
+        };
+        if answer.is_no_such_key() || answer.code() != Some("AccessDenied") {
+            return answer.is_no_such_key();
+        }
+        let listed = Box::pin(
+            self.s3
+                .list_objects_v2()
+                .bucket(&self.bucket)
+                .prefix(object)
+                .max_keys(1)
+                .send(),
+        )
+        .await;
+        listed.is_ok_and(|found| found.contents().iter().all(|it| it.key() != Some(object)))
+    }
 }
 
 /// Where an object of a session lies.

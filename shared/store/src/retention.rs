@@ -85,7 +85,7 @@ pub const RETENTION: [Kind; 39] = [
         Ends::AsCheckpoint,
     ),
     row("name of a checkpoint", "*#* ref#*", Ends::WithSession),
-    row("tree", "*#* tree", Ends::WithTree),
+    row("tree", "tree#*#* tree", Ends::WithTree),
     row(
         "usage",
         "*#* usage",
@@ -106,10 +106,10 @@ pub const RETENTION: [Kind; 39] = [
         "* upload#*",
         Ends::Expires("SHANNON_UPLOAD_URL_SECONDS, and a day"),
     ),
-    row("slots", "* slots", Ends::Never),
-    row("newest runner", "* runner", Ends::Never),
-    row("book of policies", "* policies", Ends::Never),
-    row("policy", "* policy#*", Ends::WhenRemoved),
+    row("slots", "slots#* slots", Ends::Never),
+    row("newest runner", "runner runner", Ends::Never),
+    row("book of policies", "policies#* policies", Ends::Never),
+    row("policy", "policies#* policy#*", Ends::WhenRemoved),
     row(
         "API key",
         "keys *",

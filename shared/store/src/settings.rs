@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, ConfigLoader, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig,
+};
 use aws_smithy_http_client::tls;
 use domain::session_token::{ShortKey, SigningKey};
 use thiserror::Error;
@@ -133,6 +135,11 @@ pub(crate) const OBJECT_CALL_SECONDS: u64 = 180;
 /// The common part of all clients; one TLS stack (ring), or none for an `http` endpoint: reading
 /// the machine's certificates would be most of a function's start.
 pub(crate) async fn sdk_config(endpoint: Option<Endpoint>) -> SdkConfig {
+    Box::pin(loader(endpoint).load()).await
+}
+
+/// The same before it is loaded.
+pub(crate) fn loader(endpoint: Option<Endpoint>) -> ConfigLoader {
     let url = match &endpoint {
         Some(endpoint) => endpoint.url.clone(),
         None => std::env::var("AWS_ENDPOINT_URL").unwrap_or_default(),
@@ -167,7 +174,7 @@ pub(crate) async fn sdk_config(endpoint: Option<Endpoint>) -> SdkConfig {
                 "endpoint",
             ));
     }
-    Box::pin(loader.load()).await
+    loader
 }
 
 /// Bounds on one call.

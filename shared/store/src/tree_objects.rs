@@ -15,7 +15,6 @@ use domain::{
 use crate::{
     Store,
     failure::{self, Kind},
-    objects::is_missing,
     table::pause,
 };
 
@@ -99,7 +98,7 @@ impl TreeObjects for Store {
                     _ => body.into_bytes().to_vec(),
                 }))
             }
-            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) if self.is_missing(&object(tree, name), &error).await => Ok(None),
             Err(error) if error.code() == Some("InvalidRange") => Ok(Some(Vec::new())),
             Err(error) => Err(failure::aws(ATTEMPTED, Kind::Read, error)),
         }

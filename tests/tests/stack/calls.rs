@@ -38,15 +38,16 @@ async fn calls_are_counted_for_each_session() {
                 .unwrap_or_else(|| panic!("no {operation} of {principal} for {id} in {answer:#}"));
             text(found, "principal")
         };
-        // The function that created it, before there was a task; then the task itself.
+        // The function that created it, before there was a task; then the task, with the session's own
+        // credentials.
         of_session("function:call", "TransactWriteItems");
         of_session("function:call", "RunTask");
-        tasks.insert(of_session("task:", "TransactWriteItems"));
+        tasks.insert(of_session("session:", "TransactWriteItems"));
     }
     assert_eq!(
         tasks.len(),
         2,
-        "each session has a task of its own: {tasks:?}"
+        "each session has credentials of its own: {tasks:?}"
     );
 
     let output = stack::run_emulator(&["calls", "--state", &state], &Options::default());

@@ -34,6 +34,7 @@ mod permissions;
 mod policies;
 mod rates;
 mod readiness;
+mod roles;
 mod sessions;
 mod settings;
 mod suspending;

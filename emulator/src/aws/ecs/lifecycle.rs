@@ -185,6 +185,11 @@ impl TaskService {
             key: self.0.options.credentials.issue(Principal::Task {
                 id: task.id.clone(),
                 started_by: task.started_by.clone().unwrap_or_default(),
+                role: task.overrides["taskRoleArn"]
+                    .as_str()
+                    .or(definition["taskRoleArn"].as_str())
+                    .unwrap_or_default()
+                    .to_owned(),
             }),
         };
         let overrides = &task.overrides["containerOverrides"][0];

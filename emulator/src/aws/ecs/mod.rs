@@ -153,6 +153,22 @@ impl TaskService {
         Ok(())
     }
 
+    /// The task definition that a RunTask request means.
+    pub(super) async fn definition_of(&self, request: &Value) -> Option<Value> {
+        let name = request["taskDefinition"].as_str()?.to_owned();
+        let found = self
+            .0
+            .database
+            .transact(move |rows| definitions::find(rows, &name));
+        match found.await {
+            Ok(definition) => definition,
+            Err(error) => {
+                tracing::error!(%error, "a task definition could not be read");
+                None
+            }
+        }
+    }
+
     /// Answers one request whose sender is known.
     pub(super) async fn answer(&self, operation: &str, body: &[u8]) -> Response {
         let result = match serde_json::from_slice::<Value>(body) {

@@ -13,6 +13,7 @@ mod metadata;
 mod multipart;
 mod objects;
 mod operations;
+mod permitted;
 mod properties;
 mod reading;
 mod upload;
@@ -24,21 +25,19 @@ use axum::{body::Body, response::Response};
 use http::Request;
 use s3s::{
     S3Error, S3ErrorCode, S3Result,
-    access::{S3Access, S3AccessContext},
     auth::{S3Auth, SecretKey},
     s3_error,
     service::{S3Service, S3ServiceBuilder},
 };
 
+pub(super) use self::permitted::Surroundings;
 use self::{
     files::Files,
     metadata::{Metadata, now},
+    permitted::Observer,
     upload::Upload,
 };
-use super::{
-    calls::{Call, Calls},
-    faults::{Fault, Faults},
-};
+use super::faults::Faults;
 use crate::credentials::Credentials;
 
 /// A bucket as the template asks for it.
@@ -87,7 +86,7 @@ impl ObjectService {
         directory: &Path,
         durable: bool,
         wanted: &[WantedBucket],
-        (credentials, calls, faults): (Credentials, Calls, Faults),
+        surroundings: Surroundings,
     ) -> Result<Self, OpenError> {
         let at = |source| OpenError::Files {
             directory: directory.display().to_string(),
@@ -100,7 +99,7 @@ impl ObjectService {
         let store = ObjectStore {
             metadata,
             files,
-            faults: faults.clone(),
+            faults: surroundings.faults.clone(),
             locking: wanted
                 .iter()
                 .filter(|bucket| bucket.object_lock)
@@ -109,12 +108,8 @@ impl ObjectService {
                 .into(),
         };
         let mut builder = S3ServiceBuilder::new(store);
-        builder.set_auth(Keys(credentials.clone()));
-        builder.set_access(Observer {
-            credentials,
-            calls,
-            faults,
-        });
+        builder.set_auth(Keys(surroundings.credentials.clone()));
+        builder.set_access(Observer(surroundings));
         Ok(Self(builder.build()))
     }
 
@@ -179,36 +174,6 @@ impl S3Auth for Keys {
     }
 }
 
-/// Counts each authenticated request and injects faults.
-struct Observer {
-    credentials: Credentials,
-    calls: Calls,
-    faults: Faults,
-}
-
-#[async_trait::async_trait]
-impl S3Access for Observer {
-    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
-        let key = context.credentials().map(|known| known.access_key.clone());
-        let Some((principal, _)) = key.and_then(|key| self.credentials.lookup(&key)) else {
-            return Err(s3_error!(AccessDenied, "Access Denied"));
-        };
-        let operation = context.s3_op().name();
-        self.calls.count(Call {
-            principal,
-            service: "s3",
-            operation,
-            content: context.uri().path().as_bytes(),
-        });
-        match self.faults.take("s3", operation) {
-            None => Ok(()),
-            Some(Fault::DiskFull) => Err(disk_full()),
-            Some(Fault::Hang) => std::future::pending().await,
-            Some(Fault::Error(code)) => Err(injected(&code)),
-        }
-    }
-}
-
 /// What a client sees when the emulator's disk is full: not an S3 error (S3 has no such), and not one
 /// that an SDK repeats.
 fn disk_full() -> S3Error {
@@ -217,16 +182,6 @@ fn disk_full() -> S3Error {
         "no space left on the device that holds the emulator's state",
     );
     error.set_status_code(http::StatusCode::INSUFFICIENT_STORAGE);
-    error
-}
-
-fn injected(code: &str) -> S3Error {
-    let code = S3ErrorCode::from_bytes(code.as_bytes())
-        .unwrap_or_else(|| S3ErrorCode::Custom(code.into()));
-    let mut error = S3Error::with_message(code, "injected by a test");
-    if error.status_code().is_none() {
-        error.set_status_code(http::StatusCode::INTERNAL_SERVER_ERROR);
-    }
     error
 }
 

@@ -18,6 +18,7 @@ use super::{
     files::file_error,
     lock::Lock,
     metadata::{self, Version},
+    permitted::MayList,
     properties::{Checksums, Properties},
 };
 
@@ -27,6 +28,7 @@ impl ObjectStore {
         &self,
         request: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
+        let may_list = MayList::of(&request.extensions);
         let input = request.input;
         whole_object(input.part_number)?;
         let conditions = ReadConditions {
@@ -49,7 +51,8 @@ impl ObjectStore {
                 let file = files.read(&found.file).map_err(file_error)?;
                 Ok((found, shown, range, file))
             })
-            .await?;
+            .await
+            .map_err(|error| may_list.shown(error))?;
         let (start, end) = range.unwrap_or((0, found.size));
         if start > 0 {
             file.seek(std::io::SeekFrom::Start(start))
@@ -96,6 +99,7 @@ impl ObjectStore {
         &self,
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
+        let may_list = MayList::of(&request.extensions);
         let input = request.input;
         whole_object(input.part_number)?;
         let conditions = ReadConditions {
@@ -115,7 +119,8 @@ impl ObjectStore {
                 let range = range_of(wanted, found.size)?;
                 Ok((found, shown, range))
             })
-            .await?;
+            .await
+            .map_err(|error| may_list.shown(error))?;
         let (start, end) = range.unwrap_or((0, found.size));
         let properties = &found.properties;
         let checksums = shown_checksums(whole_checksum, properties);

@@ -166,6 +166,43 @@ async fn a_token_is_renewed_for_the_same_runner() {
     assert_eq!(renewed["expires_at_unix_ms"], now.0 + 900_000);
 }
 
+/// The next runner asks before it takes the session; one from which it was taken asks in vain.
+#[tokio::test]
+async fn credentials_are_for_the_runner_that_has_the_session_or_is_about_to() {
+    let stage = stage(MINUTE, || ok("application/json", "{}")).await;
+    let (fence, now) = (stage.lease.fence, stage.records.fake.now());
+    let later = UnixMillis(now.0 + 60_000);
+    for (token, expected) in [
+        (sign(&stage.key, fence, later), StatusCode::OK),
+        (sign(&stage.key, fence.next(), later), StatusCode::OK),
+        (
+            sign(&stage.key, fence.next().next(), later),
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            sign(&stage.key, FencingToken(fence.0 - 1), later),
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            sign(&stage.key, fence, UnixMillis(now.0 - 1)),
+            StatusCode::FORBIDDEN,
+        ),
+    ] {
+        let mut request = stage.request("/model/session-credentials", "");
+        let value = http::HeaderValue::from_str(&format!("Bearer {token}")).expect("a value");
+        request.headers_mut().insert("authorization", value);
+        let (status, _, text) = stage.send(request).await;
+        assert_eq!(status, expected, "{text}");
+        if status == StatusCode::OK {
+            let made: Value = serde_json::from_str(&text).expect("JSON");
+            let whom = format!("{} {}", stage.key.owner, stage.key.session);
+            assert_eq!(made["access_key_id"], whom);
+            assert_eq!(made["secret_access_key"], stage.key.session.as_str());
+            assert_eq!(made["expires_at_unix_ms"], 7);
+        }
+    }
+}
+
 #[tokio::test]
 async fn large_bodies_come_from_the_session_s_own_objects() {
     let mut stage = stage(MINUTE, || ok("application/json", "{}")).await;
@@ -353,7 +390,12 @@ async fn an_api_that_is_not_there_or_silent_is_an_error_that_is_tried_again() {
     let base = format!("http://{address}");
     let gateway = |base: &str| {
         let upstream = upstream(base, Duration::from_millis(300));
-        Gateway::new(stage.records.clone(), signing_key(), 900, upstream.into())
+        Gateway::new(
+            (stage.records.clone(), stage::Tags),
+            signing_key(),
+            900,
+            upstream.into(),
+        )
     };
     let response = gateway(&base)
         .handle(stage.request("/model/v1/messages", "{}"))

@@ -23,15 +23,15 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::objects::SessionObjects;
-use token::SessionToken;
+pub use token::SessionToken;
 
 /// What the relay needs to reach the model.
 #[derive(Clone)]
 pub struct RelayOptions {
     /// Base URL of the deployment, without a slash at its end.
     pub gateway_url: String,
-    /// The token that came with the task.
-    pub session_token: String,
+    /// The token that came with the task; it is kept fresh here.
+    pub session_token: SessionToken,
     /// For one connection to the gateway.
     pub connect_timeout: Duration,
     /// Until the first byte of an answer.
@@ -86,7 +86,7 @@ pub async fn start<O: SessionObjects>(
     let mut random = [0_u8; 20];
     getrandom::fill(&mut random).map_err(|_| RelayError::Randomness)?;
     let secret = format!("relay-{}", domain::ids::base32(&random));
-    let token = SessionToken::new(options.session_token.clone());
+    let token = options.session_token.clone();
     let renewal = tokio::spawn(
         token
             .clone()

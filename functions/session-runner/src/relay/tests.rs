@@ -89,7 +89,7 @@ async fn running(state: &Gateway) -> String {
 async fn relay_to(gateway_url: String, objects: Kept) -> Relay {
     let options = RelayOptions {
         gateway_url,
-        session_token: "v1.o.s.1.99999999999999.old".to_owned(),
+        session_token: "v1.o.s.1.99999999999999.old".to_owned().into(),
         connect_timeout: Duration::from_secs(1),
         model_timeout: Duration::from_secs(10),
     };

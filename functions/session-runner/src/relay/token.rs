@@ -8,7 +8,19 @@ use serde::Deserialize;
 
 /// The current token, shared by all requests.
 #[derive(Clone)]
-pub(super) struct SessionToken(Arc<RwLock<String>>);
+pub struct SessionToken(Arc<RwLock<String>>);
+
+impl std::fmt::Debug for SessionToken {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("SessionToken")
+    }
+}
+
+impl From<String> for SessionToken {
+    fn from(token: String) -> Self {
+        Self(Arc::new(RwLock::new(token)))
+    }
+}
 
 #[derive(Deserialize)]
 struct Renewed {
@@ -21,11 +33,9 @@ const RETRY: Duration = Duration::from_secs(5);
 const TRY_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl SessionToken {
-    pub(super) fn new(token: String) -> Self {
-        Self(Arc::new(RwLock::new(token)))
-    }
-
-    pub(super) fn current(&self) -> String {
+    /// As it is now.
+    #[must_use]
+    pub fn current(&self) -> String {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)

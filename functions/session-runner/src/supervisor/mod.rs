@@ -46,7 +46,7 @@ use tokio::sync::{mpsc, watch};
 use crate::heartbeat::Heartbeat;
 use crate::journal::{Journal, LIVE_INTERVAL, Pace};
 use crate::objects::SessionObjects;
-use crate::relay::{self, Relay, RelayOptions};
+use crate::relay::{self, Relay, RelayOptions, SessionToken};
 use crate::sandbox::launch::Sandbox;
 use crate::sandbox::plan::Isolation;
 use crate::settings::RunnerSettings;
@@ -71,8 +71,8 @@ pub struct Assignment {
     pub key: SessionKey,
     /// The task's name, which repeats the lease to the same runner.
     pub task: String,
-    /// First token for the model gateway.
-    pub session_token: String,
+    /// Token for the model gateway.
+    pub session_token: SessionToken,
     /// Other secrets of this process, to be kept out of events.
     pub secrets: Vec<String>,
     /// How the CLI is kept apart.
@@ -230,7 +230,7 @@ pub async fn run<P: Ports, O: SessionObjects>(
     };
     let relay = relay::start(options, objects.clone()).await;
     let mut secrets = assignment.secrets.clone();
-    secrets.push(assignment.session_token.clone());
+    secrets.push(assignment.session_token.current());
     secrets.extend(relay.as_ref().ok().map(|relay| relay.secret().to_owned()));
     boot::logging::hide(secrets.iter().cloned());
     let redactor = Redactor::new(secrets);

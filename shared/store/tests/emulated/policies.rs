@@ -23,7 +23,8 @@ async fn what_cannot_be_read_is_named_and_can_be_removed() {
         let stored = change(based_on, name, Some("permit"));
         store.change_policy_book(&stored).await.expect("stored");
     }
-    let row = |sort| (owner.as_str(), sort);
+    let partition = format!("policies#{owner}");
+    let row = |sort| (partition.as_str(), sort);
     services
         .overwrite(row("policy#changed"), "text", "permit all")
         .await;

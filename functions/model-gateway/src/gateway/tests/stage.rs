@@ -28,6 +28,24 @@ pub(super) struct Recorded {
     pub(super) usage: Arc<Mutex<Vec<(String, String, TokenUsage)>>>,
 }
 
+/// Makes credentials that say for whom they are.
+pub(super) struct Tags;
+
+impl crate::broker::Broker for Tags {
+    async fn credentials(
+        &self,
+        key: &SessionKey,
+        tree: &domain::TreeKey,
+    ) -> Result<store::SessionCredentials, Unavailable> {
+        Ok(store::SessionCredentials {
+            access_key_id: format!("{} {}", key.owner, key.session),
+            secret_access_key: tree.tree.to_string(),
+            session_token: "token".to_owned(),
+            expires_at: UnixMillis(7),
+        })
+    }
+}
+
 impl Clock for Recorded {
     fn now(&self) -> UnixMillis {
         self.fake.now()
@@ -94,7 +112,7 @@ impl Records for Recorded {
 pub(super) type Seen = (http::request::Parts, Bytes);
 
 pub(super) struct Stage {
-    pub(super) gateway: Gateway<Recorded>,
+    pub(super) gateway: Gateway<Recorded, Tags>,
     pub(super) records: Recorded,
     pub(super) key: SessionKey,
     pub(super) token: String,
@@ -149,7 +167,7 @@ pub(super) async fn stage(
     let token = sign(&key, head.fence, now.plus(60_000));
     Stage {
         gateway: Gateway::new(
-            records.clone(),
+            (records.clone(), Tags),
             signing_key(),
             900,
             upstream(&base, longest).into(),

@@ -161,7 +161,7 @@ impl World {
             assignment: Assignment {
                 key: head.key,
                 task: "task-1".to_owned(),
-                session_token: TOKEN.to_owned(),
+                session_token: TOKEN.to_owned().into(),
                 secrets: vec![],
                 isolation: if cfg!(target_os = "linux") {
                     Isolation::Namespaces
