@@ -115,7 +115,7 @@ fn only_public_routes_pass_the_authorizer_by() {
 /// function's answer.
 #[test]
 fn what_the_authorizer_refuses_says_where_to_get_a_token() {
-    let translated = translated(r#"["", ""]"#);
+    let translated = translated::template();
     let responses = &translated["Resources"]["Api"]["Properties"]["Body"]["x-amazon-apigateway-gateway-responses"];
     for (kind, status, with) in [
         ("UNAUTHORIZED", "401", "Bearer scope="),
@@ -139,7 +139,7 @@ fn what_the_authorizer_refuses_says_where_to_get_a_token() {
 
 #[test]
 fn the_stage_is_throttled_and_readiness_more() {
-    let translated = translated(r#"["", ""]"#);
+    let translated = translated::template();
     let resources = translated["Resources"].as_object().expect("resources");
     let stage = resources
         .values()

@@ -240,6 +240,8 @@ pub(super) async fn run(
             return code;
         }
     };
+    // As the bridge of stdio does: one is there already when it fails.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let http = reqwest::Client::builder()
         .timeout(DEADLINE)
         .pool_max_idle_per_host(asked.callers)
