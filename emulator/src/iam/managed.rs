@@ -26,6 +26,17 @@ pub fn managed_policy(arn: &str) -> Option<Document> {
                 "dynamodb:ListStreams",
             ])
             .collect(),
+        // API Gateway's own, for its access logs.
+        "AmazonAPIGatewayPushToCloudWatchLogs" => logs
+            .into_iter()
+            .chain([
+                "logs:CreateLogGroup",
+                "logs:DescribeLogGroups",
+                "logs:DescribeLogStreams",
+                "logs:FilterLogEvents",
+                "logs:GetLogEvents",
+            ])
+            .collect(),
         "AmazonECSTaskExecutionRolePolicy" => logs
             .into_iter()
             .chain([

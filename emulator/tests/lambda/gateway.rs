@@ -370,7 +370,7 @@ async fn every_answer_has_the_headers_of_the_distribution() {
         ..GatewayOptions::default()
     };
     let served = start_with(options).await;
-    for (path, status) in [("/open", 200), ("/nothing", 403), ("/closed", 401)] {
+    for (path, status) in [("/open", 201), ("/nothing", 403), ("/closed", 401)] {
         let response = served.get(path).send().await.unwrap();
         assert_eq!(response.status(), status, "{path}");
         assert_eq!(response.headers()["x-frame-options"], "DENY", "{path}");

@@ -30,10 +30,8 @@ fn main() -> ExitCode {
         let connect = move || {
             let (connected, store) = (Arc::clone(&connected), store.clone());
             async move {
-                connected
-                    .get_or_init(|| Store::connect(store))
-                    .await
-                    .clone()
+                let connected = connected.get_or_init(|| Store::connect(store));
+                connected.await.clone()
             }
         };
         let work = Catalog::<Store, _>::new(connect.clone());

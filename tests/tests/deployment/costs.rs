@@ -34,6 +34,7 @@ const FREE: &[&str] = &[
     "AWS::EC2::VPCGatewayAttachment",
     "AWS::ECS::TaskDefinition",
     "AWS::Events::Rule",
+    "AWS::IAM::Policy",
     "AWS::IAM::Role",
     "AWS::Lambda::Alias",
     "AWS::Lambda::EventSourceMapping",

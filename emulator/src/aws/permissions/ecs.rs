@@ -51,13 +51,16 @@ pub(in crate::aws) fn requests(
             .map(|name| task(body, name.as_str().unwrap_or_default()))
             .map(|task| in_cluster(Request::new("ecs:DescribeTasks", task)))
             .collect(),
-        "DescribeClusters" => body["clusters"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|name| arn("cluster", name.as_str().unwrap_or_default()))
-            .map(|cluster| Request::new("ecs:DescribeClusters", cluster))
-            .collect(),
+        "DescribeClusters" => {
+            let named = body["clusters"].as_array().filter(|it| !it.is_empty());
+            let names = named.map_or(vec!["default"], |named| {
+                named.iter().filter_map(Value::as_str).collect()
+            });
+            let clusters = names.into_iter().map(|name| arn("cluster", name));
+            clusters
+                .map(|cluster| Request::new("ecs:DescribeClusters", cluster))
+                .collect()
+        }
         // Of a task definition AWS knows no resource here.
         other => vec![Request::new(&format!("ecs:{other}"), "*")],
     }
