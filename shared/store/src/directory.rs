@@ -81,6 +81,13 @@ impl SessionDirectory for Store {
                 if sort >= before {
                     continue;
                 }
+                // A runner may write any attribute of its own session's rows, and so could put them into
+                // the list of somebody else: whose a session is follows from its partition.
+                let partition = row.text(PARTITION).map_err(unreadable)?;
+                if !partition.starts_with(&format!("{owner}#")) {
+                    before = sort;
+                    continue;
+                }
                 let head = head::read(&row).map_err(unreadable)?;
                 let matching = !head.is_over(now);
                 if matching && matches(&head, query) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{
     FencingToken, SessionId, SessionKey, TreeId, TreeKey, UploadId,
-    ports::{Clock, Compute, IdSource, Uploads},
+    ports::{Clock, Compute, IdSource, ListQuery, SessionDirectory, Uploads},
     upload::Upload,
 };
 use sha2::{Digest, Sha256};
@@ -49,6 +49,31 @@ async fn objects_belong_to_their_session() {
             None
         );
     }
+}
+
+/// A runner may write any attribute of its own session's rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_cannot_put_itself_into_the_list_of_somebody_else() {
+    let services = Services::start().await;
+    let store = services.store().await;
+    let [victim, other] = ["victim", "other"].map(owner);
+    let own = store.create(testkit::new_session(&store, &victim)).await;
+    let own = own.expect("created").head.key;
+    for _ in 0..3 {
+        let new = testkit::new_session(&store, &other);
+        let key = store.create(new).await.expect("created").head.key;
+        let partition = format!("{}#{}", key.owner, key.session);
+        services
+            .overwrite((&partition, "head"), "owner_key", victim.as_str())
+            .await;
+    }
+    let query = ListQuery {
+        limit: 10,
+        ..ListQuery::default()
+    };
+    let page = store.list(&victim, &query).await.expect("listed");
+    let listed: Vec<_> = page.heads.into_iter().map(|head| head.key).collect();
+    assert_eq!((listed, page.next), (vec![own], None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
