@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 const FILE: &str = "infra/recorded-calls.toml";
 const RECORD: &str = "SHANNON_TEST_RECORD_COSTS";
 /// Sweeps run each minute by themselves, too: of several one met no other.
-const SWEEPS: usize = 3;
+const SEVERAL: usize = 4;
 const HOUR_SECONDS: f64 = 3600.0;
 
 /// What was called so far by those whose principal or session is `whose`.
@@ -48,22 +48,26 @@ fn total(calls: &Calls) -> f64 {
     calls.values().sum()
 }
 
+async fn least_of_several(measure: impl AsyncFn() -> Calls) -> Calls {
+    let mut least = measure().await;
+    for _ in 1..SEVERAL {
+        let calls = measure().await;
+        if total(&calls) < total(&least) {
+            least = calls;
+        }
+    }
+    least
+}
+
 async fn sweep(stack: &Stack) -> Calls {
-    let mut least: Option<Calls> = None;
-    for _ in 0..SWEEPS {
+    least_of_several(async || {
         let before = counted(stack, "function:reconciler");
         let url = format!("{}/_emulator/schedules/reconciler", stack.aws_url());
         let fired = stack.client().http().post(url).send().await;
         assert_eq!(fired.expect("an answer").status(), 200);
-        let calls = since(&before, &counted(stack, "function:reconciler"), 1.0);
-        if least
-            .as_ref()
-            .is_none_or(|least| total(&calls) < total(least))
-        {
-            least = Some(calls);
-        }
-    }
-    least.expect("it was fired")
+        since(&before, &counted(stack, "function:reconciler"), 1.0)
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,20 +88,18 @@ async fn what_is_called_is_what_the_page_of_costs_counts() {
     let mut session = Session::scripted(&client, &steps).await;
     let running = |session: &Session| !session.of_kind("tool_call").is_empty();
     session.until("a tool call", running).await;
-    let (begun, before) = (Instant::now(), counted(&stack, &session.id));
-    // What a person who watches asks for is a request, and counted as such.
+    // The wait before gives its place back when it has answered: of several one met no other.
     let id = json!({"session_id": session.id});
-    let requested = counted(&stack, "function:call");
-    client.call("get_session", id.clone()).await;
-    let request = since(&requested, &counted(&stack, "function:call"), 1.0);
-    found.insert("request", request.clone());
+    let least = least_of_several(async || {
+        let before = counted(&stack, "function:call");
+        client.call("get_session", id.clone()).await;
+        since(&before, &counted(&stack, "function:call"), 1.0)
+    });
+    found.insert("request", least.await);
+    let (begun, before) = (Instant::now(), counted(&stack, &session.id));
     tokio::time::sleep(Duration::from_secs(15)).await;
     let factor = HOUR_SECONDS / begun.elapsed().as_secs_f64();
     let mut hour = since(&before, &counted(&stack, &session.id), 1.0);
-    for (name, count) in request {
-        *hour.entry(name).or_default() -= count;
-    }
-    hour.retain(|_, count| *count > 0.0);
     hour.values_mut()
         .for_each(|count| *count = (*count * factor).round());
     found.insert("running_hour", hour);
