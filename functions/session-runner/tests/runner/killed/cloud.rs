@@ -10,7 +10,7 @@ use emulator::invoker::{InvocationError, Invoker};
 use emulator::process::Logs;
 use emulator::template::{self, Stack};
 use futures_util::future::BoxFuture;
-use store::{Endpoint, Store, StoreSettings};
+use store::{Endpoint, SessionRole, Store, StoreSettings};
 
 /// Functions are not called in this test.
 struct Nobody;
@@ -76,6 +76,23 @@ impl Cloud {
         }
     }
 
+    /// Where the model gateway gets the credentials of sessions.
+    pub(crate) async fn session_role(&self) -> SessionRole {
+        let mut functions = self.stack.functions.iter();
+        let gateway = functions.find(|function| function.name == "model-gateway");
+        let arn = &gateway.expect("a gateway").environment["SHANNON_SESSION_ROLE"];
+        SessionRole::connect_to(arn, self.endpoint()).await
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            url: self.running.url().to_owned(),
+            region: template::REGION.to_owned(),
+            access_key_id: self.key.id.clone(),
+            secret_access_key: self.key.secret.clone(),
+        }
+    }
+
     pub(crate) async fn store(&self) -> Store {
         let settings = StoreSettings {
             table: self.stack.tables[0].name.clone(),
@@ -85,13 +102,7 @@ impl Cloud {
             audit_retention_days: 30,
             compute: None,
         };
-        let endpoint = Endpoint {
-            url: self.running.url().to_owned(),
-            region: template::REGION.to_owned(),
-            access_key_id: self.key.id.clone(),
-            secret_access_key: self.key.secret.clone(),
-        };
-        Store::connect_to(settings, endpoint).await
+        Store::connect_to(settings, self.endpoint()).await
     }
 
     /// What the task definition tells a runner, and what AWS tells every task.

@@ -21,7 +21,7 @@ use session_runner::supervisor::{self, Assignment, Outcome};
 use testkit::{Fake, FaultTime};
 use tokio::sync::watch;
 
-pub(crate) use self::model::{TOKEN, model, script};
+pub(crate) use self::model::{TOKEN, model, model_beside, script};
 
 /// Objects in memory: uploads by id, and what the runner wrote.
 #[derive(Clone, Default)]

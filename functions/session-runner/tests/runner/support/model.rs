@@ -11,11 +11,16 @@ pub(crate) const TOKEN: &str = "session-token-for-tests-0123456789";
 /// A model behind a gateway. The prompt carries the script: after `@@` a JSON list of steps, each
 /// `{"text": ..}`, `{"tool": .., "input": ..}` or `{"tools": [several of those]}`; step N answers the N-th request.
 pub(crate) async fn model() -> String {
+    model_beside(axum::Router::new()).await
+}
+
+/// The same behind a gateway that serves these routes too.
+pub(crate) async fn model_beside(routes: axum::Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let router = axum::Router::new().fallback(answer);
+    let router = routes.fallback(answer);
     tokio::spawn(async move { axum::serve(listener, router).await });
     url
 }
