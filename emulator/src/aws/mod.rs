@@ -14,6 +14,7 @@ mod events;
 mod faults;
 mod messages;
 mod permissions;
+mod query;
 mod s3;
 mod signature;
 mod sns;

@@ -1,10 +1,13 @@
 //! SNS: Publish and GetTopicAttributes, over the query protocol. Facts: Amazon SNS API Reference.
 
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::StatusCode;
 
-use super::messages::Messages;
+use super::{
+    messages::Messages,
+    query::{self, field},
+};
 use crate::template::ACCOUNT;
 
 /// Most bytes of a message.
@@ -19,12 +22,6 @@ pub(super) fn operation(body: &[u8]) -> String {
 /// What a request is about, as IAM sees it.
 pub(super) fn resource(body: &[u8]) -> String {
     field(body, "TopicArn").unwrap_or_else(|| "*".to_owned())
-}
-
-fn field(body: &[u8], name: &str) -> Option<String> {
-    url::form_urlencoded::parse(body)
-        .find(|(key, _)| key == name)
-        .map(|(_, value)| value.into_owned())
 }
 
 /// Answers one request whose sender is known.
@@ -55,7 +52,7 @@ pub(super) fn answer(messages: &Messages, operation: &str, body: &Bytes) -> Resp
     match messages.add(&topic, &message) {
         Some(id) => {
             let result = format!("<PublishResult><MessageId>{id}</MessageId></PublishResult>");
-            respond(StatusCode::OK, "PublishResponse", &result)
+            query::respond(NAMESPACE, StatusCode::OK, "PublishResponse", &result)
         }
         None => refuse(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -80,7 +77,12 @@ fn attributes(topic: &str) -> Response {
     let result = format!(
         "<GetTopicAttributesResult><Attributes>{entries}</Attributes></GetTopicAttributesResult>"
     );
-    respond(StatusCode::OK, "GetTopicAttributesResponse", &result)
+    query::respond(
+        NAMESPACE,
+        StatusCode::OK,
+        "GetTopicAttributesResponse",
+        &result,
+    )
 }
 
 /// What SNS answers when it is told to fail.
@@ -96,29 +98,5 @@ pub(super) fn fault(code: &str, message: &str) -> Response {
 }
 
 fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
-    let kind = if status.is_server_error() {
-        "Receiver"
-    } else {
-        "Sender"
-    };
-    let message = message
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
-    let error = format!(
-        "<Error><Type>{kind}</Type><Code>{code}</Code><Message>{message}</Message></Error>"
-    );
-    respond(status, "ErrorResponse", &error)
-}
-
-fn respond(status: StatusCode, element: &str, inner: &str) -> Response {
-    let id = uuid::Uuid::new_v4();
-    // An error has its request id beside it, a result in its metadata.
-    let metadata = if element == "ErrorResponse" {
-        format!("<RequestId>{id}</RequestId>")
-    } else {
-        format!("<ResponseMetadata><RequestId>{id}</RequestId></ResponseMetadata>")
-    };
-    let text = format!("<{element} xmlns=\"{NAMESPACE}\">{inner}{metadata}</{element}>");
-    (status, [(header::CONTENT_TYPE, "text/xml")], text).into_response()
+    query::refuse(NAMESPACE, status, code, message)
 }

@@ -3,11 +3,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::StatusCode;
 
-use super::{permissions::Permissions, time_text};
+use super::{permissions::Permissions, query, time_text};
 use crate::{
     credentials::{Credentials, Principal},
     template::ACCOUNT,
@@ -23,7 +23,7 @@ const TAGS: usize = 50;
 
 /// Whether a request of the query protocol is for this service.
 pub(super) fn is_meant(body: &[u8]) -> bool {
-    url::form_urlencoded::parse(body).any(|(key, value)| key == "Version" && value == VERSION)
+    query::field(body, "Version").as_deref() == Some(VERSION)
 }
 
 /// What AssumeRole is asked for.
@@ -144,33 +144,15 @@ pub(super) fn answer(
         time_text(until)
     );
     let result = format!("<AssumeRoleResult>{user}{credentials}</AssumeRoleResult>");
-    respond(StatusCode::OK, "AssumeRoleResponse", &result)
+    query::respond(NAMESPACE, StatusCode::OK, "AssumeRoleResponse", &result)
 }
 
 /// A refusal; also what STS answers when it is told to fail.
 pub(super) fn fault(code: &str, message: &str) -> Response {
-    let (status, kind) = match code {
-        "AccessDenied" => (StatusCode::FORBIDDEN, "Sender"),
-        "InternalFailure" => (StatusCode::INTERNAL_SERVER_ERROR, "Receiver"),
-        _ => (StatusCode::BAD_REQUEST, "Sender"),
+    let status = match code {
+        "AccessDenied" => StatusCode::FORBIDDEN,
+        "InternalFailure" => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
     };
-    let message = message
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
-    let error = format!(
-        "<Error><Type>{kind}</Type><Code>{code}</Code><Message>{message}</Message></Error>"
-    );
-    respond(status, "ErrorResponse", &error)
-}
-
-fn respond(status: StatusCode, element: &str, inner: &str) -> Response {
-    let id = uuid::Uuid::new_v4();
-    let metadata = if element == "ErrorResponse" {
-        format!("<RequestId>{id}</RequestId>")
-    } else {
-        format!("<ResponseMetadata><RequestId>{id}</RequestId></ResponseMetadata>")
-    };
-    let text = format!("<{element} xmlns=\"{NAMESPACE}\">{inner}{metadata}</{element}>");
-    (status, [(header::CONTENT_TYPE, "text/xml")], text).into_response()
+    query::refuse(NAMESPACE, status, code, message)
 }

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    FAILED, NO_STACK, SUCCESS, StartArguments, USAGE, arguments::AuditVerifyArguments, in_one_line,
-    out, place, say,
+    FAILED, SUCCESS, StartArguments, arguments::AuditVerifyArguments, in_one_line, out, place, say,
 };
 use crate::{settings::Settings, try_session::Client};
 
@@ -25,18 +24,9 @@ pub(super) async fn verify(
     arguments: &StartArguments,
     settings: Settings,
 ) -> u8 {
-    let place = match &asked.url {
-        Some(url) => place::at(url, &settings).map_err(|problem| (USAGE, problem)),
-        None => place::running_or_new(arguments, settings)
-            .await
-            .map_err(|problem| (NO_STACK, problem)),
-    };
-    let place = match place {
+    let place = match place::asked_for(asked.url.as_deref(), arguments, settings).await {
         Ok(place) => place,
-        Err((code, problem)) => {
-            say(&problem);
-            return code;
-        }
+        Err(code) => return code,
     };
     let client = Client::new(place.mcp_url, place.token);
     let mut verified = Verified::default();

@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{
-    FAILED, NO_STACK, SUCCESS, StartArguments, USAGE, arguments::LoadArguments, in_one_line, out,
-    place, say,
+    FAILED, SUCCESS, StartArguments, arguments::LoadArguments, in_one_line, out, place, say,
 };
 use crate::settings::Settings;
 
@@ -227,18 +226,9 @@ pub(super) async fn run(
     arguments: &StartArguments,
     settings: Settings,
 ) -> u8 {
-    let place = match &asked.url {
-        Some(url) => place::at(url, &settings).map_err(|problem| (USAGE, problem)),
-        None => place::running_or_new(arguments, settings)
-            .await
-            .map_err(|problem| (NO_STACK, problem)),
-    };
-    let place = match place {
+    let place = match place::asked_for(asked.url.as_deref(), arguments, settings).await {
         Ok(place) => place,
-        Err((code, problem)) => {
-            say(&problem);
-            return code;
-        }
+        Err(code) => return code,
     };
     // As the bridge of stdio does: one is there already when it fails.
     drop(rustls::crypto::ring::default_provider().install_default());
@@ -292,7 +282,7 @@ async fn measure(asked: &LoadArguments, target: &Arc<Target>) -> u8 {
         }
     }
     let within = main.percentile(95) <= asked.p95_milliseconds as f64;
-    let good = main.failed() == 0 && within && !main.latencies.is_empty();
+    let good = main.failed() == 0 && main.throttled == 0 && within && !main.latencies.is_empty();
     if asked.json {
         let ladder: Vec<Value> = ladder
             .iter()

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{StartArguments, in_one_line, say, stack_options};
+use super::{NO_STACK, StartArguments, USAGE, in_one_line, say, stack_options};
 use crate::{
     settings::Settings,
     stack::{self, RunningStack, state},
@@ -26,6 +26,23 @@ pub(super) fn at(url: &str, settings: &Settings) -> Result<Place, String> {
         mcp_url: url.to_owned(),
         token: token.to_owned(),
         own: None,
+    })
+}
+
+/// The deployed stack at `url`, or the one that runs here, or a new one. What is wrong is said; the error
+/// is the exit code.
+pub(super) async fn asked_for(
+    url: Option<&str>,
+    arguments: &StartArguments,
+    settings: Settings,
+) -> Result<Place, u8> {
+    let (place, code) = match url {
+        Some(url) => (at(url, &settings), USAGE),
+        None => (running_or_new(arguments, settings).await, NO_STACK),
+    };
+    place.map_err(|problem| {
+        say(&problem);
+        code
     })
 }
 

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    FAILED, NO_STACK, SUCCESS, StartArguments, USAGE, arguments::PolicyCheckArguments, in_one_line,
-    out, place, say,
+    FAILED, SUCCESS, StartArguments, USAGE, arguments::PolicyCheckArguments, in_one_line, out,
+    place, say,
 };
 use crate::{settings::Settings, try_session::Client};
 
@@ -25,12 +25,9 @@ pub(super) async fn check(
             return USAGE;
         }
     };
-    let place = match place::running_or_new(arguments, settings).await {
+    let place = match place::asked_for(None, arguments, settings).await {
         Ok(place) => place,
-        Err(problem) => {
-            say(&problem);
-            return NO_STACK;
-        }
+        Err(code) => return code,
     };
     let client = Client::new(place.mcp_url, place.token);
     let answer = client.call_tool("check_policy", question).await;
