@@ -45,8 +45,11 @@ use clients::Registration;
 use grants::Grants;
 use signing::Signer;
 
-/// The person of a development stack, as the claim `sub` has them.
-pub const SUBJECT: &str = "developer";
+/// The one person of a development stack, as the claim `sub` has them. With [`OWNERS`] they are who the
+/// development token is too: a login has the same sessions, and the token approves for it.
+pub const SUBJECT: &str = "access-token";
+/// Under which name the people of this issuer are owners, whatever port the stack has.
+pub const OWNERS: &str = "shannon";
 /// What tokens may allow. The first two are what clients get that ask for nothing.
 pub const SCOPES: [&str; 4] = ["sessions:read", "sessions:write", "approve", "admin"];
 

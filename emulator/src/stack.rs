@@ -217,6 +217,7 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
     let mut parameters = settings.parameters()?;
     if issuer.is_some() {
         parameters.insert("OidcIssuer".to_owned(), public_url.clone());
+        parameters.insert("OidcOwners".to_owned(), issuer::OWNERS.to_owned());
     }
     for (name, value) in [
         ("AccessTokenSha256", token::sha256_hex(&token)),

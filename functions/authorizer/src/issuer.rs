@@ -61,7 +61,8 @@ impl From<NoKey> for TokenRefused {
 pub(crate) struct ScopeRules {
     /// The claims that hold them: a text with blanks between them, or a list of texts.
     claims: Vec<String>,
-    /// What the issuer's own names stand for. Our names need none.
+    /// What the issuer's own names stand for. In claims that are about scopes our names need none;
+    /// elsewhere (groups, roles) a name that is like one of ours was made for something else.
     map: BTreeMap<String, Vec<&'static str>>,
 }
 
@@ -96,23 +97,31 @@ impl ScopeRules {
     }
 
     fn scopes(&self, claims: &Map<String, Value>) -> Vec<String> {
-        let mut names: Vec<&str> = Vec::new();
+        let mut scopes: Vec<&str> = Vec::new();
         for claim in &self.claims {
-            match claims.get(claim) {
-                Some(Value::String(text)) => names.extend(text.split_whitespace()),
-                Some(Value::Array(list)) => names.extend(list.iter().filter_map(Value::as_str)),
-                _ => {}
+            let names: Vec<&str> = match claims.get(claim) {
+                Some(Value::String(text)) => text.split_whitespace().collect(),
+                Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+                _ => continue,
+            };
+            let mapped = names.iter().filter_map(|name| self.map.get(*name));
+            scopes.extend(mapped.flatten().copied());
+            if OF_SCOPES.contains(&claim.as_str()) {
+                scopes.extend(names);
             }
         }
-        let mapped = names.iter().filter_map(|name| self.map.get(*name));
-        let mapped: Vec<&str> = mapped.flatten().copied().collect();
-        roles::known(names.iter().copied().chain(mapped))
+        roles::known(scopes)
     }
 }
+
+/// Claims that hold scopes and nothing else (RFC 9068, and what some issuers call it).
+const OF_SCOPES: [&str; 2] = ["scope", "scp"];
 
 /// The one issuer of a deployment.
 pub(crate) struct Issuer<S> {
     name: String,
+    /// Under which name its people are owners.
+    owners: String,
     algorithms: Vec<Algorithm>,
     validation: Validation,
     skew_milliseconds: u64,
@@ -162,14 +171,18 @@ impl Issuer<Discovery> {
             invalid("SHANNON_OIDC_SCOPE_MAP", format!("{pair:?} is none"), allowed)
         })?;
         let source = Discovery::from_settings(name, settings)?;
-        Ok(Some(Self::new(
+        let issuer = Self::new(
             name,
             &audiences,
             algorithms,
             settings.integer("SHANNON_CLOCK_SKEW_SECONDS")?,
             rules,
             Keys::new(source, settings.integer("SHANNON_JWKS_CACHE_SECONDS")?),
-        )))
+        );
+        Ok(Some(match settings.optional("SHANNON_OIDC_OWNERS")? {
+            Some(owners) => issuer.with_owners(owners),
+            None => issuer,
+        }))
     }
 }
 
@@ -193,12 +206,19 @@ impl<S: KeySource> Issuer<S> {
         validation.validate_nbf = false;
         Self {
             name: name.to_owned(),
+            owners: name.to_owned(),
             algorithms,
             validation,
             skew_milliseconds: skew_seconds * 1000,
             rules,
             keys,
         }
+    }
+
+    /// The same, with its people known under another name than its address.
+    fn with_owners(mut self, owners: &str) -> Self {
+        owners.clone_into(&mut self.owners);
+        self
     }
 
     /// Whose token this is.
@@ -244,7 +264,7 @@ impl<S: KeySource> Issuer<S> {
         }
         Ok(Caller {
             principal: Principal {
-                owner: OwnerId::of(&self.name, subject),
+                owner: OwnerId::of(&self.owners, subject),
                 scopes: self.rules.scopes(&claims),
             },
             expires_at: Some(expires_at),

@@ -145,9 +145,9 @@ impl<S: KeySource> Keys<S> {
         }
         if !is_within(kept.tried_at, ATTEMPT_MILLISECONDS) {
             kept.tried_at = Some(now);
-            match self.source.fetch().await {
-                Ok(set) => {
-                    kept.keys = usable(&set);
+            match self.source.fetch().await.and_then(|set| usable(&set)) {
+                Ok(keys) => {
+                    kept.keys = keys;
                     kept.fetched_at = Some(now);
                     kept.failure = None;
                     tracing::info!(keys = kept.keys.len(), "the issuer's keys are read");
@@ -171,9 +171,14 @@ impl<S: KeySource> Keys<S> {
     }
 }
 
-fn usable(set: &Value) -> Vec<Usable> {
+/// An answer without any key that can be used is none: what was kept goes on.
+fn usable(set: &Value) -> Result<Vec<Usable>, FetchError> {
     let keys = set["keys"].as_array().into_iter().flatten();
-    keys.take(MOST_KEYS).filter_map(Usable::read).collect()
+    let keys: Vec<Usable> = keys.take(MOST_KEYS).filter_map(Usable::read).collect();
+    if keys.is_empty() {
+        return Err(FetchError::because("no key in the answer can be used"));
+    }
+    Ok(keys)
 }
 
 fn choose(keys: &[Usable], id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {

@@ -133,6 +133,6 @@ async fn only_public_keys_for_signatures_of_the_right_kind_count() {
     assert!(matches!(none, Err(NoKey::Unknown)));
     for odd in [json!({}), json!([]), json!({"keys": {}})] {
         let keys = keys(&Published::new([Some(odd)]));
-        assert_eq!(outcome(&keys, "a", 0).await, "unknown");
+        assert_eq!(outcome(&keys, "a", 0).await, "unavailable");
     }
 }

@@ -201,6 +201,7 @@ async fn the_settings_say_which_tokens_count_and_what_they_allow() {
     let issuer = Issuer::start().await;
     let options = issuer
         .options()
+        .with("SHANNON_OIDC_OWNERS", "shannon")
         .with("SHANNON_OIDC_AUDIENCE", "shannon,other")
         .with(
             "SHANNON_OIDC_JWKS_URL",
@@ -211,6 +212,20 @@ async fn the_settings_say_which_tokens_count_and_what_they_allow() {
     let stack = Stack::start(&options);
     let groups = |names: Value| json!({"groups": names, "scope": "admin"});
     let ops = issuer.token("shannon", groups(json!(["ops"])));
+    // A group of that name was made for something else.
+    let admins = issuer.token("shannon", groups(json!(["ops", "admin", "approve"])));
+    let tools = with(&stack, &admins).request("tools/list", json!({})).await;
+    assert!(
+        !tools.body.contains(r#""name":"query_audit""#),
+        "{}",
+        tools.body
+    );
+    // Its people are known under the name that was said: here one of them is who the token is.
+    let same = issuer.token("shannon", json!({"sub": "access-token", "groups": ["ops"]}));
+    let own = json!({"prompt": "x"});
+    let own = stack.client().call("create_session", own).await["session_id"].clone();
+    let listed = with(&stack, &same).call("list_sessions", json!({})).await;
+    assert_eq!(listed["sessions"][0]["session_id"], own);
     let tools = with(&stack, &ops).request("tools/list", json!({})).await;
     assert_eq!(tools.status, 200);
     assert!(tools.body.contains(r#""name":"create_session""#));

@@ -63,6 +63,11 @@ const TESTED: &[(&str, &str, &str)] = &[
         "whoever_has_a_token_of_the_issuer_is_let_in",
     ),
     (
+        "OIDC_OWNERS",
+        "tests/tests/stack/login.rs",
+        "the_settings_say_which_tokens_count_and_what_they_allow",
+    ),
+    (
         "OIDC_AUDIENCE",
         "tests/tests/stack/login.rs",
         "the_settings_say_which_tokens_count_and_what_they_allow",
