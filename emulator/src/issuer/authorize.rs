@@ -33,6 +33,16 @@ pub(super) struct Asked {
     challenge: String,
 }
 
+impl Asked {
+    /// What is usual is, until the person has said something else.
+    pub(super) fn is_ticked(&self, scope: &String) -> bool {
+        match self.form.get("decision") {
+            Some(_) => self.form.granted.contains(scope),
+            None => scope.starts_with("sessions:"),
+        }
+    }
+}
+
 /// Why it cannot.
 enum Unusable {
     /// Where to send the browser is not known, or not to be trusted: the person reads it.

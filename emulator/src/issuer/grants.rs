@@ -19,6 +19,8 @@ use crate::token::sha256_hex;
 
 /// A code is fetched at once by the program whose page has just been opened.
 const CODE_SECONDS: u64 = 60;
+/// How long a code is known after that, so that who brings it a second time is found.
+const KNOWN_SECONDS: u64 = 600;
 /// A login that is not used for so long is over.
 const LOGIN_SECONDS: u64 = 30 * 24 * 60 * 60;
 /// More do not happen on one machine: the oldest go.
@@ -37,11 +39,11 @@ struct Code {
     redirect: String,
     challenge: String,
     expires: u64,
-    /// Of the login that was made of it.
+    /// The login that was made of it. A fetched code stays known for a while.
     fetched: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct KeptLogin {
     login: Login,
     /// Of the one refresh token that is good.
@@ -132,10 +134,14 @@ impl Grants {
         challenge: &str,
         now: u64,
     ) -> Result<String, NotGranted> {
-        // Those that were fetched stay to be known a second time.
-        self.codes.retain(|_, code| code.expires + 600 > now);
+        self.codes
+            .retain(|_, code| code.expires + KNOWN_SECONDS > now);
         while self.codes.len() >= MOST {
-            self.codes.pop_first();
+            let oldest = self.codes.iter().min_by_key(|(_, code)| code.expires);
+            let Some(oldest) = oldest.map(|(digest, _)| digest.clone()) else {
+                break;
+            };
+            self.codes.remove(&oldest);
         }
         let code = random()?;
         let waiting = Code {
@@ -164,9 +170,8 @@ impl Grants {
         let Some(waiting) = self.codes.get_mut(&sha256_hex(code)) else {
             return invalid;
         };
-        if let Some(login) = waiting.fetched.take() {
-            self.kept.logins.remove(&login);
-            self.write().map_err(NotGranted::NotKept)?;
+        if let Some(login) = waiting.fetched.clone() {
+            self.end(&login)?;
             return invalid;
         }
         let proof = BASE64.encode(<sha2::Sha256 as sha2::Digest>::digest(verifier));
@@ -178,11 +183,12 @@ impl Grants {
             return invalid;
         }
         let login = waiting.login.clone();
-        // From here on it is fetched, also when it cannot be kept.
         let id = random()?;
-        waiting.expires = 0;
-        waiting.fetched = Some(id.clone());
-        self.keep(&id, login, now)
+        let refreshed = self.keep(&id, login, now)?;
+        if let Some(waiting) = self.codes.get_mut(&sha256_hex(code)) {
+            waiting.fetched = Some(id);
+        }
+        Ok(refreshed)
     }
 
     /// The next refresh token of a login. With one that was used before, the login ends.
@@ -205,17 +211,23 @@ impl Grants {
             return invalid;
         }
         if kept.refresh_sha256 != sha256_hex(token) || kept.used + LOGIN_SECONDS < now {
-            self.kept.logins.remove(id);
-            self.write().map_err(NotGranted::NotKept)?;
+            self.end(id)?;
             return invalid;
         }
         let login = kept.login.clone();
         self.keep(id, login, now)
     }
 
+    /// Nobody has this login any more.
+    fn end(&mut self, id: &str) -> Result<(), NotGranted> {
+        let mut logins = self.kept.logins.clone();
+        logins.remove(id);
+        self.replace(logins)
+    }
+
     fn keep(&mut self, id: &str, login: Login, now: u64) -> Result<Refreshed, NotGranted> {
         let refresh_token = format!("{id}.{}", random()?);
-        let logins = &mut self.kept.logins;
+        let mut logins = self.kept.logins.clone();
         logins.retain(|_, login| login.used + LOGIN_SECONDS >= now);
         while logins.len() >= MOST {
             let oldest = logins.iter().min_by_key(|(_, login)| login.used);
@@ -230,10 +242,20 @@ impl Grants {
             used: now,
         };
         logins.insert(id.to_owned(), kept);
-        self.write().map_err(NotGranted::NotKept)?;
+        self.replace(logins)?;
         Ok(Refreshed {
             login,
             refresh_token,
+        })
+    }
+
+    /// Keeps these. When they cannot be written, those before count: whoever was told to try again still
+    /// has what is good.
+    fn replace(&mut self, logins: BTreeMap<String, KeptLogin>) -> Result<(), NotGranted> {
+        let before = std::mem::replace(&mut self.kept.logins, logins);
+        self.write().map_err(|error| {
+            self.kept.logins = before;
+            NotGranted::NotKept(error)
         })
     }
 }
@@ -276,6 +298,9 @@ mod tests {
         let fetch =
             |grants: &mut Grants| grants.fetch(&code, "c", "https://r/", "verifier", NOW + 59);
         let first = fetch(&mut grants).unwrap();
+        // Also when others log in meanwhile.
+        super::tests::code(&mut grants, NOW + 1);
+        assert!(fetch(&mut grants).is_err());
         assert!(fetch(&mut grants).is_err());
         // One of the two is a thief.
         assert!(grants.refresh(&first.refresh_token, "c", NOW).is_err());
@@ -309,6 +334,24 @@ mod tests {
         for garbage in ["", ".", "x.y", &"x".repeat(10_000)] {
             assert!(grants.refresh(garbage, "c", NOW).is_err());
         }
+    }
+
+    #[test]
+    fn what_cannot_be_kept_changes_nothing() {
+        let (directory, mut grants) = grants();
+        let code = code(&mut grants, NOW);
+        let path = directory.path().join("issuer.new");
+        // Nothing can be written where a directory is.
+        fs::create_dir(&path).unwrap();
+        let fetch = |grants: &mut Grants| grants.fetch(&code, "c", "https://r/", "verifier", NOW);
+        assert!(matches!(fetch(&mut grants), Err(NotGranted::NotKept(_))));
+        fs::remove_dir(&path).unwrap();
+        let token = fetch(&mut grants).unwrap().refresh_token;
+        fs::create_dir(&path).unwrap();
+        let refused = grants.refresh(&token, "c", NOW);
+        assert!(matches!(refused, Err(NotGranted::NotKept(_))));
+        fs::remove_dir(&path).unwrap();
+        assert!(grants.refresh(&token, "c", NOW).is_ok());
     }
 
     #[test]

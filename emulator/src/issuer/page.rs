@@ -25,11 +25,6 @@ fn meaning(scope: &str) -> &'static str {
     }
 }
 
-/// Such as a person leaves to a program: the others they choose themselves.
-fn is_usual(scope: &str) -> bool {
-    scope.starts_with("sessions:")
-}
-
 /// Asks the person, with what was wrong the last time.
 pub(super) fn ask(asked: &Asked, problem: Option<&str>) -> Response {
     let place = Url::parse(&asked.redirect).ok();
@@ -54,7 +49,7 @@ pub(super) fn ask(asked: &Asked, problem: Option<&str>) -> Response {
             p { "It may:" }
             @for scope in &asked.scopes {
                 label {
-                    input type="checkbox" name="granted" value=(scope) checked[is_usual(scope)];
+                    input type="checkbox" name="granted" value=(scope) checked[asked.is_ticked(scope)];
                     " " (meaning(scope)) " (" code { (scope) } ")"
                 }
             }
