@@ -71,11 +71,18 @@ impl LogChain for Store {
         const ATTEMPTED: &str = "read the batches of the log";
         let rows = self.batches(ATTEMPTED, key, after, limit).await?;
         let read = |row: &Row| {
-            let events = batch::read(row).map(|events| events.into_iter().map(|(it, _)| it));
-            Ok(LogBatch {
-                link: batch::link(row)?,
-                events: events.ok().map(Iterator::collect),
-            })
+            let link = batch::link(row)?;
+            let events = match batch::read(row) {
+                Ok(events) => Some(events.into_iter().map(|(event, _)| event).collect()),
+                // As it was written: another version reads it, and will say what it says.
+                Err(error) if link.stored == link.computed => return Err(error),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, last = link.last, "a batch of a log was changed");
+                    None
+                }
+            };
+            Ok(LogBatch { link, events })
         };
         let batches: Result<_, UnreadableRow> = rows.iter().map(read).collect();
         batches.map_err(|error| failure::own(ATTEMPTED, error))

@@ -22,11 +22,9 @@ const PREFIX: &str = "audit";
 
 impl Seals for Store {
     async fn to_seal(&self, now: UnixMillis, limit: usize) -> Result<Vec<AuditChain>, Unavailable> {
-        let found = self
-            .overdue_partitions(std::iter::once(keys::SEAL_SHARD.to_owned()), now, limit)
-            .await?;
-        let chain = |partition: &String| keys::chain_of(partition);
-        Ok(found.iter().filter_map(chain).collect())
+        let shard = std::iter::once(keys::SEAL_SHARD.to_owned());
+        let chain = |partition: &str, _: &str| keys::chain_of(partition);
+        self.overdue_rows(shard, chain, now, limit).await
     }
 
     async fn keep_seal(&self, seal: &Seal) -> Result<(), Unavailable> {

@@ -61,7 +61,7 @@ pub trait LogChain: Send + Sync {
 pub struct LogBatch {
     /// Its place in the log.
     pub link: Link,
-    /// The events; `None` when they cannot be read, which whoever computes the link again finds too.
+    /// The events; `None` when somebody changed them so that they cannot be read, which the link shows.
     pub events: Option<Vec<Event>>,
 }
 
