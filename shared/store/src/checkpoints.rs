@@ -244,8 +244,9 @@ impl Checkpoints for Store {
         now: UnixMillis,
         limit: usize,
     ) -> Result<Vec<TreeKey>, Unavailable> {
-        self.overdue_rows(keys::tree_key, keys::tree_of, now, limit)
-            .await
+        let shards = (0..keys::LIVE_SHARDS).map(keys::tree_key);
+        let tree = |partition: &str, _: &str| keys::tree_of(partition);
+        self.overdue_rows(shards, tree, now, limit).await
     }
 
     async fn begin_sweep(

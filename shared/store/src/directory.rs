@@ -15,7 +15,7 @@ use crate::{
     item::{Row, UnreadableRow, number, text},
     keys::{
         self, BY_OWNER, LIVE, LIVE_KEY, LIVE_SHARDS, LIVE_UNTIL, OWNER_KEY, OWNER_SORT, PARTITION,
-        Record,
+        Record, SORT,
     },
     system,
     table::NotWritten,
@@ -157,65 +157,74 @@ impl SessionDirectory for Store {
     }
 
     async fn overdue(&self, now: UnixMillis, limit: usize) -> Result<Vec<SessionKey>, Unavailable> {
-        self.overdue_rows(keys::live_key, keys::session_of, now, limit)
+        let shards = (0..LIVE_SHARDS).map(keys::live_key);
+        self.overdue_rows(shards, keys::live_session, now, limit)
             .await
     }
 }
 
 impl Store {
-    /// What the partitions belong to in which rows of the live index are overdue, by `shards`; the
-    /// oldest first.
+    /// What the rows of the live index belong to that are overdue, by `shards`; the oldest first.
+    ///
+    /// A runner may write any attribute of its own session's rows, and so could put them into any shard:
+    /// what is not a row of the kind that is looked for is passed over.
     pub(crate) async fn overdue_rows<Key>(
         &self,
-        shards: fn(u8) -> String,
-        key_of: fn(&str) -> Option<Key>,
+        shards: impl Iterator<Item = String> + Send,
+        key_of: impl Fn(&str, &str) -> Option<Key>,
         now: UnixMillis,
         limit: usize,
     ) -> Result<Vec<Key>, Unavailable> {
         const ATTEMPTED: &str = "look for what is overdue";
-        let shards = (0..LIVE_SHARDS).map(shards);
-        let partitions = self.overdue_partitions(shards, now, limit).await?;
-        let key = |partition: &String| {
-            let key = key_of(partition);
-            key.ok_or_else(|| failure::own(ATTEMPTED, UnreadableRow::Rule(PARTITION)))
-        };
-        partitions.iter().map(key).collect()
-    }
-
-    /// The partitions in which rows of the live index are overdue, by `shards`; the oldest first.
-    pub(crate) async fn overdue_partitions(
-        &self,
-        shards: impl Iterator<Item = String> + Send,
-        now: UnixMillis,
-        limit: usize,
-    ) -> Result<Vec<String>, Unavailable> {
-        const ATTEMPTED: &str = "look for what is overdue";
         let mut found = Vec::new();
         for shard in shards {
-            let answer = Box::pin(
-                self.table
-                    .client
-                    .query()
-                    .table_name(&self.table.name)
-                    .index_name(LIVE)
-                    .key_condition_expression("#live = :live AND #until < :now")
-                    .expression_attribute_names("#live", LIVE_KEY)
-                    .expression_attribute_names("#until", LIVE_UNTIL)
-                    .expression_attribute_values(":live", text(shard))
-                    .expression_attribute_values(":now", number(now.0))
-                    .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
-                    .send(),
-            )
-            .await
-            .map_err(|error| failure::aws(ATTEMPTED, Kind::Read, error))?;
-            for row in answer.items.unwrap_or_default().into_iter().map(Row) {
-                let read = || Ok((row.number(LIVE_UNTIL)?, row.text(PARTITION)?.to_owned()));
-                found.push(read().map_err(|error: UnreadableRow| failure::own(ATTEMPTED, error))?);
+            let mut of_shard = 0;
+            let mut start = None;
+            for _ in 0..LIST_READS {
+                let answer = Box::pin(
+                    self.table
+                        .client
+                        .query()
+                        .table_name(&self.table.name)
+                        .index_name(LIVE)
+                        .key_condition_expression("#live = :live AND #until < :now")
+                        .expression_attribute_names("#live", LIVE_KEY)
+                        .expression_attribute_names("#until", LIVE_UNTIL)
+                        .expression_attribute_values(":live", text(shard.as_str()))
+                        .expression_attribute_values(":now", number(now.0))
+                        .set_exclusive_start_key(start.take())
+                        .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
+                        .send(),
+                )
+                .await
+                .map_err(|error| failure::aws(ATTEMPTED, Kind::Read, error))?;
+                for row in answer.items.unwrap_or_default().into_iter().map(Row) {
+                    let read = || {
+                        Ok((
+                            row.number(LIVE_UNTIL)?,
+                            row.text(PARTITION)?,
+                            row.text(SORT)?,
+                        ))
+                    };
+                    let (until, partition, sort) =
+                        read().map_err(|error: UnreadableRow| failure::own(ATTEMPTED, error))?;
+                    match key_of(partition, sort) {
+                        Some(key) => {
+                            of_shard += 1;
+                            found.push((until, partition.to_owned(), key));
+                        }
+                        None => tracing::warn!(shard, partition, sort, "not a row of this index"),
+                    }
+                }
+                start = answer.last_evaluated_key;
+                if start.is_none() || of_shard >= limit {
+                    break;
+                }
             }
         }
-        found.sort();
+        found.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
         found.truncate(limit);
-        Ok(found.into_iter().map(|(_, partition)| partition).collect())
+        Ok(found.into_iter().map(|(_, _, key)| key).collect())
     }
 }
 

@@ -415,6 +415,11 @@ pub(crate) fn session_of(partition: &str) -> Option<SessionKey> {
     })
 }
 
+/// The session of a row by which it is looked for: its head, or what is left of it.
+pub(crate) fn live_session(partition: &str, sort: &str) -> Option<SessionKey> {
+    session_of(partition).filter(|_| ["head", "tombstone"].contains(&sort))
+}
+
 /// Place of a session among its owner's.
 pub(crate) fn owner_sort(created_at: UnixMillis, session: &SessionId) -> String {
     format!("{:015}#{session}", created_at.0)

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     FencingToken, SessionId, SessionKey, TreeId, TreeKey, UploadId,
-    ports::{Clock, Compute, IdSource, ListQuery, SessionDirectory, Uploads},
+    ports::{Checkpoints, Clock, Compute, IdSource, ListQuery, Seals, SessionDirectory, Uploads},
     upload::Upload,
 };
 use sha2::{Digest, Sha256};
@@ -49,6 +50,39 @@ async fn objects_belong_to_their_session() {
             None
         );
     }
+}
+
+/// Rows that a session puts into the index of what is overdue keep nobody else from being found.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_cannot_stop_the_sweep() {
+    let services = Services::start().await;
+    let store = services.store().await;
+    let [victim, other] = ["victim", "other"].map(owner);
+    let found = async |owner: &domain::OwnerId| {
+        let key = store.create(testkit::new_session(&store, owner)).await;
+        key.expect("created").head.key
+    };
+    let (victim, other) = (found(&victim).await, found(&other).await);
+    let partition = format!("{}#{}", other.owner, other.session);
+    for number in 0..30 {
+        let shards = (0..8).map(|shard| format!("live#{shard}"));
+        for shard in shards.chain(["tree#0", "seal"].map(str::to_owned)) {
+            let (table, dynamodb) = (services.settings().table, services.dynamodb());
+            let text = |text: &str| AttributeValue::S(text.to_owned());
+            let put = dynamodb.put_item().table_name(table);
+            let put = put.item("pk", text(&partition));
+            let put = put.item("sk", text(&format!("junk#{shard}#{number}")));
+            let put = put.item("live_key", text(&shard));
+            let put = put.item("live_until", AttributeValue::N("0".to_owned()));
+            put.send().await.expect("written");
+        }
+    }
+    let later = store.now().plus(3_600_000);
+    let overdue = store.overdue(later, 5).await.expect("looked for");
+    assert!(overdue.contains(&victim), "{overdue:?}");
+    assert_eq!(overdue.iter().filter(|key| **key == other).count(), 1);
+    store.overdue_trees(later, 5).await.expect("looked for");
+    store.to_seal(later, 5).await.expect("looked for");
 }
 
 /// A runner may write any attribute of its own session's rows.
