@@ -10,7 +10,7 @@ use store::{CredentialSource, SessionCredentials};
 
 use crate::relay::SessionToken;
 
-/// Pauses between tries. Own: the lease outlives all of them.
+/// Pauses between tries. Own. While there are credentials, the store waits less long than all of them.
 const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(900)];
 /// Bound of one try, a cold start of the gateway included.
 const TRY_TIMEOUT: Duration = Duration::from_secs(6);
