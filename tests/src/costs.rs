@@ -130,7 +130,7 @@ fn toml(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
 const FUNCTION_GB: f64 = 0.25;
 const REQUEST_SECONDS: f64 = 0.05;
 const SWEEP_SECONDS: f64 = 0.3;
-/// Of the authorizer, API Gateway keeps an answer for five minutes: its calls are left out.
+/// Of the authorizer, API Gateway keeps an answer for a minute: its calls are left out, as the page says.
 const MINUTES_OF_MONTH: f64 = 30.0 * 24.0 * 60.0;
 
 /// One line of the page.

@@ -308,7 +308,8 @@ where
             return known.map(Some);
         }
         let limit = self.settings.requests;
-        let count = (limit.burst / IN_ADVANCE).max(1);
+        // What is not used in time is lost: no more than a part of what comes back meanwhile.
+        let count = (limit.burst.min(limit.per_second) / IN_ADVANCE).max(1);
         let mut taken = self.rates.take_requests(owner, count, limit, now).await;
         let mut advance = count - 1;
         if advance > 0 && matches!(taken, Ok(Taken::Refused { .. })) {
