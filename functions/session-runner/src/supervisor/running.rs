@@ -86,7 +86,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             let (wake, at_wake) = self.next_deadline(started, &watch);
             let done = tokio::select! {
                 () = self.journal.lost() => return Stop::LeaseLost,
-                () = Self::stopped(&mut self.stop) => return self.asked_to_stop(started),
+                () = Self::stopped(&mut self.stop) => return self.asked_to_stop(started).await,
                 () = self.journal.room(), if full => Ok(()),
                 heard = started.early.next(&mut started.cli.heard), if !full => {
                     watch.heard();
@@ -123,7 +123,18 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         self.running.send_replace(running);
     }
 
-    fn asked_to_stop(&self, started: &Started) -> Stop {
+    /// A question is held as soon as the CLI asks, which may be a moment before it has mirrored the results
+    /// of the calls before it: then that moment is waited for, since only a quiet session can be suspended.
+    async fn asked_to_stop(&mut self, started: &mut Started) -> Stop {
+        let stopped = *started.stopped.get_or_insert_with(Instant::now);
+        let asks = self.conversation.state == State::Waiting && started.question.is_some();
+        if asks && !self.is_kept_busy(started) && started.calls.can_become_quiet() {
+            let deadline = stopped + self.quiet_time();
+            let is_quiet = |started: &Started| started.calls.is_quiet();
+            if let Err(stop) = self.hear_while_not(is_quiet, deadline, started).await {
+                return stop;
+            }
+        }
         let waits = self.conversation.state == State::Waiting && !self.must_stay(started);
         if self.conversation.state == State::Idle || waits {
             Stop::Suspend(Suspend {
@@ -139,15 +150,15 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     /// question, with which the CLI would go on as soon as the question is deferred; or the CLI works
     /// beside a question that is not its own; or a caller's command runs.
     pub(super) fn must_stay(&self, started: &Started) -> bool {
+        self.is_kept_busy(started) || !started.calls.is_quiet()
+    }
+
+    fn is_kept_busy(&self, started: &Started) -> bool {
         let asks = started.question.as_ref();
         let behind = asks.is_some() && self.conversation.has_queued();
         let beside =
             asks.is_some_and(|held| held.call.is_of_caller()) && !self.conversation.cli_rests();
-        asks.is_some_and(HeldQuestion::is_of_agent)
-            || behind
-            || beside
-            || self.runs.is_running()
-            || !started.calls.is_quiet()
+        asks.is_some_and(HeldQuestion::is_of_agent) || behind || beside || self.runs.is_running()
     }
 
     fn next_deadline(&self, started: &Started, watch: &Watch) -> (Instant, Wake) {

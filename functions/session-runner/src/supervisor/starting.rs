@@ -49,6 +49,8 @@ pub(crate) struct Started {
     /// The same on its standard error, which nothing on its output pushes out.
     pub(crate) last_warnings: Vec<String>,
     pub(crate) idle_since: tokio::time::Instant,
+    /// Since then it has been asked to stop.
+    pub(crate) stopped: Option<tokio::time::Instant>,
     /// What was heard and is not taken in yet.
     pub(crate) early: Early,
     /// Calls that the supervisor has not let go yet, and since when.
@@ -338,6 +340,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             last_words: Vec::new(),
             last_warnings: Vec::new(),
             idle_since: tokio::time::Instant::now(),
+            stopped: None,
             early: Early::new(self.settings.buffer_bytes),
             waiting: Vec::new(),
             held_since: None,

@@ -183,23 +183,12 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     /// Leaves a session that cannot be suspended, because a turn runs or something came: a checkpoint,
     /// and the next runner goes on with it.
     pub(crate) async fn leave(&mut self, started: &mut Started) -> Result<Outcome, Stop> {
-        let stopped = Instant::now();
-        let wait = (self.settings.stop_timeout / QUIET_PART).min(QUIET_TIME);
-        let deadline = stopped + wait;
+        let stopped = *started.stopped.get_or_insert_with(Instant::now);
+        let deadline = stopped + self.quiet_time();
         self.end_run(Some(("its runner was stopped", deadline)), false, started)
             .await?;
         let is_quiet = |started: &Started| started.calls.is_quiet() && started.transcript.goes_on();
-        while !is_quiet(started) && Instant::now() < deadline {
-            tokio::select! {
-                () = self.journal.lost() => return Err(Stop::LeaseLost),
-                heard = started.early.next(&mut started.cli.heard) => self.hear(heard, started).await?,
-                Some(asked) = started.gate.recv() => match asked {
-                    Asked::Waits(call) => started.waiting.push(call),
-                    refused @ Asked::Refused(_) => self.gate_asked(refused, started).await?,
-                },
-                () = tokio::time::sleep_until(deadline) => {}
-            }
-        }
+        self.hear_while_not(is_quiet, deadline, started).await?;
         if !is_quiet(started) {
             // What a tool says when it is ended belongs to the cut.
             started.cli.terminate();
@@ -215,6 +204,32 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             .await?;
         started.transcript.flush().await;
         Ok(Outcome::Left)
+    }
+
+    /// Of a stop, how long what runs may take to end by itself.
+    pub(super) fn quiet_time(&self) -> Duration {
+        (self.settings.stop_timeout / QUIET_PART).min(QUIET_TIME)
+    }
+
+    /// Hears the CLI until that is so, or until the deadline. Calls that it makes meanwhile wait.
+    pub(super) async fn hear_while_not(
+        &mut self,
+        done: impl Fn(&Started) -> bool,
+        deadline: Instant,
+        started: &mut Started,
+    ) -> Result<(), Stop> {
+        while !done(started) && Instant::now() < deadline {
+            tokio::select! {
+                () = self.journal.lost() => return Err(Stop::LeaseLost),
+                heard = started.early.next(&mut started.cli.heard) => self.hear(heard, started).await?,
+                Some(asked) = started.gate.recv() => match asked {
+                    Asked::Waits(call) => started.waiting.push(call),
+                    refused @ Asked::Refused(_) => self.gate_asked(refused, started).await?,
+                },
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+        Ok(())
     }
 
     /// The checkpoint of a stop. One that fails is tried again while there is time: it is the last
