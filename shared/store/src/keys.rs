@@ -16,6 +16,10 @@ use domain::{
     client_session::RoundId,
 };
 
+mod live;
+
+pub(crate) use live::*;
+
 pub(crate) const PARTITION: &str = "pk";
 pub(crate) const SORT: &str = "sk";
 /// Epoch seconds after which a row is gone.
@@ -25,19 +29,6 @@ pub(crate) const EXPIRES_AT: &str = "expires_at";
 pub(crate) const BY_OWNER: &str = "by_owner";
 pub(crate) const OWNER_KEY: &str = "owner_key";
 pub(crate) const OWNER_SORT: &str = "owner_sort";
-
-/// Sparse index of what somebody has to look at in time: `live_key` = [`live_shard`] of a session,
-/// `live_until` = when (its lease ends, its start may have to be repeated, its time is up); of a
-/// tree [`tree_shard`], and when it is to be swept; of a chain of the audit [`SEAL_SHARD`], and when
-/// its end is to be sealed.
-pub(crate) const LIVE: &str = "live";
-pub(crate) const LIVE_KEY: &str = "live_key";
-pub(crate) const LIVE_UNTIL: &str = "live_until";
-/// The partition of the index for chains of the audit: one, which is looked at each minute. They move
-/// once in a turn.
-pub(crate) const SEAL_SHARD: &str = "seal";
-/// Partitions of the index, so that every append's change of it does not meet one partition.
-pub(crate) const LIVE_SHARDS: u8 = 8;
 
 /// One variant per kind of record.
 #[derive(Clone, Debug)]
@@ -423,28 +414,6 @@ pub(crate) fn live_session(partition: &str, sort: &str) -> Option<SessionKey> {
 /// Place of a session among its owner's.
 pub(crate) fn owner_sort(created_at: UnixMillis, session: &SessionId) -> String {
     format!("{:015}#{session}", created_at.0)
-}
-
-/// The partition of the live index in which a session is found.
-pub(crate) fn live_shard(session: &SessionId) -> String {
-    let last = session.as_str().bytes().last().unwrap_or_default();
-    live_key(last % LIVE_SHARDS)
-}
-
-/// The partition of the live index in which a tree is found.
-pub(crate) fn tree_shard(tree: &TreeKey) -> String {
-    let last = tree.tree.as_str().bytes().last().unwrap_or_default();
-    tree_key(last % LIVE_SHARDS)
-}
-
-/// A partition of the live index for trees.
-pub(crate) fn tree_key(shard: u8) -> String {
-    format!("tree#{shard}")
-}
-
-/// A partition of the live index.
-pub(crate) fn live_key(shard: u8) -> String {
-    format!("live#{shard}")
 }
 
 #[cfg(test)]
