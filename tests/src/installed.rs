@@ -25,6 +25,7 @@ const MCP_REMOTE_VERSION: &str = "0.15.1";
 const TYPESCRIPT_SERVER_VERSION: &str = "2.4.0";
 const TYPESCRIPT_CLIENT_VERSION: &str = "2.4.0";
 const TYPESCRIPT_SDK_1_VERSION: &str = "1.32.2";
+const NODE_FUNCTION_SDK_VERSION: &str = "3.1169.0";
 const CONFORMANCE_VERSION: &str = "0.2.0-alpha.12";
 
 /// A Python environment of the cache.
@@ -39,6 +40,11 @@ impl Python {
         self.directory.join("bin/python")
     }
 
+    /// Where the packages are.
+    pub fn packages(&self) -> PathBuf {
+        self.directory.join("lib")
+    }
+
     /// A program that one of the packages installed.
     pub fn program(&self, name: &str) -> PathBuf {
         self.directory.join("bin").join(name)
@@ -48,6 +54,11 @@ impl Python {
 /// The MCP SDK for Python, 2.x, and boto3: clients of the running stack.
 pub fn python_clients() -> Python {
     python("python-clients", &["mcp==2.3.0", "boto3==1.43.108"])
+}
+
+/// AWS's runtime for Python functions and its SDK.
+pub fn python_function() -> Python {
+    python("python-function", &["awslambdaric==4.2.2", "boto3==1.44.8"])
 }
 
 /// The MCP SDK for Python, 1.x: what most servers' users still have.
@@ -75,6 +86,11 @@ pub fn guard() -> Python {
 /// An AWS emulator that we did not write, with boto3 beside it.
 pub fn ministack() -> Python {
     python("ministack", &["ministack==1.5.33", "boto3==1.43.106"])
+}
+
+/// cargo-lambda. It depends on a linker of 400 MB, which only building needs.
+pub fn cargo_lambda() -> PathBuf {
+    python("cargo-lambda", &["--no-deps", "cargo-lambda==1.9.2"]).program("cargo-lambda")
 }
 
 /// The linter of Dockerfiles.
@@ -109,6 +125,11 @@ pub fn conformance() -> PathBuf {
         CONFORMANCE_VERSION,
         "conformance",
     )
+}
+
+/// Directory of the AWS SDK's DynamoDB client for Node.
+pub fn node_function() -> PathBuf {
+    npm_install("@aws-sdk/client-dynamodb", NODE_FUNCTION_SDK_VERSION)
 }
 
 /// Directory of the TypeScript SDK for servers, 2.x: programs in it find the SDK.
@@ -167,9 +188,12 @@ fn node_architecture() -> &'static str {
 
 fn python(name: &str, packages: &[&str]) -> Python {
     let mut label = name.to_owned();
-    for package in packages {
+    for version in packages
+        .iter()
+        .filter_map(|package| package.split_once("=="))
+    {
         label.push('-');
-        label.push_str(package.split("==").nth(1).unwrap_or(package));
+        label.push_str(version.1);
     }
     // A virtual environment holds absolute paths and cannot be renamed: a file says that it is whole.
     let directory = once(&label, |directory| {

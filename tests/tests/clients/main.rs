@@ -3,6 +3,7 @@
 //! They come from npm and PyPI into the cache; what cannot be installed fails the test.
 
 mod asking;
+mod cargo_lambda;
 mod claude_code;
 mod inspector;
 mod login;

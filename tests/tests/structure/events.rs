@@ -179,6 +179,12 @@ fn api_samples_are_rest_proxy_events() {
             event["resource"], event["requestContext"]["resourcePath"],
             "{name}"
         );
+        // What the authorizer says today, where one is asked.
+        if let Some(said) = event["requestContext"].get("authorizer") {
+            for field in ["principalId", "owner", "scopes"] {
+                assert!(said[field].is_string(), "events/{name}: no {field}");
+            }
+        }
         let is_form = event["headers"]["Content-Type"] == "application/x-www-form-urlencoded";
         if let Some(body) = event["body"].as_str().filter(|_| !is_form) {
             let parsed: Result<Value, _> = serde_json::from_str(body);
