@@ -4,6 +4,7 @@
 //! with a client of our own that can also send bad input, and install the clients that we did
 //! not write into a cache. Tests may know every crate; no crate may know this one.
 
+pub mod alarms;
 pub mod approver;
 pub mod checkout;
 pub mod costs;

@@ -113,6 +113,14 @@ fn compare(operator: &str, value: f64, wanted: f64) -> bool {
 /// # Panics
 /// When there is no such alarm, or it is not understood.
 pub fn breaches(alarm: &str, values: &[f64]) -> bool {
+    breaches_where(alarm, values, &BTreeMap::new())
+}
+
+/// The same where parameters of the template are not what they are by default.
+///
+/// # Panics
+/// When there is no such alarm, or it is not understood.
+pub fn breaches_where(alarm: &str, values: &[f64], parameters: &BTreeMap<&str, f64>) -> bool {
     let properties = &template()["Resources"][alarm]["Properties"];
     let stat = properties["Metrics"][0]["MetricStat"]["Stat"].as_str();
     let stat = stat
@@ -126,11 +134,12 @@ pub fn breaches(alarm: &str, values: &[f64]) -> bool {
     let value = match divided.map(|expression| expression.split_once(" / ${")) {
         None => value,
         Some(Some((_, parameter))) => {
-            let parameter = &template()["Parameters"][parameter.trim_end_matches('}')];
-            let default = &parameter["Default"];
+            let parameter = parameter.trim_end_matches('}');
+            let default = &template()["Parameters"][parameter]["Default"];
+            let chosen = parameters.get(parameter).copied();
             value
-                / default
-                    .as_f64()
+                / chosen
+                    .or(default.as_f64())
                     .unwrap_or_else(|| panic!("no number: {default}"))
         }
         Some(None) => panic!("{alarm} computes something else"),

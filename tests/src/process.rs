@@ -49,6 +49,20 @@ pub fn running_with(text: &str) -> Vec<Running> {
         .collect()
 }
 
+/// The runner of a session: the process that was given the session by name.
+///
+/// # Panics
+/// When there is none.
+pub fn runner_of(session: &str) -> Running {
+    let variable = format!("SHANNON_SESSION={session} ");
+    let mut found = running_with(&variable);
+    found.retain(|process| process.environment.contains(&variable));
+    assert!(!found.is_empty(), "no runner of {session}");
+    // The oldest one: the runner may have started others with the same environment.
+    found.sort_by_key(|process| process.id);
+    found.swap_remove(0)
+}
+
 /// Kills with a signal that cannot be caught.
 ///
 /// # Panics

@@ -51,6 +51,8 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// The directory that holds the `claude` the stack finds; the pinned one when absent.
     pub claude_directory: Option<PathBuf>,
+    /// The directory of the functions' programs; the ones that were built when absent.
+    pub functions: Option<PathBuf>,
     /// A program and its arguments that become the emulator, for a changed surrounding.
     pub through: Vec<String>,
 }
@@ -72,6 +74,7 @@ impl Default for Options {
                 .collect(),
             state: None,
             claude_directory: None,
+            functions: None,
             through: Vec::new(),
         }
     }
@@ -135,7 +138,7 @@ impl Stack {
             .args(&options.through)
             .arg(emulator())
             .args(["--port", "0", "--functions"])
-            .arg(binaries())
+            .arg(options.functions.clone().unwrap_or_else(binaries))
             .arg("--state")
             .arg(&state)
             .args(&options.arguments);
@@ -223,6 +226,16 @@ impl Stack {
             .await
             .expect("the emulator answers");
         assert!(answer.status().is_success(), "{fault}: {}", answer.status());
+    }
+
+    /// The sweep of a minute, at once.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn sweep(&self) {
+        let url = format!("{}/_emulator/schedules/reconciler", self.aws_url());
+        let answer = self.client().http().post(url).send().await;
+        assert_eq!(answer.expect("an answer").status(), 200);
     }
 
     fn address(&self, name: &str) -> String {
@@ -378,7 +391,7 @@ pub fn bare_command(directory: &Path, options: &Options) -> Command {
     let mut command = Command::new(emulator());
     command
         .args(["--port", "0", "--functions"])
-        .arg(binaries())
+        .arg(options.functions.clone().unwrap_or_else(binaries))
         .args(&options.arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());

@@ -3,8 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use std::collections::BTreeMap;
+
 use domain::ports::Erasure;
 use domain::{OwnerId, SessionId, SessionKey};
+use e2e::alarms::fires;
 use e2e::script;
 use e2e::session::Session;
 use e2e::stack::{self, Options, Stack};
@@ -90,6 +93,7 @@ async fn what_is_denied_is_in_the_audit_and_what_is_taken_away_is_found() {
         said.contains(&named) && said.contains("are missing"),
         "{said}"
     );
+    fires(&stack, "AuditChainBroken", 0, &BTreeMap::new());
 }
 
 /// The table, past the functions.

@@ -18,17 +18,6 @@ fn lingering(marker: &str) -> String {
     ))
 }
 
-/// The runner of a session: the process that was given the session by name.
-fn runner(session: &str) -> Running {
-    let variable = format!("SHANNON_SESSION={session} ");
-    let mut found = process::running_with(&variable);
-    found.retain(|process| process.environment.contains(&variable));
-    assert!(!found.is_empty(), "no runner of {session}");
-    // The oldest one: the runner may have started others with the same environment.
-    found.sort_by_key(|process| process.id);
-    found.swap_remove(0)
-}
-
 fn marker() -> String {
     format!("marker-{}", uuid::Uuid::new_v4().simple())
 }
@@ -88,7 +77,7 @@ async fn a_killed_runner_is_replaced_and_leaves_nothing() {
     );
 
     let killed = Instant::now();
-    process::kill_hard(runner(&session.id).id);
+    process::kill_hard(process::runner_of(&session.id).id);
     session
         .until("the loss", |session| {
             session.of_kind("runner_lost").len() == 1
@@ -134,7 +123,7 @@ async fn a_runner_that_hangs_loses_its_session_and_can_write_nothing_more() {
     let client = stack.client();
     let marker = marker();
     let mut session = working(&client, &marker).await;
-    let stopped = runner(&session.id);
+    let stopped = process::runner_of(&session.id);
     let id = Pid::from_raw(i32::try_from(stopped.id).expect("a small number"));
     kill(id, Signal::SIGSTOP).expect("our own runner can be stopped");
     let start = Instant::now();
@@ -178,7 +167,8 @@ async fn a_hanging_runner_is_noticed_although_nobody_watches() {
     let client = stack.client();
     let marker = marker();
     let session = working(&client, &marker).await;
-    let id = Pid::from_raw(i32::try_from(runner(&session.id).id).expect("a small number"));
+    let id =
+        Pid::from_raw(i32::try_from(process::runner_of(&session.id).id).expect("a small number"));
     kill(id, Signal::SIGSTOP).expect("our own runner can be stopped");
     let (start, stopped_at) = (Instant::now(), unix_milliseconds());
     // The sweep finds it, stops what is left of its task, and starts another one.

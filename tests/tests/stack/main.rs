@@ -4,6 +4,7 @@
 //! start their own. Tests start in the order of their names: what waits longest, for the CLI to give an
 //! API up, comes first.
 
+mod alarms;
 mod api_failures;
 mod approvals;
 mod audit;

@@ -10,8 +10,6 @@ use e2e::stack::{self, Options, Stack};
 use e2e::stream::{LegacySession, Messages, tool_call};
 use e2e::{checkout, process, script};
 use emulator::iam::{Grant, Request, Role};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 /// What a role permits although nothing below asks for it: start of the role's name, action, a part
@@ -128,21 +126,6 @@ fn options() -> Options {
     options
 }
 
-async fn sweep(stack: &Stack) {
-    let url = format!("{}/_emulator/schedules/reconciler", stack.aws_url());
-    let answer = stack.client().http().post(url).send().await;
-    assert_eq!(answer.expect("an answer").status(), 200);
-}
-
-fn runner(session: &str) -> Pid {
-    let variable = format!("SHANNON_SESSION={session} ");
-    let mut found = process::running_with(&variable);
-    found.retain(|process| process.environment.contains(&variable));
-    found.sort_by_key(|process| process.id);
-    let id = found.first().expect("a runner").id;
-    Pid::from_raw(i32::try_from(id).expect("a small number"))
-}
-
 /// Tools of the modern era, on a session that lives through checkpoints, forks and its erasure.
 async fn tools(stack: &Stack, client: &Client, token: &str) {
     let place = client.call("create_upload", json!({"bytes": 4})).await;
@@ -234,8 +217,8 @@ async fn tools(stack: &Stack, client: &Client, token: &str) {
     session.cancel().await;
     let erase = json!({"session_id": session.id, "erase": true});
     client.call("delete_session", erase).await;
-    sweep(stack).await;
-    sweep(stack).await;
+    stack.sweep().await;
+    stack.sweep().await;
 }
 
 /// Turns as tasks: a question is answered once its session is suspended, a turn is cancelled.
@@ -520,7 +503,7 @@ async fn every_role_permits_what_is_asked_for_and_nothing_else() {
         session
             .until("its turn", |session| session.state == "running")
             .await;
-        kill(runner(&session.id), Signal::SIGKILL).expect("our own runner");
+        process::kill_hard(process::runner_of(&session.id).id);
         session.until_turns_ended(1).await;
         assert!(
             session.of_kind("runner_started").len() > 1,
@@ -539,7 +522,7 @@ async fn every_role_permits_what_is_asked_for_and_nothing_else() {
         transports(&stack, &session.id).await;
     });
     read.cancel().await;
-    sweep(&stack).await;
+    stack.sweep().await;
     let asked = asked_for(&stack).await;
     let mut problems = BTreeSet::new();
     for role in roles() {

@@ -4,18 +4,7 @@ use e2e::process;
 use e2e::script;
 use e2e::session::Session;
 use e2e::stack::{Options, Stack};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::json;
-
-fn runner(session: &str) -> Pid {
-    let variable = format!("SHANNON_SESSION={session} ");
-    let mut found = process::running_with(&variable);
-    found.retain(|process| process.environment.contains(&variable));
-    found.sort_by_key(|process| process.id);
-    let id = found.first().expect("a runner").id;
-    Pid::from_raw(i32::try_from(id).expect("a small number"))
-}
 
 #[tokio::test]
 async fn an_idle_session_is_suspended_and_a_message_wakes_it_with_its_files() {
@@ -62,7 +51,7 @@ async fn a_runner_that_is_told_to_stop_hands_its_turn_over() {
             !session.of_kind("tool_result").is_empty()
         })
         .await;
-    kill(runner(&session.id), Signal::SIGTERM).expect("our own runner can be told to stop");
+    process::ask_to_end(process::runner_of(&session.id).id);
     session.until_turns_ended(1).await;
     assert_eq!(session.of_kind("session_resumed").len(), 1);
     // The cut was behind the command, so it ran once.
