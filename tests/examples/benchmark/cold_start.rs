@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use e2e::stack::{self, Options};
-use e2e::{checkout, process};
+use e2e::{checkout, installed, process};
 use emulator::template::{self, FunctionResource};
 
 use crate::Figure;
@@ -84,53 +85,112 @@ pub(crate) fn functions() -> Vec<Figure> {
 
 fn function(function: &FunctionResource) -> Figure {
     let program = stack::binaries().join(&function.name);
-    let size = std::fs::metadata(&program)
-        .unwrap_or_else(|error| panic!("{}: {error}", program.display()))
-        .len();
+    let mut command = Command::new(&program);
+    command.env_clear().envs(&function.environment);
+    let name = format!("function `{}`", function.name);
+    let memory = function.memory_mib;
+    process_of(
+        &name,
+        command,
+        memory,
+        size_of(&program),
+        "10 ms, –, 15 MiB",
+    )
+}
+
+/// The least that functions with the DynamoDB client can be, in three languages.
+pub(crate) fn peers() -> Vec<Figure> {
+    let clients = checkout::root().join("tests/clients");
+    let program = crate::peers::example("hello_function");
+    let rust = size_of(&program);
+    let environment = installed::python_function();
+    let mut python = Command::new(environment.interpreter());
+    python
+        .env_clear()
+        .args(["-m", "awslambdaric", "python_function.handler"])
+        .current_dir(&clients);
+    let sdk = installed::node_function();
+    let mut node = Command::new(installed::node());
+    node.env_clear()
+        .env("NODE_PATH", sdk.join("node_modules"))
+        .arg(clients.join("node_function.cjs"));
+    let mut rust_command = Command::new(program);
+    rust_command.env_clear();
+    [
+        ("Rust (lambda_runtime)", rust_command, rust),
+        (
+            "Python (awslambdaric, boto3)",
+            python,
+            size_of(&environment.packages()),
+        ),
+        (
+            "Node (own loop, @aws-sdk/client-dynamodb)",
+            node,
+            size_of(&sdk),
+        ),
+    ]
+    .into_iter()
+    .map(|(name, command, size)| process_of(&format!("hello, {name}"), command, 256, size, "–"))
+    .collect()
+}
+
+/// Bytes of a file, or of all files below a directory.
+fn size_of(path: &Path) -> u64 {
+    let metadata =
+        std::fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    if metadata.is_file() {
+        return metadata.len();
+    }
+    let entries = std::fs::read_dir(path).expect("a readable directory");
+    entries
+        .map(|entry| entry.expect("a readable entry"))
+        .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()))
+        .map(|entry| size_of(&entry.path()))
+        .sum()
+}
+
+fn process_of(
+    name: &str,
+    mut command: Command,
+    memory_mib: u32,
+    size: u64,
+    aim: &'static str,
+) -> Figure {
     let mut memory = 0;
     let mut times: Vec<Duration> = (0..ROUNDS)
         .map(|_| {
-            let (time, resident) = spawn(function, &program);
+            let (time, resident) = spawn(name, &mut command, memory_mib);
             memory = resident;
             time
         })
         .collect();
     Figure::new(
-        format!(
-            "function `{}`: spawn to first `next`, binary, idle RSS",
-            function.name
-        ),
+        format!("{name}: spawn to first `next`, size, idle RSS"),
         format!(
             "{}, {:.1} MiB, {:.1} MiB",
             milliseconds(median(&mut times)),
             size as f64 / f64::from(1 << 20),
             memory as f64 / 1024.0
         ),
-        "10 ms, –, 15 MiB",
+        aim,
     )
 }
 
-/// Time until the process asks for work, and its resident memory in KiB then.
-fn spawn(function: &FunctionResource, program: &std::path::Path) -> (Duration, u64) {
+/// Time until the process asks for work, and its resident memory in KiB then. Nothing names an
+/// endpoint, so that whatever is needed to reach AWS is made, as it is there.
+fn spawn(name: &str, command: &mut Command, memory_mib: u32) -> (Duration, u64) {
     let runtime = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let address = runtime.local_addr().expect("an address").to_string();
-    let mut command = Command::new(program);
     command
-        .env_clear()
-        .envs(&function.environment)
         .env("AWS_LAMBDA_RUNTIME_API", &address)
-        .env("AWS_LAMBDA_FUNCTION_NAME", &function.function_name)
+        .env("AWS_LAMBDA_FUNCTION_NAME", "benchmark")
         .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-        .env(
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-            function.memory_mib.to_string(),
-        )
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory_mib.to_string())
         .env("AWS_LAMBDA_LOG_GROUP_NAME", "benchmark")
         .env("AWS_LAMBDA_LOG_STREAM_NAME", "benchmark")
         .env("AWS_REGION", "us-east-1")
         .env("AWS_ACCESS_KEY_ID", "benchmark")
         .env("AWS_SECRET_ACCESS_KEY", "benchmark")
-        .env("AWS_ENDPOINT_URL", format!("http://{address}"))
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     let start = Instant::now();
@@ -144,11 +204,11 @@ fn spawn(function: &FunctionResource, program: &std::path::Path) -> (Duration, u
             Ok((connection, _)) => break connection,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 if let Some(status) = child.try_wait().expect("our own child can be asked") {
-                    panic!("{} ended with {status}", function.name);
+                    panic!("{name} ended with {status}");
                 }
                 std::thread::sleep(Duration::from_micros(200));
             }
-            Err(error) => panic!("accepting {}: {error}", function.name),
+            Err(error) => panic!("accepting {name}: {error}"),
         }
     };
     connection

@@ -6,8 +6,9 @@
 //!
 //! Parts: `cold_start`, `requests`, `sessions`, `decisions`; all without one.
 //!
-//! Run it by hand on a machine that does nothing else. Peers are measured in the same run: a bare
-//! rmcp server, the Python SDK's server, and plain `claude -p`. The model is the offline one.
+//! Run it by hand on a machine that does nothing else. Peers are measured in the same run: the
+//! least functions in Rust, Python and Node, a bare rmcp server, the Python SDK's server, and plain
+//! `claude -p`. The model is the offline one.
 
 mod cold_start;
 mod decisions;
@@ -53,6 +54,7 @@ async fn main() -> std::io::Result<()> {
     if is_wanted("cold_start") {
         figures.extend(cold_start::emulator());
         figures.extend(cold_start::functions());
+        figures.extend(cold_start::peers());
     }
     let stack = Stack::start(&Options::default());
     if is_wanted("requests") {

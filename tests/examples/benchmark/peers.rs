@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -21,27 +22,26 @@ impl Drop for Peer {
     }
 }
 
-/// The least that an rmcp server can be, built beside this program.
-pub(crate) fn bare_rmcp() -> Peer {
+/// An example of this package, built beside this program when it is not there.
+pub(crate) fn example(name: &str) -> PathBuf {
     let program = std::env::current_exe()
         .expect("a running program has a path")
-        .with_file_name("bare_server");
+        .with_file_name(name);
     if !program.is_file() {
         installed::run(
             checkout::cargo()
-                .args([
-                    "build",
-                    "--release",
-                    "--package",
-                    "e2e",
-                    "--example",
-                    "bare_server",
-                ])
+                .args(["build", "--release", "--package", "e2e", "--example", name])
                 .arg("--target-dir")
                 .arg(checkout::target_directory())
                 .current_dir(checkout::root()),
         );
     }
+    program
+}
+
+/// The least that an rmcp server can be.
+pub(crate) fn bare_rmcp() -> Peer {
+    let program = example("bare_server");
     let mut child = Command::new(&program)
         .stdout(Stdio::piped())
         .spawn()

@@ -21,7 +21,7 @@ const GROUND: [&str; 1] = ["redact"];
 /// Outside crates that only some packages may name, by the start of their name.
 const HOMES: [(&str, &[&str]); 8] = [
     ("rmcp", &["protocol"]),
-    ("aws-", &["store", "emulator"]),
+    ("aws-", &["store", "emulator", "e2e"]),
     ("dynoxide", &["emulator"]),
     ("s3s", &["emulator"]),
     ("boa_engine", &["emulator", "e2e"]),
