@@ -35,6 +35,17 @@ impl Server {
         })
     }
 
+    /// A registry of npm in which this is the newest release of the CLI.
+    pub fn of_registry(newest: &str) -> Self {
+        let body = serde_json::json!({"name": "@anthropic-ai/claude-code", "version": newest});
+        Self::start(move |path, stream| match path {
+            "/@anthropic-ai%2fclaude-code/latest" => {
+                answer(stream, "200 OK", body.to_string().as_bytes());
+            }
+            _ => answer(stream, "404 Not Found", b""),
+        })
+    }
+
     /// Answers every request with 200 and an empty object, and remembers it.
     pub fn of_witness() -> Self {
         Self::start(|_, stream| answer(stream, "200 OK", b"{}"))

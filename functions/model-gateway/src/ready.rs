@@ -15,7 +15,8 @@ use std::time::Duration;
 use boot::http::{Body, json_response};
 use boot::{Settings, SettingsError};
 use bytes::Bytes;
-use domain::ports::Unavailable;
+use domain::ports::{Releases, Unavailable};
+use domain::release::{NoVersion, Version};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
@@ -47,6 +48,8 @@ pub(crate) trait Dependencies: Send + Sync + 'static {
     fn model(&self) -> impl Future<Output = Result<(), Unavailable>> + Send;
     /// The topic of notices.
     fn notifications(&self) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    /// The newest release of the CLI that is known. Nothing depends on it.
+    fn newest_release(&self) -> impl Future<Output = Result<Option<Version>, Unavailable>> + Send;
 }
 
 /// The real ones.
@@ -94,6 +97,10 @@ impl Dependencies for Deployed {
     async fn notifications(&self) -> Result<(), Unavailable> {
         self.topic.probe().await
     }
+    async fn newest_release(&self) -> Result<Option<Version>, Unavailable> {
+        let release = self.store.release().await?;
+        Ok(release.map(|release| release.newest))
+    }
 }
 
 /// Answers `GET /ready`. One per process.
@@ -102,6 +109,7 @@ pub(crate) struct Readiness<D> {
     /// For each dependency, all side by side.
     deadline: Duration,
     max_sessions: u64,
+    supported: Version,
     /// Locked while it is asked anew, so that those who come together ask once.
     last: Mutex<Option<(Instant, StatusCode, Value)>>,
 }
@@ -110,11 +118,18 @@ impl<D: Dependencies> Readiness<D> {
     /// # Errors
     /// A setting is missing.
     pub(crate) fn new(settings: &Settings, dependencies: D) -> Result<Self, SettingsError> {
+        const SUPPORTED: &str = "SHANNON_CLAUDE_VERSION";
         let deadline = settings.integer("SHANNON_READY_DEADLINE_MILLISECONDS")?;
+        let supported = settings.text(SUPPORTED)?.parse();
         Ok(Self {
             dependencies,
             deadline: Duration::from_millis(deadline),
             max_sessions: settings.integer("SHANNON_MAX_SESSIONS")?,
+            supported: supported.map_err(|error: NoVersion| SettingsError::Invalid {
+                name: SUPPORTED.to_owned(),
+                problem: error.to_string(),
+                allowed: "an exact version".to_owned(),
+            })?,
             last: Mutex::default(),
         })
     }
@@ -140,12 +155,13 @@ impl<D: Dependencies> Readiness<D> {
 
     async fn probe(&self) -> (StatusCode, Value) {
         let these = &self.dependencies;
-        let (table, bucket, compute, model, notifications) = tokio::join!(
+        let (table, bucket, compute, model, notifications, newest) = tokio::join!(
             self.check("table", these.table()),
             self.check("bucket", these.bucket()),
             self.check("compute", these.compute()),
             self.check("model", these.model()),
             self.check("notifications", these.notifications()),
+            self.newer_release(),
         );
         let sessions = table.answer;
         let mut checks = Map::new();
@@ -159,11 +175,14 @@ impl<D: Dependencies> Readiness<D> {
             checks.insert(name.to_owned(), check.shown);
         }
         let ready = checks.values().all(|check| check["status"] == "ok");
-        let warnings: Vec<Value> = sessions
+        let full = sessions
             .and_then(|used| warning(used, self.max_sessions))
-            .map(|percent| json!({"limit": "sessions", "reached_percent": percent}))
-            .into_iter()
-            .collect();
+            .map(|percent| json!({"limit": "sessions", "reached_percent": percent}));
+        let newer = newest.map(|newest| {
+            let supported = self.supported.to_string();
+            json!({"update": "claude_code", "supported": supported, "newest": newest.to_string()})
+        });
+        let warnings: Vec<Value> = full.into_iter().chain(newer).collect();
         let (status, word) = if ready {
             (StatusCode::OK, "ready")
         } else {
@@ -176,6 +195,23 @@ impl<D: Dependencies> Readiness<D> {
             "warnings": warnings,
         });
         (status, value)
+    }
+
+    /// A release of the CLI that is newer than the supported one, when that is known.
+    async fn newer_release(&self) -> Option<Version> {
+        let known = timeout(self.deadline, self.dependencies.newest_release()).await;
+        match known {
+            Ok(Ok(newest)) => newest.filter(|newest| *newest > self.supported),
+            Ok(Err(unavailable)) => {
+                tracing::warn!(
+                    error = &unavailable as &dyn std::error::Error,
+                    "the newest release is not known"
+                );
+                None
+            }
+            // What the table does not answer its own check says.
+            Err(_) => None,
+        }
     }
 
     /// One dependency, within the deadline.

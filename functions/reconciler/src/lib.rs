@@ -7,6 +7,8 @@
 mod canary;
 mod event;
 mod sweep;
+mod updates;
+mod watch;
 
 use boot::events::EventError;
 use domain::{
@@ -18,6 +20,8 @@ use serde::Serialize;
 pub use canary::{Canary, CanaryError, Seen};
 pub use event::{Event, StoppedTask};
 pub use sweep::{Limits, SweepPorts};
+pub use updates::Updates;
+pub use watch::Watch;
 
 /// What came of an event; the function's answer, which only logs and tests read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

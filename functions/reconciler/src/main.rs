@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use boot::StartError;
 use domain::session_token::SigningKey;
-use reconciler::{Canary, Event, Limits, handle};
+use reconciler::{Event, Limits, Watch, handle};
 use store::{Store, StoreSettings};
 
 fn main() -> ExitCode {
@@ -22,14 +22,14 @@ fn main() -> ExitCode {
             slots: boot.settings.slots()?,
             retention: boot.settings.retention()?,
         });
-        let canary = Canary::from_settings(&boot.settings);
-        let canary = canary.map_err(|error| StartError::Part(error.into()))?;
-        let parts = Arc::new((Store::connect(settings).await, canary));
+        let watch = Watch::from_settings(&boot.settings).await;
+        let watch = watch.map_err(|error| StartError::Part(error.into()))?;
+        let parts = Arc::new((Store::connect(settings).await, watch));
         boot.serve_events(move |event: Event| {
             let (parts, limits) = (Arc::clone(&parts), Arc::clone(&limits));
             async move {
-                let (store, canary) = &*parts;
-                canary.look_if_due(&event).await;
+                let (store, watch) = &*parts;
+                watch.look(store, &event).await;
                 handle(store, &limits, event).await
             }
         })

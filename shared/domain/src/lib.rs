@@ -21,6 +21,7 @@ pub mod notice;
 pub mod policy_book;
 pub mod ports;
 pub mod rate;
+pub mod release;
 pub mod roles;
 pub mod session;
 pub mod session_token;

@@ -14,6 +14,7 @@ mod notices;
 mod objects;
 mod policies;
 mod rates;
+mod releases;
 
 use std::error::Error;
 
@@ -41,6 +42,7 @@ pub use notices::{NoticeMessage, Notifier, Webhook, WebhookDirectory, WebhookSen
 pub use objects::{ObjectPage, PutNew, StoredObject, TreeObjects};
 pub use policies::{BookChange, NotChanged, PolicyBooks};
 pub use rates::{Rates, StreamPlace};
+pub use releases::{Operators, Releases};
 
 /// An outside service did not do it. The same call may succeed later.
 #[derive(Debug, Error)]

@@ -162,6 +162,9 @@ pub(crate) enum Record<'a> {
     /// dies. Key: `runner`, `runner`. Value: `claude_version`, `claude_path`,
     /// `noted_at`, `agents` (JSON: pairs of name and description).
     Runner,
+    /// The newest release of the CLI that the registry named. Scope: deployment. Writer: the sweep, once a
+    /// day. Never dies. Key: `releases`, `claude-code`. Value: `newest`, `told`, `seen_at`.
+    Release,
 }
 
 /// Start of the sort keys of a session's batches.
@@ -277,6 +280,7 @@ impl Record<'_> {
                 (rate_partition(owner), format!("place#{number:010}"))
             }
             Self::Runner => ("runner".to_owned(), "runner".to_owned()),
+            Self::Release => ("releases".to_owned(), "claude-code".to_owned()),
         };
         Key { partition, sort }
     }

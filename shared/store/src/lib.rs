@@ -29,6 +29,7 @@ mod objects;
 mod policies;
 mod probe;
 mod rates;
+mod releases;
 pub mod retention;
 mod runner;
 mod seals;

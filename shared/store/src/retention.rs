@@ -67,7 +67,7 @@ const fn object(name: &'static str, place: &'static str, ends: Ends) -> Kind {
 }
 
 /// The table of retention.
-pub const RETENTION: [Kind; 39] = [
+pub const RETENTION: [Kind; 40] = [
     row("head", "*#* head", Ends::WithSession),
     row("tombstone", "*#* tombstone", Ends::AfterErasure),
     row("events", "*#* log#*", Ends::WithSession),
@@ -108,6 +108,7 @@ pub const RETENTION: [Kind; 39] = [
     ),
     row("slots", "slots#* slots", Ends::Never),
     row("newest runner", "runner runner", Ends::Never),
+    row("newest release", "releases claude-code", Ends::Never),
     row("book of policies", "policies#* policies", Ends::Never),
     row("policy", "policies#* policy#*", Ends::WhenRemoved),
     row(

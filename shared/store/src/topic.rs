@@ -1,7 +1,7 @@
 //! The topic that notices are published to.
 
 use aws_sdk_sns::types::MessageAttributeValue;
-use domain::ports::{NoticeMessage, Notifier, Unavailable};
+use domain::ports::{NoticeMessage, Notifier, Operators, Unavailable};
 
 use crate::{
     Endpoint,
@@ -59,5 +59,15 @@ impl Notifier for Topic {
         published
             .map(drop)
             .map_err(|error| failure::aws(ATTEMPTED, Kind::Write, error))
+    }
+}
+
+impl Operators for Topic {
+    async fn tell(&self, subject: &str, text: &str) -> Result<(), Unavailable> {
+        let publish = self.sns.publish().topic_arn(&self.arn);
+        let published = Box::pin(publish.subject(subject).message(text).send()).await;
+        published
+            .map(drop)
+            .map_err(|error| failure::aws("tell the operators", Kind::Write, error))
     }
 }

@@ -70,3 +70,8 @@ async fn the_fake_keeps_policies() {
 async fn the_fake_keeps_rates() {
     contracts::rates_contract(&Fake::new(10)).await;
 }
+
+#[tokio::test]
+async fn the_fake_keeps_releases() {
+    contracts::releases_contract(&Fake::new(10)).await;
+}

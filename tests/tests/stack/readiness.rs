@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::stack::{Options, Stack};
+use e2e::loopback::Server;
+use e2e::stack::{self, Options, Stack};
 use serde_json::{Value, json};
 
 /// Long enough for answers that hold for a second, and for a route that is throttled.
@@ -92,4 +93,32 @@ async fn a_model_that_is_not_there_and_sessions_at_their_limit_are_said() {
         .call("cancel_session", json!({"session_id": id}))
         .await;
     until(&stack, "free", |_, answer| answer["warnings"] == json!([])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_release_of_the_cli_is_said_and_operators_hear_of_it_once() {
+    let registry = Server::of_registry("99.0.0");
+    let mut options = Options::default()
+        .with("SHANNON_CLAUDE_UPDATE_CHECK_SECONDS", "60")
+        .with("SHANNON_NPM_REGISTRY_URL", &registry.url());
+    options.arguments.push("--test-hooks".to_owned());
+    let stack = Stack::start(&options);
+    stack.sweep().await;
+    let newer = |_, answer: &Value| answer["warnings"][0]["newest"] == "99.0.0";
+    let (status, answer) = until(&stack, "a newer release", newer).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["warnings"][0]["update"], "claude_code", "{answer}");
+    stack.sweep().await;
+    let state = stack.state.display().to_string();
+    let output = stack::run_emulator(
+        &["messages", "--json", "--state", &state],
+        &Options::default(),
+    );
+    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let messages = said["messages"].as_array().expect("a list");
+    let told: Vec<&Value> = messages
+        .iter()
+        .filter(|message| message.to_string().contains("99.0.0 is the newest release"))
+        .collect();
+    assert_eq!(told.len(), 1, "{said}");
 }

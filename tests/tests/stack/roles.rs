@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use e2e::loopback::Server;
 use e2e::mcp::Client;
 use e2e::session::Session;
 use e2e::stack::{self, Options, Stack};
@@ -118,7 +119,10 @@ const UNUSED: &[(&str, &str, &str, &str)] = &[
 ];
 
 fn options() -> Options {
+    let registry = Server::of_registry("99.0.0").url();
     let mut options = Options::default()
+        .with("SHANNON_CLAUDE_UPDATE_CHECK_SECONDS", "60")
+        .with("SHANNON_NPM_REGISTRY_URL", &registry)
         .with("SHANNON_IDLE_SUSPEND_SECONDS", "10")
         .with("SHANNON_LISTEN_SECONDS", "20")
         .with("SHANNON_SSE_PAIR", "true");

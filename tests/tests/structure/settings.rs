@@ -128,6 +128,16 @@ const TESTED: &[(&str, &str, &str)] = &[
         "functions/reconciler/src/canary.rs",
         "it_looks_once_in_an_interval",
     ),
+    (
+        "CLAUDE_UPDATE_CHECK_SECONDS",
+        "functions/reconciler/src/updates/tests.rs",
+        "a_newer_release_is_kept_and_told_once",
+    ),
+    (
+        "NPM_REGISTRY_URL",
+        "functions/reconciler/src/updates/tests.rs",
+        "a_newer_release_is_kept_and_told_once",
+    ),
     ("CATALOG_TTL_SECONDS", STACK, "sizes_and_times_of_requests"),
     ("CHECKPOINT_GRACE_HOURS", BOOT, "sweeps_follow_the_settings"),
     (

@@ -14,6 +14,7 @@ struct Told {
     fails: Option<&'static str>,
     hangs: Option<&'static str>,
     sessions: u64,
+    newest: Option<&'static str>,
     asked: AtomicU64,
 }
 
@@ -52,6 +53,10 @@ impl Dependencies for Arc<Told> {
     async fn notifications(&self) -> Result<(), Unavailable> {
         self.say("notifications", ()).await
     }
+    async fn newest_release(&self) -> Result<Option<Version>, Unavailable> {
+        let newest = self.newest.map(|newest| newest.parse().expect("a version"));
+        self.say("newest_release", newest).await
+    }
 }
 
 fn readiness(told: Told) -> (Arc<Told>, Readiness<Arc<Told>>) {
@@ -59,6 +64,7 @@ fn readiness(told: Told) -> (Arc<Told>, Readiness<Arc<Told>>) {
     let variables = [
         ("SHANNON_READY_DEADLINE_MILLISECONDS", "700"),
         ("SHANNON_MAX_SESSIONS", "40"),
+        ("SHANNON_CLAUDE_VERSION", "2.1.328"),
     ];
     let variables = variables.map(|(name, value)| (OsString::from(name), OsString::from(value)));
     let settings = Settings::read(variables).expect("good settings");
@@ -93,10 +99,10 @@ async fn all_are_asked_side_by_side_and_an_answer_holds_for_a_second() {
         let expected = json!({"status": "ok", "duration_ms": 30});
         assert_eq!(value["checks"][name], expected, "{name}");
     }
-    assert_eq!(told.asked.load(Ordering::Relaxed), 5);
+    assert_eq!(told.asked.load(Ordering::Relaxed), 6);
     tokio::time::advance(HOLDS).await;
     ask(&readiness).await;
-    assert_eq!(told.asked.load(Ordering::Relaxed), 10);
+    assert_eq!(told.asked.load(Ordering::Relaxed), 12);
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,5 +155,34 @@ async fn limits_that_are_nearly_reached_are_warned_of() {
             (StatusCode::OK, &expected),
             "{sessions}"
         );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_release_is_a_warning_and_nothing_more() {
+    let warnings = async |told| {
+        let (status, value, _) = ask(&readiness(told).1).await;
+        (status, value["warnings"].clone())
+    };
+    let newest = |newest| Told {
+        newest: Some(newest),
+        ..Told::default()
+    };
+    let newer = json!([{"update": "claude_code", "supported": "2.1.328", "newest": "2.1.400"}]);
+    assert_eq!(warnings(newest("2.1.400")).await, (StatusCode::OK, newer));
+    for same in ["2.1.328", "2.1.99"] {
+        assert_eq!(warnings(newest(same)).await, (StatusCode::OK, json!([])));
+    }
+    for told in [
+        Told {
+            fails: Some("newest_release"),
+            ..Told::default()
+        },
+        Told {
+            hangs: Some("newest_release"),
+            ..Told::default()
+        },
+    ] {
+        assert_eq!(warnings(told).await, (StatusCode::OK, json!([])));
     }
 }

@@ -55,6 +55,7 @@ fn keys_are_spelled_as_they_are_stored() {
         Record::Policy(&PolicyScope::Owner(owner.clone()), &policy),
         Record::Bucket(&owner),
         Record::StreamPlace(&owner, 7),
+        Record::Release,
     ]
     .iter()
     .map(|record| {
@@ -97,6 +98,7 @@ fn keys_are_spelled_as_they_are_stored() {
             "policies#OWNER policy#no-npm",
             "rate#OWNER requests",
             "rate#OWNER place#0000000007",
+            "releases claude-code",
         ]
     );
     // Each has exactly one row in the table of retention, and each row has a record.

@@ -92,3 +92,9 @@ async fn the_store_keeps_rates() {
     let services = Services::start().await;
     contracts::rates_contract(&services.store().await).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_keeps_releases() {
+    let services = Services::start().await;
+    contracts::releases_contract(&services.store().await).await;
+}

@@ -109,6 +109,7 @@ async fn every_stored_thing_goes_as_the_table_of_retention_says() {
     contracts::client_contract(&store).await;
     contracts::audit_contract(&store).await;
     contracts::rates_contract(&store).await;
+    contracts::releases_contract(&store).await;
     // Nothing makes an entry of this one.
     let counted = store.count_refusal("192.0.2.1", store.now()).await;
     counted.expect("counted");

@@ -18,6 +18,7 @@ mod objects;
 mod outside;
 mod policies;
 mod rates;
+mod releases;
 mod slots;
 mod withdrawal;
 
@@ -52,6 +53,7 @@ pub use objects::tree_objects_contract;
 pub use outside::{compute_contract, uploads_contract};
 pub use policies::policy_books_contract;
 pub use rates::rates_contract;
+pub use releases::releases_contract;
 pub use slots::{slots_contract, slots_in_use_contract};
 pub use withdrawal::withdrawal_contract;
 

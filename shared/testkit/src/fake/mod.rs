@@ -13,6 +13,7 @@ mod objects;
 mod outside;
 mod policies;
 mod rates;
+mod releases;
 mod world;
 
 use std::{

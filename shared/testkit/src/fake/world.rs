@@ -38,6 +38,9 @@ pub(super) struct World {
     pub(super) keys: BTreeMap<KeyId, KeyRecord>,
     /// When each owner's bucket of requests is full again, in microseconds.
     pub(super) buckets: BTreeMap<OwnerId, u64>,
+    pub(super) release: Option<domain::release::Release>,
+    /// What operators were told: subject and text.
+    pub(super) told: Vec<(String, String)>,
     /// Places of streams: who has them until when.
     pub(super) places: BTreeMap<(OwnerId, u32), (String, UnixMillis)>,
     pub(super) webhooks: BTreeMap<OwnerId, Webhook>,
