@@ -6,5 +6,6 @@ mod events;
 mod house_rules;
 mod layering;
 mod names;
+mod operations;
 mod routing;
 mod settings;
