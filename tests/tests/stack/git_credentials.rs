@@ -65,8 +65,37 @@ async fn fails(client: &Client, url: &str) -> String {
     ended
 }
 
+/// Looks for the token, which it knows backwards only, in everything that the session can open.
+const LOOK: &str = r#"
+import os
+token = "TOKEN"[::-1].encode()
+count = 0
+def look(path):
+    global count
+    try:
+        with open(path, "rb") as file:
+            data = file.read(1 << 22)
+    except OSError:
+        return
+    count += 1
+    if token in data:
+        print("FOUND in", path)
+for process in filter(str.isdigit, os.listdir("/proc")):
+    for name in ("environ", "cmdline"):
+        look(f"/proc/{process}/{name}")
+for top in (os.getcwd(), os.path.expanduser("~"), "/tmp", "/run", "/claude", "/var"):
+    for directory, _, names in os.walk(top):
+        for name in names:
+            path = os.path.join(directory, name)
+            if os.path.isfile(path):
+                look(path)
+print(count > 20 and "files were searched")
+"#;
+
 fn private() -> PrivateGitHost {
-    let files = BTreeMap::from([("private.txt", "for us\n")]);
+    let backwards: String = TOKEN.chars().rev().collect();
+    let look = LOOK.replace("TOKEN", &backwards);
+    let files = BTreeMap::from([("private.txt", "for us\n"), ("look.py", look.as_str())]);
     PrivateGitHost::with_files(&files, USER, TOKEN)
 }
 
@@ -86,21 +115,19 @@ async fn the_host_that_it_is_for_gets_it_and_nothing_of_it_stays() {
         listed.contains(&format!("{}  {USER}, stored 20", host.host())),
         "{listed}"
     );
-    // All that a session can see of itself and of the machine.
-    let look = "cat private.txt .git/config; git config --list --show-origin; env; set; \
-                cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; \
-                ls -l /proc/[0-9]*/fd; grep -rs plainly-the / --include=* -l --exclude-dir=proc \
-                --exclude-dir=sys --exclude-dir=usr --exclude-dir=dev | head; echo looked";
-    let look = look.replace("plainly-the", "plainly-t[h]e");
+    // All that a session can see of itself and of the machine, by a program that its policies do not read.
+    let look = "python3 look.py; cat private.txt; git config --list --show-origin; echo looked";
     let mut session = clone(
         &client,
         &host.clone_url(),
-        &[script::bash(&look), script::text("done")],
+        &[script::bash(look), script::text("done")],
     )
     .await;
     session.until_turns_ended(1).await;
     let said = session.tool_results().join("\n");
     assert!(said.contains("for us") && said.contains("looked"), "{said}");
+    assert!(said.contains("files were searched"), "{said}");
+    assert!(!said.contains("FOUND"), "{said}");
     let shown = host.shown();
     assert!(!shown.is_empty());
     assert!(
