@@ -145,7 +145,7 @@ async fn a_token_without_an_audience_is_good_for_clients_that_are_named() {
     // What has our name without the prefix was made for something else.
     assert_eq!(caller.principal.scopes, ["sessions:read", "sessions:write"]);
     for (clients, changes) in [
-        (&[][..], json!({})),
+        (&[] as &[&str], json!({})),
         (&["other"], json!({})),
         (&[""], json!({"client_id": ""})),
         (&clients, json!({"client_id": "client-1 "})),

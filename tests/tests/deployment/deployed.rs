@@ -158,6 +158,7 @@ fn it_deploys_into_an_emulator_of_others() {
     let on = [
         "HasApiGatewayLogging",
         "HasHostedZone",
+        "HasUserPool",
         "HasOwnKey",
         "HasSecretsManager",
         "HasAlarmAddress",

@@ -89,7 +89,7 @@ for top in (os.getcwd(), os.path.expanduser("~"), "/tmp", "/run", "/claude", "/v
             path = os.path.join(directory, name)
             if os.path.isfile(path):
                 look(path)
-print(count > 20 and "files were searched")
+print(count > 10 and "files were searched")
 "#;
 
 fn private() -> PrivateGitHost {
