@@ -16,6 +16,8 @@ use crate::{
 mod arguments;
 mod audit;
 mod calls;
+mod git_credential_arguments;
+mod git_credentials;
 mod interrupt;
 mod key_arguments;
 mod keys;
@@ -24,6 +26,7 @@ mod messages;
 mod place;
 mod policies;
 mod policy;
+mod stack_client;
 mod start;
 mod stdio;
 mod tried;
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
                     | Command::Stdio(_)
                     | Command::Policy { .. }
                     | Command::Key { .. }
+                    | Command::GitCredential { .. }
                     | Command::Audit { .. }
                     | Command::Load(_)
             )
@@ -97,6 +101,9 @@ pub fn main() -> ExitCode {
                 }
             }
             Some(Command::Key { command }) => keys::run(command, &arguments.start, &settings).await,
+            Some(Command::GitCredential { command }) => {
+                git_credentials::run(command, &arguments.start, &settings).await
+            }
             Some(Command::Audit {
                 command: AuditCommand::Verify(asked),
             }) => audit::verify(asked, &arguments.start, settings).await,

@@ -231,6 +231,9 @@ pub struct BucketResource {
     pub versioning: bool,
     /// Whether its objects can be locked.
     pub object_lock: bool,
+    /// ARN of the KMS key that S3 asks for each of its objects; none where a bucket key stands between
+    /// them, or the key is the account's own.
+    pub object_key: Option<String>,
     /// What its lifecycle rules say. The emulator applies none: nothing local lives that long.
     pub lifecycle: Vec<serde_json::Value>,
 }

@@ -13,6 +13,7 @@ pub mod loopback;
 pub mod mcp;
 pub mod metric_filters;
 pub mod on_port;
+pub mod private_git;
 pub mod process;
 pub mod script;
 pub mod session;

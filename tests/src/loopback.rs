@@ -167,6 +167,11 @@ impl GitHost {
         format!("{}/repository.git", self.server.url())
     }
 
+    /// Where `repository.git` lies.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// The commit of `main`.
     pub fn commit(&self) -> String {
         let output = git(&self.directory.path().join("work"), &["rev-parse", "HEAD"]);

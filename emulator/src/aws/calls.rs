@@ -36,7 +36,7 @@ pub struct CallCount {
     /// `startedBy` of the session's task or the tag `session` of who took on a role, if the call could
     /// be attributed.
     pub session: Option<String>,
-    /// `dynamodb`, `s3`, `ecs`, `sns` or `lambda`.
+    /// `dynamodb`, `s3`, `ecs`, `sns`, `sts`, `ssm` or `lambda`.
     pub service: String,
     /// Name of the API operation.
     pub operation: String,

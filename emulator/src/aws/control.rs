@@ -105,10 +105,10 @@ impl Control {
             Ok(fault) => fault,
             Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
         };
-        if !["dynamodb", "s3", "ecs", "sns", "sts"].contains(&fault.service.as_str()) {
+        if !["dynamodb", "s3", "ecs", "sns", "ssm", "sts"].contains(&fault.service.as_str()) {
             return refuse(
                 StatusCode::BAD_REQUEST,
-                "service has to be dynamodb, s3, ecs, sns or sts",
+                "service has to be dynamodb, s3, ecs, sns, ssm or sts",
             );
         }
         let answer: Json<Value> = Json(json!({ "planned": fault }));

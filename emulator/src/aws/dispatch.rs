@@ -18,6 +18,7 @@ use super::{
     ecs::{MetadataDocument, TaskService},
     faults::{Fault, Faults},
     messages::Messages,
+    parameters::{self, ParameterService},
     permissions::{Permissions, ecs_requests},
     s3::ObjectService,
     signature, sns, sts,
@@ -33,6 +34,7 @@ const BODY_BYTES: usize = 16 * 1024 * 1024;
 const DYNAMODB: &str = "DynamoDB_20120810.";
 const DYNAMODB_STREAMS: &str = "DynamoDBStreams_20120810.";
 const ECS: &str = "AmazonEC2ContainerServiceV20141113.";
+const SSM: &str = "AmazonSSM.";
 const LAMBDA: [&str; 2] = ["/2015-03-31/functions/", "/2021-11-15/functions/"];
 
 /// All services behind the endpoint. Cheap to clone.
@@ -46,6 +48,7 @@ pub(super) struct Services {
     pub(super) objects: ObjectService,
     pub(super) tasks: TaskService,
     pub(super) messages: Messages,
+    pub(super) parameters: ParameterService,
     pub(super) lambda: Option<Router>,
     pub(super) control: Control,
 }
@@ -135,6 +138,8 @@ impl Services {
             ("dynamodb", operation)
         } else if let Some(operation) = target.strip_prefix(ECS) {
             ("ecs", operation)
+        } else if let Some(operation) = target.strip_prefix(SSM) {
+            ("ssm", operation)
         } else {
             return refuse(
                 StatusCode::BAD_REQUEST,
@@ -158,6 +163,9 @@ impl Services {
             ("ecs", None) => self.tasks.answer(operation, &body).await,
             ("ecs", Some(Fault::Error(code))) => TaskService::fault(&code, "injected by a test"),
             ("ecs", Some(Fault::DiskFull)) => TaskService::fault("ServerException", disk_full),
+            ("ssm", None) => self.parameters.answer(operation, &body),
+            ("ssm", Some(Fault::Error(code))) => parameters::fault(&code, "injected by a test"),
+            ("ssm", Some(Fault::DiskFull)) => parameters::fault("InternalServerError", disk_full),
             (_, None) => self.documents.answer(operation, body).await,
             (_, Some(Fault::Error(code))) => DocumentService::fault(&code, "injected by a test"),
             (_, Some(Fault::DiskFull)) => DocumentService::fault("InternalServerError", disk_full),
@@ -172,18 +180,21 @@ impl Services {
         operation: &str,
         body: &[u8],
     ) -> Result<(), Response> {
-        let wanted = if service == "ecs" {
-            let body = serde_json::from_slice(body).unwrap_or_default();
-            let definition = self.tasks.definition_of(&body).await;
-            ecs_requests(operation, &body, definition.as_ref())
-        } else {
-            self.permissions.dynamodb_requests(operation, body)
+        let wanted = match service {
+            "ecs" => {
+                let body = serde_json::from_slice(body).unwrap_or_default();
+                let definition = self.tasks.definition_of(&body).await;
+                ecs_requests(operation, &body, definition.as_ref())
+            }
+            "ssm" => vec![parameters::wanted(operation, body)],
+            _ => self.permissions.dynamodb_requests(operation, body),
         };
         let checked = self.permissions.check(sender, &wanted);
         checked.map_err(|denied| {
             let (code, words) = ("AccessDeniedException", denied.to_string());
             match service {
                 "ecs" => TaskService::fault(code, &words),
+                "ssm" => parameters::fault(code, &words),
                 _ => DocumentService::fault(code, &words),
             }
         })

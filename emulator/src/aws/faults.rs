@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedFault {
-    /// `dynamodb`, `s3`, `ecs` or `sns`.
+    /// `dynamodb`, `s3`, `ecs`, `sns`, `sts` or `ssm`.
     pub service: String,
     /// Name of the API operation, `*` for any.
     pub operation: String,

@@ -1,5 +1,6 @@
 //! The AWS services that functions and tasks call: DynamoDB, S3, ECS and Lambda at one loopback
-//! address, EventBridge behind ECS, streams behind DynamoDB, SNS, and STS. The unmodified SDKs reach them through `AWS_ENDPOINT_URL`.
+//! address, EventBridge behind ECS, streams behind DynamoDB, SNS, STS, and
+//! parameters of Systems Manager. The unmodified SDKs reach them through `AWS_ENDPOINT_URL`.
 //!
 //! Every request has to be signed with a key that this emulator issued, and is permitted only if the
 //! role of the key's holder permits it. State is kept in a directory,
@@ -13,6 +14,7 @@ mod ecs;
 mod events;
 mod faults;
 mod messages;
+mod parameters;
 mod permissions;
 mod query;
 mod s3;
@@ -46,6 +48,7 @@ use self::{
     events::EventBus,
     faults::Faults,
     messages::Messages,
+    parameters::ParameterService,
     permissions::Permissions,
     s3::{ObjectService, Surroundings as ObjectSurroundings, WantedBucket},
 };
@@ -137,6 +140,9 @@ pub enum AwsError {
     /// What was published cannot be kept.
     #[error("messages of topics and queues")]
     Messages(#[from] rusqlite::Error),
+    /// Parameters cannot be kept.
+    #[error("parameters")]
+    Parameters(#[source] rusqlite::Error),
 }
 
 /// A bound address whose services are not started yet: functions need to know it before it can serve
@@ -189,6 +195,8 @@ impl AwsEndpoint {
         )?;
         let destinations = stack.topics.iter().chain(&stack.queues).cloned().collect();
         let messages = Messages::open(state.file("messages.sqlite").as_deref(), destinations)?;
+        let parameters = ParameterService::open(state.file("parameters.sqlite").as_deref())
+            .map_err(AwsError::Parameters)?;
         let documents =
             DocumentService::open(state.file("dynamodb.sqlite").as_deref(), &stack.tables).await?;
         let buckets: Vec<_> = stack
@@ -242,6 +250,7 @@ impl AwsEndpoint {
             objects,
             tasks: tasks.clone(),
             messages: messages.clone(),
+            parameters,
             lambda: options.lambda,
             control: Control {
                 calls: calls.clone(),

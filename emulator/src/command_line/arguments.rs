@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::git_credential_arguments::GitCredentialCommand;
 use super::key_arguments::KeyCommand;
 
 /// Runs Shannon on this machine: MCP endpoint, functions, DynamoDB, S3, ECS and a model, from
@@ -124,6 +125,12 @@ pub(super) enum Command {
         /// What about them.
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// Store what your sessions show to a git host when they clone, list it, take it away
+    GitCredential {
+        /// What about it.
+        #[command(subcommand)]
+        command: GitCredentialCommand,
     },
     /// Look after the audit of the stack
     Audit {

@@ -7,19 +7,9 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::key_arguments::{KeyCommand, KeyCreateArguments, StackArguments};
-use super::place::{self, Place};
-use super::{FAILED, NO_STACK, SUCCESS, StartArguments, USAGE, in_one_line, out, say};
-use crate::{settings::Settings, stdio::Endpoint};
-
-/// Why there is nothing to show; said already.
-struct Failed(u8);
-
-impl Failed {
-    fn because(code: u8, words: &str) -> Self {
-        say(words);
-        Self(code)
-    }
-}
+use super::stack_client::{Failed, StackClient};
+use super::{FAILED, SUCCESS, StartArguments, out, say};
+use crate::settings::Settings;
 
 pub(super) async fn run(command: KeyCommand, start: &StartArguments, settings: &Settings) -> u8 {
     let done = match command {
@@ -29,7 +19,7 @@ pub(super) async fn run(command: KeyCommand, start: &StartArguments, settings: &
     };
     match done {
         Ok(()) => SUCCESS,
-        Err(Failed(code)) => code,
+        Err(failed) => failed.code(),
     }
 }
 
@@ -50,8 +40,8 @@ async fn create(
     if let Some(person) = &wanted.person {
         body.insert("person".to_owned(), json!(person));
     }
-    let stack = Stack::of(&wanted.stack, start, settings)?;
-    let answer = stack.send(Method::POST, "", Some(body.into())).await?;
+    let stack = StackClient::of(&wanted.stack, start, settings)?;
+    let answer = stack.send(Method::POST, "/keys", Some(body.into())).await?;
     let made = answer.wanted(201)?;
     let key = made["key"].as_str();
     let key = key.ok_or_else(|| Failed::because(FAILED, "the stack's answer has no key"))?;
@@ -73,8 +63,8 @@ async fn list(
     start: &StartArguments,
     settings: &Settings,
 ) -> Result<(), Failed> {
-    let stack = Stack::of(stack, start, settings)?;
-    let listed = stack.send(Method::GET, "", None).await?.wanted(200)?;
+    let stack = StackClient::of(stack, start, settings)?;
+    let listed = stack.send(Method::GET, "/keys", None).await?.wanted(200)?;
     if as_json {
         out(&format!("{listed}\n"));
     } else {
@@ -89,8 +79,10 @@ async fn revoke(
     start: &StartArguments,
     settings: &Settings,
 ) -> Result<(), Failed> {
-    let stack = Stack::of(stack, start, settings)?;
-    let answer = stack.send(Method::DELETE, &format!("/{id}"), None).await?;
+    let stack = StackClient::of(stack, start, settings)?;
+    let answer = stack
+        .send(Method::DELETE, &format!("/keys/{id}"), None)
+        .await?;
     if answer.status != 204 {
         answer.wanted(204)?;
     }
@@ -99,74 +91,6 @@ async fn revoke(
          (SHANNON_AUTHORIZATION_CACHE_SECONDS)\n"
     ));
     Ok(())
-}
-
-/// The stack that runs here, or a deployed one.
-struct Stack {
-    endpoint: Endpoint,
-}
-
-impl Stack {
-    fn of(
-        asked: &StackArguments,
-        start: &StartArguments,
-        settings: &Settings,
-    ) -> Result<Self, Failed> {
-        let place: Place = match &asked.url {
-            Some(url) => place::at(url, settings).map_err(|it| Failed::because(USAGE, &it))?,
-            None => place::running(start, settings)
-                .map_err(|problem| Failed::because(NO_STACK, &problem))?
-                .ok_or_else(|| {
-                    let words =
-                        "no stack runs here; start one with `emulator`, or name one with --url";
-                    Failed::because(NO_STACK, words)
-                })?,
-        };
-        let endpoint = Endpoint::new(&place.mcp_url, place.token)
-            .map_err(|error| Failed::because(USAGE, &in_one_line(&error)))?;
-        Ok(Self { endpoint })
-    }
-
-    async fn send(
-        &self,
-        method: Method,
-        below: &str,
-        body: Option<Value>,
-    ) -> Result<Answer, Failed> {
-        let failed = |error: reqwest::Error| Failed::because(FAILED, &in_one_line(&error));
-        let mut request = self.endpoint.beside(method, &format!("/keys{below}"));
-        if let Some(body) = &body {
-            request = request.json(body);
-        }
-        let answer = request.send().await.map_err(failed)?;
-        let status = answer.status().as_u16();
-        let body = answer.text().await.map_err(failed)?;
-        Ok(Answer { status, body })
-    }
-}
-
-struct Answer {
-    status: u16,
-    body: String,
-}
-
-impl Answer {
-    /// What was asked for; otherwise what the stack says instead.
-    fn wanted(&self, status: u16) -> Result<Value, Failed> {
-        let body: Option<Value> = serde_json::from_str(&self.body).ok();
-        match (self.status, body) {
-            (found, Some(body)) if found == status => Ok(body),
-            (status, body) => {
-                let error = body.as_ref().and_then(|it| it["error"]["message"].as_str());
-                let words = match (status, error) {
-                    (_, Some(words)) => words.to_owned(),
-                    (401 | 403, None) => "the stack refuses our token".to_owned(),
-                    (status, None) => format!("the stack answers with HTTP {status}"),
-                };
-                Err(Failed::because(FAILED, &words))
-            }
-        }
-    }
 }
 
 /// One line each: id, name, what it allows, until when, when it was used.

@@ -11,6 +11,7 @@ use super::{
 const VERSIONS: &str = "functions here have one version, which starts with the stack";
 const NETWORK: &str = "processes of one machine reach each other over its loopback";
 const MONEY: &str = "nothing that runs here costs anything";
+const LOGIN: &str = "people log in with the development issuer, on the stack's own address";
 const ALARMS: &str = "nobody is on call for a local stack: its log lines, which alarms are made of, \
                       are in its logs";
 
@@ -25,6 +26,10 @@ const NOT_SERVED: &[(&str, &str)] = &[
     ("AWS::AppConfig::ConfigurationProfile", VERSIONS),
     ("AWS::AppConfig::HostedConfigurationVersion", VERSIONS),
     ("AWS::Budgets::Budget", MONEY),
+    ("AWS::Cognito::UserPool", LOGIN),
+    ("AWS::Cognito::UserPoolClient", LOGIN),
+    ("AWS::Cognito::UserPoolDomain", LOGIN),
+    ("AWS::Cognito::UserPoolResourceServer", LOGIN),
     ("AWS::CloudWatch::Alarm", ALARMS),
     ("AWS::CloudWatch::Dashboard", ALARMS),
     ("AWS::EC2::InternetGateway", NETWORK),

@@ -25,7 +25,6 @@ const TABLE_WITHOUT_EFFECT: &[&str] = &[
     "TableName",
 ];
 const BUCKET_WITHOUT_EFFECT: &[&str] = &[
-    "BucketEncryption",
     "BucketName",
     "OwnershipControls",
     "PublicAccessBlockConfiguration",
@@ -91,11 +90,19 @@ fn whole_numbers(
 pub(super) fn bucket(resource: &Resource) -> Result<BucketResource, TemplateError> {
     let mut versioning = false;
     let mut object_lock = false;
+    let mut object_key = None;
     let mut lifecycle = Vec::new();
     for (name, value) in &resource.properties {
         match name.as_str() {
             "VersioningConfiguration" => versioning = value["Status"] == "Enabled",
             "ObjectLockEnabled" => object_lock = truth(value),
+            "BucketEncryption" => {
+                let rule = &value["ServerSideEncryptionConfiguration"][0];
+                let key = rule["ServerSideEncryptionByDefault"]["KMSMasterKeyID"].as_str();
+                object_key = key
+                    .filter(|_| !truth(&rule["BucketKeyEnabled"]))
+                    .map(str::to_owned);
+            }
             "LifecycleConfiguration" => {
                 let rules = value["Rules"].as_array();
                 let missing = || invalid(&resource.place(name), "Rules is missing");
@@ -109,6 +116,7 @@ pub(super) fn bucket(resource: &Resource) -> Result<BucketResource, TemplateErro
         name: resource.name.clone(),
         versioning,
         object_lock,
+        object_key,
         lifecycle,
     })
 }

@@ -2,6 +2,7 @@
 //! another, whatever it calls.
 
 mod calls;
+mod keys;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -44,13 +45,14 @@ const MY_FORK: Whose = ["me", "ses_fork", "ses_root"];
 const MY_OTHER: Whose = ["me", "ses_other", "ses_other"];
 const THEIRS: Whose = ["them", "ses_theirs", "ses_theirs"];
 
-fn product() -> Stack {
+fn product_with(key: &str) -> Stack {
     let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
     let parameters = [
         ("AccessTokenSha256", "0".repeat(64)),
         ("SigningKey", "0".repeat(32)),
         ("AnthropicApiKey", "a".repeat(32)),
         ("RunnerImage", "none".to_owned()),
+        ("EncryptionKey", key.to_owned()),
     ];
     let parameters = parameters.map(|(name, value)| (name.to_owned(), value));
     emulator::template::load(&template, &parameters.into(), "shannon").unwrap()
@@ -58,6 +60,11 @@ fn product() -> Stack {
 
 impl Product {
     async fn start() -> Self {
+        Self::start_with("aws").await
+    }
+
+    /// With that key: the account's own, or one of the stack.
+    async fn start_with(key: &str) -> Self {
         let credentials = Credentials::default();
         let running = AwsEndpoint::bind(([127, 0, 0, 1], 0).into())
             .await
@@ -65,7 +72,7 @@ impl Product {
             .start(AwsOptions {
                 state: None,
                 credentials: credentials.clone(),
-                stack: &product(),
+                stack: &product_with(key),
                 invoker: Arc::new(Recorder::new()),
                 lambda: Some(axum::Router::new()),
                 task_programs: BTreeMap::new(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use emulator::template::{Stack, TemplateError, load, parse};
 
+mod login;
 mod roles;
 
 fn given(more: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -357,6 +358,7 @@ fn every_resource_is_served_or_says_why_not() {
             "WebAclArn",
             "arn:aws:wafv2:us-east-1:000000000000:global/webacl/acl/1",
         ),
+        ("LoginDomain", "shannon-test"),
         ("EncryptionKey", "own"),
         ("SecretsManager", "true"),
         ("Architecture", "x86_64"),

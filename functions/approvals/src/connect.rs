@@ -32,7 +32,8 @@ pub(crate) async fn connect(boot: &Boot) -> Result<Pages<Store>, StartError> {
         audit_retention_days: boot.deployment.audit_retention_days,
         compute: Some(compute),
     })
-    .await;
+    .await
+    .with_git_credentials(settings.text("SHANNON_GIT_PARAMETERS")?);
     let public_url = settings.optional("SHANNON_PUBLIC_URL")?.unwrap_or_default();
     Ok(Pages {
         ports: store,

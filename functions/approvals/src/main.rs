@@ -1,10 +1,12 @@
 //! `approvals`: the pages on which people decide what a session may do. A page is at a signed, expiring
 //! address; who opens it logs in with a token that has the scope `approve`. Works on a phone and
 //! without JavaScript. The same people look at stored policies here and change them, as JSON;
-//! administrators make API keys and take them back.
+//! administrators make API keys and take them back, and everybody who creates sessions says with what
+//! they clone.
 
 mod asked;
 mod connect;
+mod git_credentials;
 mod html;
 mod json;
 mod keys;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use domain::approval::{self, Login, Way};
 use domain::authorization::Approve;
 use domain::ports::{
-    ApiKeys, Clock, Compute, IdSource, Inbox, KeyRing, PolicyBooks, RefusalCounts,
+    ApiKeys, Clock, Compute, GitCredentials, IdSource, Inbox, KeyRing, PolicyBooks, RefusalCounts,
     SessionDirectory, SessionLog, Unavailable, WholeBodies,
 };
 use domain::session_token::SigningKey;
@@ -26,7 +26,7 @@ use serde_json::Value;
 
 use crate::asked::around;
 use crate::html::{self, Waiting};
-use crate::{keys, policies};
+use crate::{git_credentials, keys, policies};
 
 /// Where refused logins come from, in the audit: the address of whoever opened the page is not known.
 const SOURCE: &str = "approvals";
@@ -42,6 +42,7 @@ pub(crate) trait Ports:
     + Inbox
     + Compute
     + PolicyBooks
+    + GitCredentials
     + ApiKeys
     + KeyRing
     + RefusalCounts
@@ -56,6 +57,7 @@ impl<P> Ports for P where
         + Inbox
         + Compute
         + PolicyBooks
+        + GitCredentials
         + ApiKeys
         + KeyRing
         + RefusalCounts
@@ -87,15 +89,18 @@ impl<P: Ports> Pages<P> {
         principal: Option<Principal>,
     ) -> Response<Body> {
         let (ports, principal) = (&self.ports, principal.as_ref());
-        let mut response =
-            if let Some(response) = policies::answer(ports, &request, principal).await {
-                response
-            } else if let Some(response) = keys::answer(ports, &request, principal).await {
-                response
-            } else {
-                let answered = self.answer(request).await;
-                answered.unwrap_or_else(|refused| *refused)
-            };
+        let mut response = if let Some(response) =
+            policies::answer(ports, &request, principal).await
+        {
+            response
+        } else if let Some(response) = keys::answer(ports, &request, principal).await {
+            response
+        } else if let Some(response) = git_credentials::answer(ports, &request, principal).await {
+            response
+        } else {
+            let answered = self.answer(request).await;
+            answered.unwrap_or_else(|refused| *refused)
+        };
         let headers = response.headers_mut();
         for (name, value) in [
             ("cache-control", "no-store"),

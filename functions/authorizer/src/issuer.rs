@@ -1,8 +1,13 @@
 //! Access tokens of an identity provider: JSON Web Tokens that one issuer signed for this deployment
 //! (OAuth 2.1, section 5.2; RFC 9068; RFC 8707 for the audience; RFC 8725 for what may go wrong).
 //!
-//! Which algorithms count is the deployment's decision, never the token's. Signature, issuer and audience
-//! are checked by `jsonwebtoken`, times here, by this function's clock.
+//! Which algorithms count is the deployment's decision, never the token's. Signature and issuer are
+//! checked by `jsonwebtoken`; for whom a token is, and times, here, by this function's clock.
+//!
+//! Some issuers (Amazon Cognito, unless a client asks for a resource) name no audience in access tokens,
+//! only the client that got it. Such a token is good when the deployment names that client
+//! (`SHANNON_OIDC_CLIENTS`), whose tokens are for nothing else; a token that names an audience never is by
+//! its client.
 
 use std::collections::BTreeMap;
 
@@ -30,8 +35,11 @@ pub(crate) enum TokenRefused {
     /// Nobody has such a key.
     #[error("the token is signed with a key that its issuer has not got")]
     Key,
-    /// Signature, issuer or audience.
-    #[error("the token is not one that its issuer made for this deployment")]
+    /// It is for somebody else, or an identity token.
+    #[error("the token is not one for this deployment")]
+    Audience,
+    /// Signature or issuer.
+    #[error("the token is not one that its issuer made")]
     Claims(#[source] jsonwebtoken::errors::Error),
     /// A claim that must be there is missing, or is no text or number.
     #[error("the claim {0} is missing or of the wrong kind")]
@@ -64,6 +72,8 @@ pub(crate) struct ScopeRules {
     /// What the issuer's own names stand for. In claims that are about scopes our names need none;
     /// elsewhere (groups, roles) a name that is like one of ours was made for something else.
     map: BTreeMap<String, Vec<&'static str>>,
+    /// What the issuer puts before our names where it has to.
+    prefix: String,
 }
 
 impl ScopeRules {
@@ -75,6 +85,7 @@ impl ScopeRules {
         let mut rules = Self {
             claims,
             map: BTreeMap::new(),
+            prefix: String::new(),
         };
         for pair in map {
             // Their names may have this sign, ours have none.
@@ -96,6 +107,12 @@ impl ScopeRules {
         Ok(rules)
     }
 
+    /// The same for an issuer that puts this before our names.
+    pub(crate) fn with_prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
+        self
+    }
+
     fn scopes(&self, claims: &Map<String, Value>) -> Vec<String> {
         let mut scopes: Vec<&str> = Vec::new();
         for claim in &self.claims {
@@ -107,7 +124,10 @@ impl ScopeRules {
             let mapped = names.iter().filter_map(|name| self.map.get(*name));
             scopes.extend(mapped.flatten().copied());
             if OF_SCOPES.contains(&claim.as_str()) {
-                scopes.extend(names);
+                let ours = names
+                    .iter()
+                    .filter_map(|it| it.strip_prefix(self.prefix.as_str()));
+                scopes.extend(ours);
             }
         }
         roles::known(scopes)
@@ -124,6 +144,9 @@ pub(crate) struct Issuer<S> {
     owners: String,
     algorithms: Vec<Algorithm>,
     validation: Validation,
+    audiences: Vec<String>,
+    /// Whose tokens without an audience are for this deployment.
+    clients: Vec<String>,
     skew_milliseconds: u64,
     rules: ScopeRules,
     keys: Keys<S>,
@@ -170,6 +193,10 @@ impl Issuer<Discovery> {
             let allowed = "pairs theirs=ours; ours is a scope, or role:viewer, role:developer, role:operator, role:admin";
             invalid("SHANNON_OIDC_SCOPE_MAP", format!("{pair:?} is none"), allowed)
         })?;
+        let rules = match settings.optional("SHANNON_OIDC_SCOPE_PREFIX")? {
+            Some(prefix) => rules.with_prefix(prefix),
+            None => rules,
+        };
         let source = Discovery::from_settings(name, settings)?;
         let issuer = Self::new(
             name,
@@ -178,7 +205,8 @@ impl Issuer<Discovery> {
             settings.integer("SHANNON_CLOCK_SKEW_SECONDS")?,
             rules,
             Keys::new(source, settings.integer("SHANNON_JWKS_CACHE_SECONDS")?),
-        );
+        )
+        .with_clients(settings.list("SHANNON_OIDC_CLIENTS")?);
         Ok(Some(match settings.optional("SHANNON_OIDC_OWNERS")? {
             Some(owners) => issuer.with_owners(owners),
             None => issuer,
@@ -199,9 +227,9 @@ impl<S: KeySource> Issuer<S> {
         // The algorithm is that of a token, once it is one of ours.
         let mut validation = Validation::default();
         validation.set_issuer(&[name]);
-        validation.set_audience(audiences);
-        validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
-        // By our clock, below.
+        validation.set_required_spec_claims(&["iss", "sub", "exp"]);
+        // Below, and by our clock.
+        validation.validate_aud = false;
         validation.validate_exp = false;
         validation.validate_nbf = false;
         Self {
@@ -209,6 +237,8 @@ impl<S: KeySource> Issuer<S> {
             owners: name.to_owned(),
             algorithms,
             validation,
+            audiences: audiences.to_vec(),
+            clients: Vec::new(),
             skew_milliseconds: skew_seconds * 1000,
             rules,
             keys,
@@ -219,6 +249,32 @@ impl<S: KeySource> Issuer<S> {
     fn with_owners(mut self, owners: &str) -> Self {
         owners.clone_into(&mut self.owners);
         self
+    }
+
+    /// The same, which also takes tokens without an audience that one of these clients got.
+    pub(crate) fn with_clients(mut self, clients: Vec<String>) -> Self {
+        self.clients = clients;
+        self
+    }
+
+    /// Whether a token is one for this deployment, and no identity token (`token_use` of Cognito).
+    fn is_for_us(&self, claims: &Map<String, Value>) -> bool {
+        let text = |name: &str| claims.get(name).and_then(Value::as_str);
+        if claims.contains_key("token_use") && text("token_use") != Some("access") {
+            return false;
+        }
+        let ours = |audience: &Value| {
+            let audience = audience.as_str();
+            audience.is_some_and(|it| self.audiences.iter().any(|ours| ours == it))
+        };
+        match claims.get("aud") {
+            Some(Value::Array(all)) => all.iter().any(ours),
+            Some(one) => ours(one),
+            None => {
+                let client = text("client_id");
+                client.is_some_and(|it| self.clients.iter().any(|known| known == it))
+            }
+        }
     }
 
     /// Whose token this is.
@@ -248,6 +304,9 @@ impl<S: KeySource> Issuer<S> {
         // A list of issuers would pass above.
         if claims.get("iss") != Some(&Value::from(self.name.as_str())) {
             return Err(TokenRefused::Claim("iss"));
+        }
+        if !self.is_for_us(&claims) {
+            return Err(TokenRefused::Audience);
         }
         let subject = claims.get("sub").and_then(Value::as_str);
         let subject = subject

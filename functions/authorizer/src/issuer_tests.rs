@@ -103,6 +103,86 @@ async fn no_other_issuer_audience_or_person() {
     }
 }
 
+/// An access token as Cognito makes it for a client that asks for no resource: without an audience.
+fn of_cognito() -> Value {
+    let prefix = format!("{AUDIENCE}/");
+    json!({
+        "iss": ISSUER, "sub": "user-1", "exp": NOW + 300, "auth_time": NOW, "iat": NOW,
+        "client_id": "client-1", "origin_jti": "o", "jti": "j", "version": 2, "token_use": "access",
+        "username": "ann", "event_id": "e",
+        "scope": format!("openid {prefix}sessions:read {prefix}sessions:write approve"),
+    })
+}
+
+async fn cognito(clients: &[&str], prefix: &str, changes: Value) -> Result<Caller, TokenRefused> {
+    let signer = Signer::rsa();
+    let keys = Keys::new(Published::new([Published::keys(&[signer.jwk("k")])]), 300);
+    let audiences = [AUDIENCE.to_owned()];
+    let clients = clients.iter().map(|it| (*it).to_owned()).collect();
+    let rules = rules().with_prefix(prefix);
+    let issuer = Issuer::new(
+        ISSUER,
+        &audiences,
+        every_algorithm(),
+        SKEW_SECONDS,
+        rules,
+        keys,
+    )
+    .with_clients(clients);
+    let mut claims = of_cognito();
+    for (name, value) in changes.as_object().expect("an object") {
+        claims[name] = value.clone();
+    }
+    check(&issuer, &signer.token(&header(&signer), &claims)).await
+}
+
+#[tokio::test]
+async fn a_token_without_an_audience_is_good_for_clients_that_are_named() {
+    let prefix = format!("{AUDIENCE}/");
+    let clients = ["other", "client-1"];
+    let caller = cognito(&clients, &prefix, json!({})).await.expect("let in");
+    assert_eq!(caller.principal.owner, OwnerId::of(ISSUER, "user-1"));
+    // What has our name without the prefix was made for something else.
+    assert_eq!(caller.principal.scopes, ["sessions:read", "sessions:write"]);
+    for (clients, changes) in [
+        (&[] as &[&str], json!({})),
+        (&["other"], json!({})),
+        (&[""], json!({"client_id": ""})),
+        (&clients, json!({"client_id": "client-1 "})),
+        (&clients, json!({"client_id": ["client-1"]})),
+        (&clients, json!({"client_id": null})),
+        // One that names an audience is for that.
+        (&clients, json!({"aud": "https://other.example/mcp"})),
+        (&clients, json!({"aud": []})),
+        (&clients, json!({"aud": null})),
+        (&clients, json!({"aud": "client-1"})),
+        // Who somebody is says nothing about what may be done.
+        (&clients, json!({"token_use": "id"})),
+        (&clients, json!({"token_use": "id", "aud": AUDIENCE})),
+        (&clients, json!({"token_use": null})),
+    ] {
+        let refused = cognito(clients, &prefix, changes.clone()).await;
+        let refused = matches!(refused, Err(TokenRefused::Audience));
+        let empty = clients == [""] && changes == json!({"client_id": ""});
+        assert!(refused || empty, "{clients:?} {changes}");
+    }
+    // With a resource it has one, and needs no client.
+    let bound = cognito(&[], &prefix, json!({"aud": AUDIENCE})).await;
+    assert!(bound.is_ok(), "{bound:?}");
+}
+
+#[tokio::test]
+async fn the_prefix_of_the_issuer_is_taken_off_its_scopes() {
+    let scopes = async |prefix: &str| {
+        let caller = cognito(&["client-1"], prefix, json!({})).await;
+        caller.expect("let in").principal.scopes
+    };
+    let prefix = format!("{AUDIENCE}/");
+    assert_eq!(scopes(&prefix).await, ["sessions:read", "sessions:write"]);
+    assert_eq!(scopes("").await, ["approve"]);
+    assert!(scopes("https://evil.example/").await.is_empty());
+}
+
 #[tokio::test]
 async fn only_in_its_time_give_or_take_the_skew() {
     let skew = SKEW_SECONDS;

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
             boot.settings.optional("SHANNON_PUBLIC_URL")?,
             boot.settings.text("SHANNON_STAGE")?,
             boot.settings.optional("SHANNON_OIDC_ISSUER")?,
+            boot.settings.optional("SHANNON_OIDC_SCOPE_PREFIX")?,
         );
         boot.serve_http(move |incoming| {
             let (edge, health, resource) = (edge.clone(), health.clone(), resource.clone());

@@ -36,7 +36,8 @@ pub(crate) async fn connect(boot: &Boot) -> Result<Served, StartError> {
         audit_retention_days: boot.deployment.audit_retention_days,
         compute: None,
     })
-    .await;
+    .await
+    .with_git_credentials(settings.text("SHANNON_GIT_PARAMETERS")?);
     let broker = SessionRole::connect(settings.text("SHANNON_SESSION_ROLE")?).await;
     let upstream = Arc::new(Upstream::from_settings(settings)?);
     upstream.build_ahead();

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use boot::http::{Body, json_response};
+use boot::http::{Body, full, json_response};
 use bytes::Bytes;
-use domain::Head;
 use domain::session_token::{SessionClaims, SigningKey};
+use domain::workspace::WorkspaceSource;
+use domain::{GitHost, Head};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::broker::Broker;
 use crate::records::Records;
@@ -60,7 +61,10 @@ impl<R: Records, B: Broker> Gateway<R, B> {
         if request.uri().path() == "/model/session-credentials" {
             return self.credentials(request.headers()).await;
         }
-        let claims = self.claims(request.headers()).await?;
+        let (claims, head) = self.claims(request.headers()).await?;
+        if request.uri().path() == "/model/git-credential" {
+            return self.git_credential(&head, request.body()).await;
+        }
         let path = match request.uri().path() {
             "/model/session-token" => return Ok(self.renew(claims)),
             path @ ("/model/v1/messages" | "/model/v1/messages/count_tokens") => {
@@ -80,12 +84,12 @@ impl<R: Records, B: Broker> Gateway<R, B> {
     }
 
     /// The session behind the token: it must be alive, and this runner the one that has it.
-    async fn claims(&self, headers: &HeaderMap) -> Result<SessionClaims, Refusal> {
+    async fn claims(&self, headers: &HeaderMap) -> Result<(SessionClaims, Head), Refusal> {
         let (claims, head) = self.signed(headers).await?;
         if head.fence != claims.fence || head.state.is_ended() {
             return Err(useless(&claims, &head));
         }
-        Ok(claims)
+        Ok((claims, head))
     }
 
     /// Credentials of the session, for the runner that has it, and for the one that is about to take
@@ -96,7 +100,24 @@ impl<R: Records, B: Broker> Gateway<R, B> {
         if !has_it || head.state.is_ended() {
             return Err(useless(&claims, &head));
         }
-        let made = self.broker.credentials(&claims.key, &head.tree_key()).await;
+        let tree = head.tree_key();
+        let in_tree = self.records.is_in_tree(&claims.key, &tree).await;
+        let in_tree = in_tree.map_err(|unavailable| {
+            tracing::warn!(
+                error = &unavailable as &dyn std::error::Error,
+                "a session's tree was not checked"
+            );
+            Refusal::RecordsUnavailable
+        })?;
+        if !in_tree {
+            tracing::error!(
+                session = %claims.key.session,
+                tree = %tree.tree,
+                "the head of a session names a tree that does not know the session"
+            );
+            return Err(Refusal::NotAllowed);
+        }
+        let made = self.broker.credentials(&claims.key, &tree).await;
         let made = made.map_err(|unavailable| {
             tracing::warn!(
                 error = &unavailable as &dyn std::error::Error,
@@ -110,6 +131,42 @@ impl<R: Records, B: Broker> Gateway<R, B> {
             "session_token": made.session_token,
             "expires_at_unix_ms": made.expires_at.0,
         });
+        Ok(json_response(StatusCode::OK, &answer))
+    }
+
+    /// What the owner stored for the host of the session's repository, for the runner that has the session;
+    /// 204 when that is nothing. Asking again gives the same.
+    async fn git_credential(&self, head: &Head, body: &Bytes) -> Result<Response<Body>, Refusal> {
+        let body: Value = serde_json::from_slice(body).map_err(|_| Refusal::NoHost)?;
+        let host = body["host"].as_str().ok_or(Refusal::NoHost)?;
+        let host = GitHost::parse(host).map_err(|_| Refusal::NoHost)?;
+        let own = match &head.spec.workspace.source {
+            WorkspaceSource::Git { url, .. } => GitHost::of(url),
+            _ => None,
+        };
+        if own.as_ref() != Some(&host) {
+            tracing::warn!(
+                session = %head.key.session,
+                %host,
+                "a runner asked for the credential of a host that its session does not clone from"
+            );
+            return Err(Refusal::NotAllowed);
+        }
+        let found = self.records.git_secret(&head.key.owner, &host).await;
+        let found = found.map_err(|unavailable| {
+            tracing::warn!(
+                error = &unavailable as &dyn std::error::Error,
+                "a git credential was not read"
+            );
+            Refusal::RecordsUnavailable
+        })?;
+        let Some(found) = found else {
+            let mut none = Response::new(full(Bytes::new()));
+            *none.status_mut() = StatusCode::NO_CONTENT;
+            return Ok(none);
+        };
+        tracing::info!(session = %head.key.session, %host, "a git credential is handed out");
+        let answer = json!({"username": found.username(), "token": found.expose_token()});
         Ok(json_response(StatusCode::OK, &answer))
     }
 

@@ -1,6 +1,7 @@
 //! `model-gateway`: between the sessions and the Messages API. A session's runner shows its session
 //! token; the real key is put in here, and nothing but this function ever has it. For the same token
-//! it hands out the AWS credentials of that one session. `GET /ready` says whether everything that
+//! it hands out the AWS credentials of that one session, and what its owner stored for the git host that
+//! it clones from. `GET /ready` says whether everything that
 //! sessions need answers.
 
 mod broker;

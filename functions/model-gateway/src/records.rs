@@ -2,18 +2,26 @@
 
 use bytes::Bytes;
 use domain::event::TokenUsage;
-use domain::ports::{Clock, SessionDirectory, Unavailable};
-use domain::{SessionKey, UnixMillis};
+use domain::ports::{Checkpoints, Clock, GitSecrets, SessionDirectory, Unavailable};
+use domain::{SessionKey, TreeKey, UnixMillis};
 use store::Store;
 
 /// Sessions, their large request bodies, and what they used.
-pub(crate) trait Records: SessionDirectory + Clock + Clone + 'static {
+pub(crate) trait Records: SessionDirectory + GitSecrets + Clock + Clone + 'static {
     /// An object of the session; `None` when there is none of that name.
     fn object(
         &self,
         key: &SessionKey,
         name: &str,
     ) -> impl Future<Output = Result<Option<Bytes>, Unavailable>> + Send;
+
+    /// Whether the session is one of the tree's, as the tree's own record says: a session writes its
+    /// head, and the record of its own tree only.
+    fn is_in_tree(
+        &self,
+        key: &SessionKey,
+        tree: &TreeKey,
+    ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
 
     /// Adds the tokens of one model request; repeating it with the same id changes nothing.
     fn record(
@@ -33,6 +41,15 @@ impl Records for Store {
             Some(head) => self.get_session_object(&head.tree_key(), key, name).await,
             None => Ok(None),
         }
+    }
+
+    async fn is_in_tree(&self, key: &SessionKey, tree: &TreeKey) -> Result<bool, Unavailable> {
+        // Its own is new with it, and has no record before its first checkpoint.
+        if *tree.tree.root() == key.session {
+            return Ok(true);
+        }
+        let recorded = Checkpoints::tree(self, tree).await?;
+        Ok(recorded.members.contains(&key.session))
     }
 
     async fn record(

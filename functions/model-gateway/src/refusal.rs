@@ -19,6 +19,8 @@ pub(crate) enum Refusal {
     NotPost,
     /// The body is neither in the request nor where the request says.
     NoBody,
+    /// The body does not say which host.
+    NoHost,
     /// The session's records cannot be read right now.
     RecordsUnavailable,
     /// The upstream cannot be reached, or broke off.
@@ -50,6 +52,11 @@ impl Refusal {
                 400,
                 "invalid_request_error",
                 "the request has no body, and x-shannon-body-object names no object of this session",
+            ),
+            Self::NoHost => (
+                400,
+                "invalid_request_error",
+                "the body must be {\"host\": \"HOST\"}, the host of the session's repository",
             ),
             Self::RecordsUnavailable => (
                 529,

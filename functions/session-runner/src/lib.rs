@@ -8,6 +8,7 @@ pub mod files_changed;
 pub mod find_claude;
 pub mod gate_helper;
 pub mod gate_server;
+pub mod git_credential;
 pub mod granted;
 pub mod heartbeat;
 pub mod journal;

@@ -10,6 +10,7 @@ use crate::{
     approval::Way,
     chain::{Break, Link},
     event::Event,
+    git_credential::GitHost,
     limits,
     session_token::{InvalidToken, SigningKey},
 };
@@ -70,6 +71,8 @@ pub enum Subject {
     Policy(PolicyChange),
     /// An API key was made, or taken back.
     Key(KeyChange),
+    /// A credential for a git host was stored, or taken away.
+    GitCredential(GitCredentialChange),
     /// Requests were refused because their caller could not be told.
     Refused(Refusals),
     /// What is stored says nothing that this version understands.
@@ -82,7 +85,11 @@ impl Subject {
     pub const fn session(&self) -> Option<&SessionId> {
         match self {
             Self::Log(LogPiece { session, .. }) | Self::Erased { session, .. } => Some(session),
-            Self::Policy(_) | Self::Key(_) | Self::Refused(_) | Self::Unreadable => None,
+            Self::Policy(_)
+            | Self::Key(_)
+            | Self::GitCredential(_)
+            | Self::Refused(_)
+            | Self::Unreadable => None,
         }
     }
 }
@@ -137,6 +144,17 @@ pub struct KeyTerms {
     pub scopes: Vec<String>,
     /// Until when.
     pub expires_at: UnixMillis,
+}
+
+/// A change of a credential for a git host, without what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitCredentialChange {
+    /// For which host.
+    pub host: GitHost,
+    /// Whether it was stored; otherwise it was taken away.
+    pub stored: bool,
+    /// Whose it is, and who did it.
+    pub by: OwnerId,
 }
 
 /// Requests of one minute that were refused because their caller could not be told.

@@ -14,6 +14,7 @@ pub mod client_session;
 pub mod command;
 pub mod deployment;
 pub mod event;
+pub mod git_credential;
 pub mod history;
 pub mod ids;
 pub mod limits;
@@ -39,6 +40,7 @@ pub use client_session::{ClientKey, ClientSessionId};
 pub use command::{Command, CommandBody, CommandOutcome, CommandState};
 pub use deployment::{Deployment, Retention, Subagent};
 pub use event::{Event, EventBody};
+pub use git_credential::{GitCredential, GitCredentialRecord, GitHost};
 pub use ids::{
     CheckpointId, CommandId, Cursor, FencingToken, KeyId, KeyName, OwnerId, PolicyName, QuestionId,
     RefName, Sequence, SessionId, SessionKey, TaskId, TreeId, TreeKey, UnixMillis, UploadId,

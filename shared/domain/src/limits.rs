@@ -19,6 +19,14 @@ pub const FILE_NAME_BYTES: usize = 255;
 pub const PATH_BYTES: usize = 4095;
 /// Longest git URL or ref. Own.
 pub const GIT_URL_BYTES: usize = 2048;
+/// Longest name of a git host, with its port. RFC 1035: 253 characters of a name.
+pub const GIT_HOST_BYTES: usize = 253 + 6;
+/// Longest user name for a git host. Own.
+pub const GIT_USERNAME_BYTES: usize = 128;
+/// Longest token for one. Own: a parameter of Systems Manager has 4 KiB, in base64.
+pub const GIT_TOKEN_BYTES: usize = 2048;
+/// Hosts for which an owner may have a credential. Own.
+pub const GIT_CREDENTIALS: usize = 20;
 /// Longest client token. Own: as an idempotency token of AWS APIs.
 pub const CLIENT_TOKEN_CHARACTERS: usize = 64;
 /// A body above this goes to the bucket and leaves a preview in the log. Own: keeps a batch item

@@ -60,10 +60,25 @@ pub(crate) fn lacking(
 pub(crate) struct Challenges {
     /// `, resource_metadata="…"`, or nothing where the deployment's address is not known.
     metadata: String,
+    /// What the issuer puts before the names of our scopes.
+    scope_prefix: String,
+}
+
+/// Our scopes as clients have to ask the issuer for them. In a quoted string some characters would end
+/// it, and no name of a scope has them (RFC 6749, section 3.3).
+pub(crate) fn asked_for<'a>(
+    scopes: impl IntoIterator<Item = &'a str>,
+    prefix: Option<&str>,
+) -> Vec<String> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    let prefix = prefix.filter(|prefix| prefix.bytes().all(plain));
+    let prefix = prefix.unwrap_or_default();
+    let scopes = scopes.into_iter();
+    scopes.map(|scope| format!("{prefix}{scope}")).collect()
 }
 
 impl Challenges {
-    pub(crate) fn new(public_url: Option<&str>) -> Self {
+    pub(crate) fn new(public_url: Option<&str>, scope_prefix: Option<&str>) -> Self {
         // In a quoted string these would end it, and no address has them.
         let plain = |url: &&str| !url.is_empty() && !url.contains(['"', '\\']);
         let metadata = public_url.filter(plain).map(|url| {
@@ -72,6 +87,7 @@ impl Challenges {
         });
         Self {
             metadata: metadata.unwrap_or_default(),
+            scope_prefix: scope_prefix.unwrap_or_default().to_owned(),
         }
     }
 
@@ -104,7 +120,9 @@ impl Challenges {
         lacking: &[&'static str],
     ) -> Response<Body> {
         let has = principal.scopes.iter().map(String::as_str);
-        let wanted = roles::known(has.chain(lacking.iter().copied())).join(" ");
+        let wanted = roles::known(has.chain(lacking.iter().copied()));
+        let wanted = wanted.iter().map(String::as_str);
+        let wanted = asked_for(wanted, Some(&self.scope_prefix)).join(" ");
         let words = match lacking {
             [one] => format!("this needs a token with the scope {one}"),
             more => format!("this needs a token with the scopes {}", more.join(" ")),
@@ -167,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_challenge_says_where_to_go_and_keeps_what_one_has() {
-        let challenges = Challenges::new(Some("https://shannon.example/"));
+        let challenges = Challenges::new(Some("https://shannon.example/"), None);
         let header = |response: Response<Body>| {
             let value = response.headers()[WWW_AUTHENTICATE].to_str();
             value.expect("text").to_owned()
@@ -187,8 +205,19 @@ mod tests {
                  error_description=\"this needs a token with the scope sessions:write\", {metadata}"
             )
         );
+        // As the issuer calls them.
+        let named = Challenges::new(None, Some("https://shannon.example/mcp/"));
+        assert_eq!(
+            header(named.insufficient(&json!(1), &reader, &["sessions:write"])),
+            "Bearer error=\"insufficient_scope\", \
+             scope=\"https://shannon.example/mcp/sessions:read \
+             https://shannon.example/mcp/sessions:write https://shannon.example/mcp/approve\", \
+             error_description=\"this needs a token with the scope sessions:write\""
+        );
+        let odd = asked_for(["approve"], Some("\", evil=\""));
+        assert_eq!(odd, ["approve"]);
         for unknown in [None, Some(""), Some("https://a.example/\"x")] {
-            let challenges = Challenges::new(unknown);
+            let challenges = Challenges::new(unknown, None);
             assert_eq!(header(challenges.unauthenticated()), "Bearer");
         }
     }

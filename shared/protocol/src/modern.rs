@@ -192,7 +192,10 @@ impl<W: Work> Shared<W> {
             description,
             ttl_ms: settings.catalog_ttl_seconds * 1000,
             listen_for: Duration::from_secs(settings.listen_seconds),
-            challenges: Challenges::new(settings.public_url.as_deref()),
+            challenges: Challenges::new(
+                settings.public_url.as_deref(),
+                settings.scope_prefix.as_deref(),
+            ),
             work,
             discovery: OnceLock::new(),
             lists: Mutex::new(Vec::new()),

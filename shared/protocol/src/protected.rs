@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::answer::{Body, json_response};
-use crate::challenge::METADATA_PATH;
+use crate::challenge::{METADATA_PATH, asked_for};
 
 /// The root form.
 const ROOT_PATH: &str = "/.well-known/oauth-protected-resource";
@@ -26,17 +26,28 @@ pub struct ProtectedResource {
     stage: String,
     /// Who gives tokens for it, if anybody does.
     issuer: Option<String>,
+    /// The scopes that clients ask it for at first.
+    scopes: Vec<String>,
 }
 
 impl ProtectedResource {
-    /// Of a deployment at this address, whose tokens come from this issuer.
+    /// Of a deployment at this address, whose tokens come from this issuer, which puts `scope_prefix` before
+    /// the names of our scopes.
     #[must_use]
-    pub fn new(public_url: Option<&str>, stage: &str, issuer: Option<&str>) -> Self {
+    pub fn new(
+        public_url: Option<&str>,
+        stage: &str,
+        issuer: Option<&str>,
+        scope_prefix: Option<&str>,
+    ) -> Self {
         let without_slash = |url: &str| url.trim_end_matches('/').to_owned();
         Self {
             public_url: public_url.map(without_slash),
             stage: stage.to_owned(),
             issuer: issuer.map(str::to_owned),
+            // They get no more than they need to work. Whoever approves, or looks after the deployment, asks
+            // for that.
+            scopes: asked_for(Role::Developer.scopes().iter().copied(), scope_prefix),
         }
     }
 
@@ -54,7 +65,7 @@ impl ProtectedResource {
             refused
         } else if let Some(issuer) = &self.issuer {
             let base = self.base(request.headers());
-            let mut found = json_response(StatusCode::OK, &document(&base, issuer));
+            let mut found = json_response(StatusCode::OK, &document(&base, issuer, &self.scopes));
             found.headers_mut().insert(CACHE_CONTROL, KEPT);
             found
         } else {
@@ -78,15 +89,13 @@ impl ProtectedResource {
     }
 }
 
-fn document(base: &str, issuer: &str) -> Value {
+fn document(base: &str, issuer: &str, scopes: &[String]) -> Value {
     json!({
         "resource": format!("{base}/mcp"),
         "resource_name": "Shannon",
         "authorization_servers": [issuer],
         "bearer_methods_supported": ["header"],
-        // What clients ask for at first: they get no more than they need to work. Whoever approves, or
-        // looks after the deployment, asks for that.
-        "scopes_supported": Role::Developer.scopes(),
+        "scopes_supported": scopes,
     })
 }
 
@@ -116,7 +125,8 @@ mod tests {
     #[tokio::test]
     async fn both_forms_say_who_gives_tokens_for_what() {
         let public = Some("https://shannon.example/");
-        let of = ProtectedResource::new(public, "production", Some("https://issuer.example"));
+        let issuer = Some("https://issuer.example");
+        let of = ProtectedResource::new(public, "production", issuer, None);
         let expected = json!({
             "resource": "https://shannon.example/mcp",
             "resource_name": "Shannon",
@@ -138,15 +148,23 @@ mod tests {
             assert_eq!(asked(&of, Method::GET, other).await, None, "{other}");
         }
         // Without an address of its own it has that of its API.
-        let of = ProtectedResource::new(None, "production", Some("https://issuer.example"));
+        let of = ProtectedResource::new(None, "production", issuer, Some("https://a.example/mcp/"));
         let (_, document) = asked(&of, Method::GET, ROOT_PATH).await.expect("an answer");
         let resource = "https://abc.execute-api.example/production/mcp";
         assert_eq!(document["resource"], resource);
+        // And scopes as the issuer calls them.
+        assert_eq!(
+            document["scopes_supported"],
+            json!([
+                "https://a.example/mcp/sessions:read",
+                "https://a.example/mcp/sessions:write"
+            ])
+        );
     }
 
     #[tokio::test]
     async fn without_an_issuer_it_is_said_what_to_send() {
-        let of = ProtectedResource::new(Some("https://shannon.example"), "production", None);
+        let of = ProtectedResource::new(Some("https://shannon.example"), "production", None, None);
         let (status, answer) = asked(&of, Method::GET, METADATA_PATH)
             .await
             .expect("an answer");

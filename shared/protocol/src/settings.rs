@@ -24,6 +24,8 @@ pub struct EdgeSettings {
     pub allowed_hosts: Vec<String>,
     /// The deployment's own address, if it is known: challenges name what is below it.
     pub public_url: Option<String>,
+    /// What the issuer puts before the names of our scopes; challenges name them so.
+    pub scope_prefix: Option<String>,
 }
 
 impl EdgeSettings {
@@ -64,6 +66,7 @@ impl EdgeSettings {
             allowed_origins: list("SHANNON_ALLOWED_ORIGINS")?,
             allowed_hosts: list("SHANNON_ALLOWED_HOSTS")?,
             public_url: text("SHANNON_PUBLIC_URL")?,
+            scope_prefix: text("SHANNON_OIDC_SCOPE_PREFIX")?,
         })
     }
 }
@@ -101,6 +104,7 @@ mod tests {
             allowed_origins: vec!["SHANNON_ALLOWED_ORIGINS".to_owned()],
             allowed_hosts: vec!["SHANNON_ALLOWED_HOSTS".to_owned()],
             public_url: Some("SHANNON_PUBLIC_URL".to_owned()),
+            scope_prefix: Some("SHANNON_OIDC_SCOPE_PREFIX".to_owned()),
         };
         for (class, longest, listen) in [
             (Class::Call, 4, 0),

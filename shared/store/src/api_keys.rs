@@ -3,17 +3,16 @@
 use domain::{
     KeyId, KeyName, KeyRecord, OwnerId, UnixMillis,
     api_key::KeyDigest,
-    audit::{AuditChain, Subject},
-    ids::base32,
-    ports::{ApiKeys, IdSource, KeyRing, NewKey, RevokedKey, Unavailable},
+    audit::AuditChain,
+    ports::{ApiKeys, KeyRing, NewKey, RevokedKey, Unavailable},
     roles,
 };
 
 use crate::{
-    Store, audit, failure,
+    Store, failure,
     item::{Row, UnreadableRow, bytes, expiry, number, text},
     keys::{self, EXPIRES_AT, PARTITION, Record, SORT},
-    table::{NotWritten, pause},
+    table::NotWritten,
     write::Write,
 };
 
@@ -29,8 +28,6 @@ const USED_AT: &str = "used_at";
 
 /// Rows asked for at once.
 const PAGE: usize = 500;
-/// The place of the key's row among the writes of a change.
-const KEY: usize = 0;
 
 impl ApiKeys for Store {
     async fn api_key(&self, id: &KeyId) -> Result<Option<KeyRecord>, Unavailable> {
@@ -82,12 +79,8 @@ impl KeyRing for Store {
 
     async fn add_key(&self, new: &NewKey) -> Result<(), Unavailable> {
         let write = || Write::put_new(self.key_row(&new.record));
-        let added = self.change_key(
-            "add an API key",
-            write,
-            new.audited(),
-            new.record.created_at,
-        );
+        let audited = (AuditChain::Deployment, new.audited());
+        let added = self.change_audited("add an API key", write, audited, new.record.created_at);
         // Ids are random: where there is one, it is this one.
         added.await.map(drop)
     }
@@ -99,37 +92,13 @@ impl KeyRing for Store {
                 .when_present(PARTITION)
                 .when_absent(REVOKED_AT)
         };
-        let done = self.change_key("revoke an API key", write, revoked.audited(), revoked.now);
+        let audited = (AuditChain::Deployment, revoked.audited());
+        let done = self.change_audited("revoke an API key", write, audited, revoked.now);
         done.await
     }
 }
 
 impl Store {
-    /// A change of a key with its entry of the audit; `false` when the condition of the key's row does
-    /// not hold.
-    async fn change_key(
-        &self,
-        attempted: &'static str,
-        write: impl Fn() -> Write,
-        subject: Subject,
-        now: UnixMillis,
-    ) -> Result<bool, Unavailable> {
-        let chain = AuditChain::Deployment;
-        for attempt in 0..audit::ATTEMPTS {
-            let (_, audited) = self.next_entry(&chain, subject.clone(), now).await?;
-            let writes = [write()].into_iter().chain(audited).collect();
-            let request = base32(&IdSource::random(self));
-            match self.table.transact(attempted, &request, writes).await {
-                Ok(()) => return Ok(true),
-                Err(NotWritten::Refused(parts)) if parts.contains(&KEY) => return Ok(false),
-                // Others write to the audit all the time.
-                Err(NotWritten::Refused(_)) => pause(attempt).await,
-                Err(NotWritten::Unavailable(unavailable)) => return Err(unavailable),
-            }
-        }
-        Err(audit::too_many_write())
-    }
-
     fn key_row(&self, record: &KeyRecord) -> Row {
         Row::at(&Record::ApiKey(&record.id).key())
             .with(OWNER, text(record.owner.as_str()))

@@ -240,6 +240,32 @@ impl Store {
         Ok((entry, [moved, Write::put_new(row)]))
     }
 
+    /// A change of one row with its entry of the audit; `false` when the condition of the row does not
+    /// hold.
+    pub(crate) async fn change_audited(
+        &self,
+        attempted: &'static str,
+        write: impl Fn() -> Write,
+        (chain, subject): (AuditChain, Subject),
+        now: UnixMillis,
+    ) -> Result<bool, Unavailable> {
+        /// The place of the row among the writes.
+        const CHANGED: usize = 0;
+        for attempt in 0..ATTEMPTS {
+            let (_, audited) = self.next_entry(&chain, subject.clone(), now).await?;
+            let writes = [write()].into_iter().chain(audited).collect();
+            let request = base32(&IdSource::random(self));
+            match self.table.transact(attempted, &request, writes).await {
+                Ok(()) => return Ok(true),
+                Err(NotWritten::Refused(parts)) if parts.contains(&CHANGED) => return Ok(false),
+                // Others write to the audit all the time.
+                Err(NotWritten::Refused(_)) => pause(attempt).await,
+                Err(NotWritten::Unavailable(unavailable)) => return Err(unavailable),
+            }
+        }
+        Err(too_many_write())
+    }
+
     /// What is noted of a session's entries.
     async fn mark(
         &self,
@@ -346,8 +372,10 @@ fn once(
         }
     };
     Some(match subject {
-        // A change of a policy or a key is written with it, and so once.
-        Subject::Unreadable | Subject::Policy(_) | Subject::Key(_) => return None,
+        // A change of a policy, a key or a credential is written with it, and so once.
+        Subject::Unreadable | Subject::Policy(_) | Subject::Key(_) | Subject::GitCredential(_) => {
+            return None;
+        }
         Subject::Log(piece) => {
             let mark = mark(&piece.session)?
                 .set(LAST, number(piece.last))

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    CheckpointId, ClientKey, CommandId, KeyId, OwnerId, PolicyName, PolicyScope, RefName, Sequence,
-    SessionId, SessionKey, TreeId, TreeKey, UnixMillis, UploadId, audit::AuditChain,
+    CheckpointId, ClientKey, CommandId, GitHost, KeyId, OwnerId, PolicyName, PolicyScope, RefName,
+    Sequence, SessionId, SessionKey, TreeId, TreeKey, UnixMillis, UploadId, audit::AuditChain,
     client_session::RoundId,
 };
 
@@ -151,6 +151,11 @@ pub(crate) enum Record<'a> {
     /// `keys`, `<id>`. Value: `owner`, `name`, `scopes`, `digest` (bytes), `created_at`, `valid_until`,
     /// `revoked_at`, `used_at`.
     ApiKey(&'a KeyId),
+    /// That there is a credential for a git host; its token is in a parameter of Systems Manager, and is
+    /// handed out only while this row is there. Scope: owner. Writer: the owner, through a function, in
+    /// the transaction of its entry of the audit. Dies when they remove it. Key: `git#<owner>`,
+    /// `host#<host>`. Value: `username`, `stored_at`.
+    GitCredential(&'a OwnerId, &'a GitHost),
     /// The bucket of an owner's requests. Writer: every function that serves the owner. Dies a minute
     /// after it would be full again if nobody used it. Key: `rate#<owner>`, `requests`. Value:
     /// `full_at` (microseconds since 1970).
@@ -275,6 +280,9 @@ impl Record<'_> {
             Self::PolicyBook(scope) => (scope_partition(scope), BOOK.to_owned()),
             Self::Policy(scope, name) => (scope_partition(scope), format!("{POLICY_PREFIX}{name}")),
             Self::ApiKey(id) => (API_KEYS.to_owned(), id.to_string()),
+            Self::GitCredential(owner, host) => {
+                (git_partition(owner), format!("{GIT_HOST_PREFIX}{host}"))
+            }
             Self::Bucket(owner) => (rate_partition(owner), "requests".to_owned()),
             Self::StreamPlace(owner, number) => {
                 (rate_partition(owner), format!("place#{number:010}"))
@@ -289,6 +297,26 @@ impl Record<'_> {
 /// A partition apart, so that what serves an owner without writing for them may write here.
 fn rate_partition(owner: &OwnerId) -> String {
     format!("rate#{owner}")
+}
+
+const GIT_HOST_PREFIX: &str = "host#";
+
+fn git_partition(owner: &OwnerId) -> String {
+    format!("git#{owner}")
+}
+
+/// Partition and range of an owner's credentials for git hosts; hosts are ASCII.
+pub(crate) fn git_range(owner: &OwnerId) -> (String, String, String) {
+    (
+        git_partition(owner),
+        GIT_HOST_PREFIX.to_owned(),
+        format!("{GIT_HOST_PREFIX}~"),
+    )
+}
+
+/// The host of such a row.
+pub(crate) fn git_host(sort: &str) -> &str {
+    sort.strip_prefix(GIT_HOST_PREFIX).unwrap_or(sort)
 }
 
 const POSTED_PREFIX: &str = "posted#";

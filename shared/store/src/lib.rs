@@ -20,12 +20,14 @@ mod erasure;
 mod exports;
 mod failure;
 mod fork;
+mod git_credentials;
 mod head;
 mod inbox;
 mod item;
 mod keys;
 mod log;
 mod objects;
+mod parameters;
 mod policies;
 mod probe;
 mod rates;
@@ -67,6 +69,9 @@ pub struct Store {
     bucket: String,
     ecs: aws_sdk_ecs::Client,
     compute: Option<ComputeSettings>,
+    sdk: aws_config::SdkConfig,
+    /// Where git credentials are, in the programs that have to do with them.
+    git_credentials: Option<parameters::Parameters>,
     /// Of the log that this process appends to.
     log_end: batch::LogEnd,
     retention_milliseconds: u64,
@@ -97,6 +102,14 @@ impl Store {
         Self::build(settings, credentials::config(loader, source).await)
     }
 
+    /// The same store, which also keeps credentials for git hosts, in parameters below this path
+    /// (`SHANNON_GIT_PARAMETERS`).
+    #[must_use]
+    pub fn with_git_credentials(mut self, path: &str) -> Self {
+        self.git_credentials = Some(parameters::Parameters::new(&self.sdk, path));
+        self
+    }
+
     fn build(settings: StoreSettings, config: aws_config::SdkConfig) -> Self {
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             // Elsewhere than at AWS a bucket has no host name of its own.
@@ -119,6 +132,8 @@ impl Store {
             bucket: settings.bucket,
             ecs: aws_sdk_ecs::Client::new(&config),
             compute: settings.compute,
+            sdk: config,
+            git_credentials: None,
             log_end: batch::LogEnd::default(),
             retention_milliseconds: settings.retention_days * DAY_MILLISECONDS,
             audit_retention_milliseconds: settings.audit_retention_days * DAY_MILLISECONDS,

@@ -67,7 +67,7 @@ const fn object(name: &'static str, place: &'static str, ends: Ends) -> Kind {
 }
 
 /// The table of retention.
-pub const RETENTION: [Kind; 40] = [
+pub const RETENTION: [Kind; 41] = [
     row("head", "*#* head", Ends::WithSession),
     row("tombstone", "*#* tombstone", Ends::AfterErasure),
     row("events", "*#* log#*", Ends::WithSession),
@@ -116,6 +116,7 @@ pub const RETENTION: [Kind; 40] = [
         "keys *",
         Ends::Expires("its own end, and SHANNON_RETENTION_DAYS"),
     ),
+    row("git credential", "git#* host#*", Ends::WhenRemoved),
     row(
         "client session",
         "*#* client",

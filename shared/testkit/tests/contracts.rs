@@ -62,6 +62,11 @@ async fn the_fake_keeps_api_keys() {
 }
 
 #[tokio::test]
+async fn the_fake_keeps_git_credentials() {
+    contracts::git_credentials_contract(&Fake::new(11)).await;
+}
+
+#[tokio::test]
 async fn the_fake_keeps_policies() {
     contracts::policy_books_contract(&Fake::new(8)).await;
 }

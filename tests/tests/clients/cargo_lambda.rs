@@ -40,6 +40,13 @@ fn invoke(stack: &Stack, stem: &str) -> Command {
 /// What each sample is answered on a new stack, in this order: a status and words of the body, or words
 /// of an event's result. The samples name sessions, tasks and keys that are not there.
 const ANSWERS: &[(&str, u64, &str)] = &[
+    (
+        "approvals-git-credential-store",
+        200,
+        "\"host\":\"git.example.com\"",
+    ),
+    ("approvals-git-credentials", 200, "\"x-access-token\""),
+    ("approvals-git-credential-remove", 204, ""),
     ("approvals-key-make", 201, "\"key\":\"shn_"),
     ("approvals-key-revoke", 404, "no_such_key"),
     ("approvals-keys", 200, "\"good\":true"),
@@ -68,6 +75,7 @@ const ANSWERS: &[(&str, u64, &str)] = &[
     ("legacy-stream", 405, "no standing stream"),
     ("listen", 200, "\"complete\""),
     ("model-gateway-count-tokens", 403, "session token"),
+    ("model-gateway-git-credential", 403, "session token"),
     ("model-gateway-large-body", 403, "session token"),
     ("model-gateway-ready", 200, "\"status\":\"ready\""),
     ("model-gateway-session-credentials", 403, "session token"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use e2e::{installed, stack};
+use e2e::{checkout, installed, stack};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -61,6 +61,11 @@ impl Person {
         let said = String::from_utf8_lossy(&said).into_owned();
         assert!(output.status.success(), "{arguments:?}: {said}");
         said
+    }
+
+    /// What the CLI keeps of its servers.
+    fn kept(&self) -> String {
+        std::fs::read_to_string(self.home.path().join(".claude.json")).expect("the CLI's own file")
     }
 
     fn logs_in(&self) -> (Child, PathBuf) {
@@ -160,4 +165,39 @@ async fn claude_code_logs_in_with_a_browser() {
     assert!(said.contains("Authenticated"), "{said}");
     let after = person.said(&["mcp", "list"]);
     assert!(after.contains("Connected"), "{after}");
+}
+
+/// The line that a deployment with a user pool gives out is one that the CLI understands.
+#[test]
+fn the_line_of_the_output_names_the_client_and_its_port() {
+    let parameters = [
+        ("AccessTokenSha256", "0".repeat(64)),
+        ("SigningKey", "0".repeat(32)),
+        ("AnthropicApiKey", "a".repeat(32)),
+        ("RunnerImage", "session-runner".to_owned()),
+        ("PublicUrl", "https://mcp.example.com".to_owned()),
+        ("LoginDomain", "shannon-test".to_owned()),
+    ];
+    let parameters = parameters.map(|(name, value)| (name.to_owned(), value));
+    let template = checkout::root().join("template.yaml");
+    let stack = emulator::template::load(&template, &parameters.into(), "shannon");
+    let stack = stack.expect("the template is right");
+    let line = &stack.outputs["ClaudeCodeLogin"];
+    let (add, login) = line.split_once(" && ").expect("two commands");
+    assert_eq!(login, "claude mcp login shannon");
+    let add: Vec<&str> = add.split(' ').skip(1).collect();
+    let person = Person::new();
+    person.said(&add);
+    let kept: serde_json::Value = serde_json::from_str(&person.kept()).expect("JSON");
+    let servers = kept["projects"].as_object().expect("projects").values();
+    let server = servers
+        .map(|project| &project["mcpServers"]["shannon"])
+        .next();
+    let server = server.expect("a server");
+    assert_eq!(server["url"], "https://mcp.example.com/mcp", "{server}");
+    assert_eq!(
+        server["oauth"]["clientId"], "shannon-userpoolclient",
+        "{server}"
+    );
+    assert_eq!(server["oauth"]["callbackPort"], 3118, "{server}");
 }

@@ -40,7 +40,7 @@ fn deployed() -> Value {
             "DomainName": "mcp.example.com",
             "CertificateArn": "arn:aws:acm:us-east-1:000000000000:certificate/01234567-89ab-cdef-0123-456789abcdef",
             "WebAclArn": "arn:aws:wafv2:us-east-1:000000000000:global/webacl/acl/1",
-            "EncryptionKey": "own", "SecretsManager": "true", "Architecture": "x86_64",
+            "LoginDomain": "shannon-test", "EncryptionKey": "own", "SecretsManager": "true", "Architecture": "x86_64",
             "StreamConcurrency": "5", "UpkeepConcurrency": "2", "AlarmAddress": "a@example.com",
             "BudgetAddress": "b@example.com",
         },
@@ -158,6 +158,7 @@ fn it_deploys_into_an_emulator_of_others() {
     let on = [
         "HasApiGatewayLogging",
         "HasHostedZone",
+        "HasUserPool",
         "HasOwnKey",
         "HasSecretsManager",
         "HasAlarmAddress",

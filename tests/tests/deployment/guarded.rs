@@ -97,6 +97,11 @@ fn changes() -> Vec<(&'static str, Value, &'static str)> {
             json!(false),
             "keys_are_rotated",
         ),
+        (
+            "/UserPool/Properties/AdminCreateUserConfig/AllowAdminCreateUserOnly",
+            json!(false),
+            "nobody_signs_up",
+        ),
     ]
 }
 

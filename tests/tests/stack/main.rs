@@ -18,6 +18,7 @@ mod damage;
 mod failing_claude;
 mod failing_services;
 mod files;
+mod git_credentials;
 mod hostile_repository;
 mod instances;
 mod isolation;

@@ -2,10 +2,13 @@
 //! function and task asks for while a stack lives through everything below; a role that lacks
 //! something would fail it, and what a role permits beyond that is named with its reason.
 
+mod excused;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use e2e::loopback::Server;
 use e2e::mcp::Client;
+use e2e::private_git::PrivateGitHost;
 use e2e::session::Session;
 use e2e::stack::{self, Options, Stack};
 use e2e::stream::{LegacySession, Messages, tool_call};
@@ -13,110 +16,7 @@ use e2e::{checkout, process, script};
 use emulator::iam::{Grant, Request, Role};
 use serde_json::{Value, json};
 
-/// What a role permits although nothing below asks for it: start of the role's name, action, a part
-/// of the resource or of the condition, and why.
-const UNUSED: &[(&str, &str, &str, &str)] = &[
-    (
-        "",
-        "s3:listbucket",
-        "",
-        "S3 looks at it when an object is missing, without a request of its own",
-    ),
-    (
-        "",
-        "ecs:stoptask",
-        "",
-        "whoever looks first at a session without a sign of life stops its task",
-    ),
-    (
-        "read",
-        "ecs:runtask",
-        "",
-        "the same asks for another runner",
-    ),
-    ("read", "ecs:tagresource", "", "the same"),
-    (
-        "read",
-        "dynamodb:putitem",
-        "rate#*",
-        "an answer that takes long is a stream, which has a place",
-    ),
-    ("read", "dynamodb:query", "rate#*", "the same"),
-    ("read", "dynamodb:deleteitem", "rate#*", "the same"),
-    ("read", "iam:passrole", "", "the same"),
-    (
-        "read",
-        "dynamodb:updateitem",
-        "slots#*",
-        "the same, when there were too many: the session ends",
-    ),
-    (
-        "reconciler",
-        "dynamodb:updateitem",
-        "slots#*",
-        "a session that ends without a runner",
-    ),
-    (
-        "",
-        "s3:getobject",
-        "ses_*",
-        "logs with a body over 8 KiB, and model requests over 4 MiB",
-    ),
-    (
-        "call",
-        "dynamodb:updateitem",
-        "????",
-        "a round of questions to a modern client is over",
-    ),
-    (
-        "legacy",
-        "dynamodb:updateitem",
-        "????",
-        "the same, of one that came by /mcp",
-    ),
-    (
-        "call",
-        "s3:getobjectversion",
-        "audit/*",
-        "chains are sealed 15 minutes after they moved",
-    ),
-    ("legacy", "s3:getobjectversion", "audit/*", "the same"),
-    ("reconciler", "s3:putobject", "audit/*", "the same"),
-    ("reconciler", "s3:putobjectretention", "audit/*", "the same"),
-    (
-        "reconciler",
-        "dynamodb:conditioncheckitem",
-        "ses_*",
-        "checkpoints go after days",
-    ),
-    (
-        "listen",
-        "dynamodb:putitem",
-        "ses_*",
-        "it says that a runner is gone, when nobody else did",
-    ),
-    ("listen", "dynamodb:updateitem", "", "the same"),
-    (
-        "listen",
-        "dynamodb:deleteitem",
-        "rate#*",
-        "the place of a stream that ends before its client goes",
-    ),
-    (
-        "reconciler",
-        "dynamodb:deleteitem",
-        "refused",
-        "counts of a minute that is over",
-    ),
-    (
-        "reconciler",
-        "ecs:runtask",
-        "",
-        "a lost runner is replaced by whoever looks first",
-    ),
-    ("reconciler", "ecs:tagresource", "", "the same"),
-    ("reconciler", "iam:passrole", "", "the same"),
-];
+use excused::excused;
 
 fn options() -> Options {
     let registry = Server::of_registry("99.0.0").url();
@@ -376,6 +276,7 @@ async fn people(stack: &Stack) {
         let made = emulator(&["key", "create", "laptop", "--json"]);
         made_keys.push(serde_json::from_str::<Value>(&made).expect("JSON"));
         emulator(&["key", "list"]);
+        git_credentials(&state);
     });
     for made in made_keys {
         let text = |name: &str| made[name].as_str().expect("a text").to_owned();
@@ -389,6 +290,44 @@ async fn people(stack: &Stack) {
             assert!(said.status.success(), "{said:?}");
         });
     }
+}
+
+/// Stores a credential for a host of nobody, looks at it, and takes it away.
+fn git_credentials(state: &str) {
+    use std::io::Write as _;
+    for arguments in [
+        &["set", "git.example.com"][..],
+        &["list"],
+        &["remove", "git.example.com"],
+    ] {
+        let mut child = std::process::Command::new(stack::emulator())
+            .arg("git-credential")
+            .args(arguments)
+            .args(["--state", state])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("the emulator starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        // The others read nothing.
+        let _ = stdin.write_all(b"token");
+        drop(stdin);
+        assert!(child.wait().expect("it ends").success(), "{arguments:?}");
+    }
+}
+
+/// A session whose repository is on a host for which there is a credential.
+async fn cloned(stack: &Stack, client: &Client) {
+    let files = BTreeMap::from([("private.txt", "for us")]);
+    let host = PrivateGitHost::with_files(&files, "robot", "token");
+    let url = format!("{}/git-credentials/{}", stack.url(), host.host());
+    let stored = client.http().put(url).bearer_auth(&stack.token);
+    let stored = stored.json(&json!({"username": "robot", "token": "token"}));
+    assert_eq!(stored.send().await.expect("an answer").status(), 200);
+    let arguments = json!({"prompt": script::prompt(&[script::text("done")]),
+        "workspace": {"git_url": host.clone_url()}});
+    let mut session = Session::create(client, arguments).await;
+    session.until_turns_ended(1).await;
+    session.cancel().await;
 }
 
 /// What only reads.
@@ -481,14 +420,6 @@ fn roles() -> Vec<Role> {
     stack.expect("the template is right").roles
 }
 
-fn excused(role: &Role, grant: &Grant) -> bool {
-    UNUSED.iter().any(|(name, action, part, _)| {
-        role.name.contains(name)
-            && grant.action == *action
-            && (grant.resource.contains(part) || grant.condition.contains(part))
-    })
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_role_permits_what_is_asked_for_and_nothing_else() {
     let stack = Stack::start(&options());
@@ -520,6 +451,7 @@ async fn every_role_permits_what_is_asked_for_and_nothing_else() {
     tokio::join!(tools(&stack, &client, "modern"), people(&stack));
     tokio::join!(tools(&stack, &legacy, "legacy"), tasks(&stack));
     tokio::join!(lost, async {
+        cloned(&stack, &client).await;
         readers(&stack, &read.id).await;
         let arguments = json!({"prompt": script::prompt(&[script::slow(100, 200)])});
         let session = Session::create(&client, arguments).await;

@@ -93,6 +93,16 @@ const TESTED: &[(&str, &str, &str)] = &[
         "the_settings_say_which_tokens_count_and_what_they_allow",
     ),
     (
+        "OIDC_SCOPE_PREFIX",
+        "functions/authorizer/src/issuer_tests.rs",
+        "the_prefix_of_the_issuer_is_taken_off_its_scopes",
+    ),
+    (
+        "OIDC_CLIENTS",
+        "functions/authorizer/src/issuer_tests.rs",
+        "a_token_without_an_audience_is_good_for_clients_that_are_named",
+    ),
+    (
         "OIDC_ADDRESSES",
         "tests/tests/stack/login.rs",
         "an_issuer_on_this_machine_is_for_local_deployments",

@@ -4,6 +4,7 @@
 
 mod dynamodb;
 mod ecs;
+mod kms;
 mod s3;
 
 use std::{
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 pub(super) use self::{
     ecs::requests as ecs_requests,
+    kms::Opener,
     s3::{deletion as s3_deletion, requests as s3_requests},
 };
 use crate::{
@@ -46,6 +48,8 @@ struct Inner {
     /// Of functions: ARN of the role, and the function's own name.
     functions: BTreeMap<String, (String, String)>,
     tables: dynamodb::Tables,
+    /// Keys that S3 asks for each object, by bucket.
+    object_keys: BTreeMap<String, String>,
     recorded: Option<Mutex<BTreeSet<Recorded>>>,
 }
 
@@ -107,6 +111,11 @@ impl Permissions {
             roles: roles.map(|role| (role.arn.clone(), role.clone())).collect(),
             functions: functions.collect(),
             tables: dynamodb::Tables::of(&stack.tables),
+            object_keys: stack
+                .buckets
+                .iter()
+                .filter_map(|bucket| Some((bucket.name.clone(), bucket.object_key.clone()?)))
+                .collect(),
             recorded: record.then(Mutex::default),
         }))
     }

@@ -16,9 +16,11 @@ use super::{
     files::file_error,
     lock::Lock,
     metadata::{self, NewVersion},
+    permitted::may_open,
     properties::{Properties, check_encryption_context, metadata_from, tags_from_header},
     reading::find,
 };
+use crate::aws::permissions::Opener;
 
 impl ObjectStore {
     /// PutObject. Conditions are checked once before the body is read, to refuse early, and again in
@@ -130,6 +132,7 @@ impl ObjectStore {
     ) -> S3Result<S3Response<CopyObjectOutput>> {
         // The dto has no place for the conditions on the target, the headers do.
         let target = WriteConditions::of(&request.headers)?;
+        let opener = request.extensions.get::<Opener>().cloned();
         let input = request.input;
         let CopySource::Bucket {
             bucket: source_bucket,
@@ -192,6 +195,8 @@ impl ObjectStore {
                     version_id.as_deref(),
                 )?;
                 conditions.check_source(&source)?;
+                let context = source.properties.encryption_context.as_deref();
+                may_open(opener.as_ref(), (&*source_bucket, &*source_key), context)?;
                 if *source_bucket == *bucket
                     && *source_key == *key
                     && version_id.is_none()

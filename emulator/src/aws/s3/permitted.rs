@@ -14,7 +14,7 @@ use crate::{
     aws::{
         calls::{Call, Calls},
         faults::{Fault, Faults},
-        permissions::{Permissions, s3_deletion, s3_requests},
+        permissions::{Opener, Permissions, s3_deletion, s3_requests},
     },
     credentials::{BadToken, Credentials, Principal},
     iam::Request,
@@ -23,6 +23,22 @@ use crate::{
 /// Header, or part of a signed address, with the token of a temporary key. Names of headers are the same
 /// in every spelling; that of the part of an address is compared with this.
 const SECURITY_TOKEN: &str = "X-Amz-Security-Token";
+
+/// Operations that encrypt a new object, and where they say for what it is.
+const ENCRYPTING: [&str; 3] = ["PutObject", "CopyObject", "CreateMultipartUpload"];
+const ENCRYPTION_CONTEXT: &str = "x-amz-server-side-encryption-context";
+
+/// Whether whoever asks may have an object decrypted.
+pub(super) fn may_open(
+    opener: Option<&Opener>,
+    object: (&str, &str),
+    context: Option<&str>,
+) -> S3Result<()> {
+    // Every request was looked at before it came here.
+    let opener = opener.ok_or_else(|| s3_error!(AccessDenied, "Access Denied"))?;
+    let opened = opener.may("Decrypt", object, context);
+    opened.map_err(|denied| s3_error!(AccessDenied, "{denied}"))
+}
 
 /// What the object service knows of the rest of the emulator.
 pub(in crate::aws) struct Surroundings {
@@ -103,10 +119,18 @@ impl S3Access for Observer {
         let requests = s3_requests(operation, path, context.uri(), context.headers());
         self.permitted(&sender, &requests)?;
         let fault = self.0.faults.take("s3", operation);
-        if let S3Path::Object { bucket, .. } = path {
+        if let S3Path::Object { bucket, key } = path {
+            let opener = Opener::new(&self.0.permissions, &sender);
+            if ENCRYPTING.contains(&operation) {
+                let said = context.headers().get(ENCRYPTION_CONTEXT);
+                let said = said.and_then(|value| value.to_str().ok());
+                let encrypted = opener.may("GenerateDataKey", (&**bucket, &**key), said);
+                encrypted.map_err(|denied| s3_error!(AccessDenied, "{denied}"))?;
+            }
             let list = Request::new("s3:ListBucket", format!("arn:aws:s3:::{bucket}"));
             let may_list = MayList(self.0.permissions.permits(&sender, &list));
             context.extensions_mut().insert(may_list);
+            context.extensions_mut().insert(opener);
         }
         match fault {
             None => Ok(()),

@@ -18,9 +18,10 @@ use super::{
     files::file_error,
     lock::Lock,
     metadata::{self, Version},
-    permitted::MayList,
+    permitted::{MayList, may_open},
     properties::{Checksums, Properties},
 };
+use crate::aws::permissions::Opener;
 
 impl ObjectStore {
     /// GetObject: whole, or one range, of the newest or a named version.
@@ -29,6 +30,7 @@ impl ObjectStore {
         request: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let may_list = MayList::of(&request.extensions);
+        let opener = request.extensions.get::<Opener>().cloned();
         let input = request.input;
         whole_object(input.part_number)?;
         let conditions = ReadConditions {
@@ -47,6 +49,8 @@ impl ObjectStore {
             .read(move |connection| {
                 let (found, shown) = find(connection, &bucket, &key, version_id.as_deref())?;
                 conditions.check(&found)?;
+                let context = found.properties.encryption_context.as_deref();
+                may_open(opener.as_ref(), (&*bucket, &*key), context)?;
                 let range = range_of(wanted, found.size)?;
                 let file = files.read(&found.file).map_err(file_error)?;
                 Ok((found, shown, range, file))

@@ -4,7 +4,7 @@ mod stage;
 
 use axum::body::Body as ScriptedBody;
 use domain::event::TokenUsage;
-use domain::ports::{Clock, Inbox, SessionLog};
+use domain::ports::{Clock, GitCredentials, Inbox, SessionLog};
 use domain::{FencingToken, SessionKey, UnixMillis};
 use futures_util::{StreamExt, stream};
 use http_body_util::BodyExt;
@@ -200,6 +200,76 @@ async fn credentials_are_for_the_runner_that_has_the_session_or_is_about_to() {
             assert_eq!(made["secret_access_key"], stage.key.session.as_str());
             assert_eq!(made["expires_at_unix_ms"], 7);
         }
+    }
+}
+
+/// The head is the session's own to write, its tree's record is not.
+#[tokio::test]
+async fn credentials_are_not_for_a_tree_that_does_not_know_the_session() {
+    let mut stage = stage(MINUTE, || ok("application/json", "{}")).await;
+    stage.records.in_tree = false;
+    let broken = Gateway::new(
+        (stage.records.clone(), stage::Tags),
+        signing_key(),
+        900,
+        upstream("http://127.0.0.1:1", MINUTE).into(),
+    );
+    stage.gateway = broken;
+    let request = stage.request("/model/session-credentials", "");
+    let (status, _, text) = stage.send(request).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{text}");
+}
+
+#[tokio::test]
+async fn a_git_credential_is_for_the_host_of_the_repository_and_the_runner_that_has_the_session() {
+    let stage = stage(MINUTE, || ok("application/json", "{}")).await;
+    let fake = &stage.records.fake;
+    let ask = async |body: &'static str| {
+        let (status, _, text) = stage
+            .send(stage.request("/model/git-credential", body))
+            .await;
+        (status.as_u16(), text)
+    };
+    const OWN: &str = r#"{"host":"git.example.com"}"#;
+    assert_eq!(ask(OWN).await, (204, String::new()));
+    let store = async |owner: &domain::OwnerId, host: &str, token: &str| {
+        let new = domain::ports::NewGitCredential {
+            owner: owner.clone(),
+            host: GitHost::parse(host).expect("a host"),
+            credential: domain::GitCredential::parse("user", token).expect("valid"),
+            now: fake.now(),
+        };
+        fake.store_git_credential(&new).await.expect("stored");
+    };
+    store(&testkit::owner("another"), "git.example.com", "theirs").await;
+    store(&stage.key.owner, "git.example.com:8443", "other-port").await;
+    store(&stage.key.owner, "evil.example", "other-host").await;
+    assert_eq!(ask(OWN).await, (204, String::new()));
+    store(&stage.key.owner, "git.example.com", "mine").await;
+    let (status, text) = ask(OWN).await;
+    assert_eq!(status, 200, "{text}");
+    assert_eq!(text, r#"{"username":"user","token":"mine"}"#);
+    for (body, expected) in [
+        (r#"{"host":"git.example.com:8443"}"#, 403),
+        (r#"{"host":"evil.example"}"#, 403),
+        (r#"{"host":"GIT.example.com"}"#, 200),
+        (r#"{"host":""}"#, 400),
+        (r#"{"host":7}"#, 400),
+        ("{}", 400),
+        ("", 400),
+    ] {
+        let (status, text) = ask(body).await;
+        assert_eq!(status, expected, "{body}: {text}");
+        assert!(expected == 200 || !text.contains("other-"), "{text}");
+    }
+    // The next runner has to take the session first.
+    let (fence, later) = (stage.lease.fence, fake.now().plus(60_000));
+    for fence in [fence.next(), FencingToken(fence.0 - 1)] {
+        let mut request = stage.request("/model/git-credential", OWN);
+        let token = format!("Bearer {}", sign(&stage.key, fence, later));
+        let value = http::HeaderValue::from_str(&token).expect("a value");
+        request.headers_mut().insert("authorization", value);
+        assert_eq!(stage.send(request).await.0, StatusCode::FORBIDDEN);
     }
 }
 

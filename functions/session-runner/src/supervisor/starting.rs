@@ -24,6 +24,7 @@ use crate::disk;
 pub(crate) use crate::disk::describe_error as describe;
 use crate::files_changed::Baseline;
 use crate::gate_server::{self, Asked, Rules, WaitingCall};
+use crate::git_credential::{self, Asking};
 use crate::granted::Granted;
 use crate::journal::Entry;
 use crate::objects::SessionObjects;
@@ -188,8 +189,24 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             self.limits(),
             self.objects.clone(),
         );
+        let asking = Asking {
+            gateway_url: self.settings.gateway_url.clone(),
+            connect_timeout: self.settings.connect_timeout,
+            token: self.assignment.session_token.clone(),
+        };
         let prepared = {
-            let preparing = prepare::prepare(sandbox, &spec, &limits, &objects);
+            let preparing = async {
+                let asked = git_credential::of(&spec, asking).await;
+                let credential = asked.as_ref().ok().and_then(Option::as_ref);
+                let prepared =
+                    prepare::prepare(sandbox, &spec, &limits, credential, &objects).await;
+                prepared.map_err(|error| match asked {
+                    Ok(_) => error.to_string(),
+                    Err(problem) => format!(
+                        "{error}; what its owner stored for the host could not be asked for: {problem}"
+                    ),
+                })
+            };
             tokio::pin!(preparing);
             tokio::select! {
                 prepared = &mut preparing => prepared,

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use domain::UploadId;
 use domain::session::Attachment;
 use domain::workspace::{Workspace, WorkspaceSource};
+use domain::{GitCredential, UploadId};
 
 use super::tree::{Kind, Tree};
 use super::{Amount, WorkspaceError, archive, copy, git, git_trust};
@@ -40,7 +40,7 @@ pub struct Limits {
     pub upload_bytes: u64,
 }
 
-/// Fills the empty workspace of `sandbox`. Cut anywhere, the session must not go on with what is
+/// Fills the empty workspace of `sandbox`; `credential` is for the host of its repository. Cut anywhere, the session must not go on with what is
 /// there; nothing of it runs then.
 ///
 /// # Errors
@@ -49,6 +49,7 @@ pub async fn prepare(
     sandbox: &Sandbox,
     workspace: &Workspace,
     limits: &Limits,
+    credential: Option<&GitCredential>,
     objects: &impl SessionObjects,
 ) -> Result<Prepared, WorkspaceError> {
     let root = sandbox.directories().workspace.outside.clone();
@@ -56,8 +57,8 @@ pub async fn prepare(
     match &workspace.source {
         WorkspaceSource::Empty => {}
         WorkspaceSource::Git { url, reference } => {
-            prepared.commit =
-                git::clone(sandbox, url, reference.as_ref(), limits.clone_timeout).await?;
+            let (reference, timeout) = (reference.as_ref(), limits.clone_timeout);
+            prepared.commit = git::clone(sandbox, url, reference, credential, timeout).await?;
             let counted = root.clone();
             prepared.amount = blocking(move || Ok(count(&counted))).await?;
         }

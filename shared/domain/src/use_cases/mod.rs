@@ -13,6 +13,7 @@ mod decide_approval;
 mod delete_session;
 mod fork_session;
 mod get_session;
+mod git_credentials;
 mod interrupt_session;
 mod list_sessions;
 mod note_release;
@@ -61,6 +62,9 @@ pub use decide_approval::{
 pub use delete_session::{DeleteError, Deletion, Erased, delete_session, erase_session};
 pub use fork_session::{ForkSession, ForkSessionError, fork_session};
 pub use get_session::{GetError, get_session};
+pub use git_credentials::{
+    StoreGitCredentialError, list_git_credentials, remove_git_credential, store_git_credential,
+};
 pub use interrupt_session::{InterruptError, Interrupted, interrupt_session};
 pub use list_sessions::{ListError, list_sessions};
 pub use note_release::note_release;

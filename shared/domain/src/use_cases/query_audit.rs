@@ -102,9 +102,10 @@ fn matching(query: &QueryAudit, mut entry: AuditEntry) -> Option<AuditEntry> {
                 .retain(|fact| of_kind(fact.kind) && in_time(fact.time));
             !piece.facts.is_empty()
         }
-        Subject::Erased { .. } | Subject::Policy(_) | Subject::Key(_) => {
-            query.kinds.is_empty() && in_time(entry.time)
-        }
+        Subject::Erased { .. }
+        | Subject::Policy(_)
+        | Subject::Key(_)
+        | Subject::GitCredential(_) => query.kinds.is_empty() && in_time(entry.time),
         Subject::Refused(refusals) => query.kinds.is_empty() && in_time(refusals.minute),
         Subject::Unreadable => query.kinds.is_empty(),
     };

@@ -74,7 +74,7 @@ fn output() -> Value {
                     "number": {"type": "integer", "description": "Its place in the chain."},
                     "time_unix_ms": time(),
                     "digest": {"type": "string", "description": "SHA-256 of the entry and, through the one before, of all before it."},
-                    "subject": {"type": "string", "enum": ["log", "erased", "policy", "key", "refused", "unreadable"]},
+                    "subject": {"type": "string", "enum": ["log", "erased", "policy", "key", "git_credential", "refused", "unreadable"]},
                     "session_id": session_id_schema(),
                     "first_sequence": {"type": "integer", "description": "The first event of the piece of the log that the entry is about."},
                     "last_sequence": {"type": "integer", "description": "The last one."},
@@ -83,11 +83,12 @@ fn output() -> Value {
                     "policy": {"type": "string", "description": "The stored policy that was changed."},
                     "version": {"type": "integer", "description": "The version that was stored, or removed."},
                     "policy_sha256": {"type": "string", "description": "SHA-256 of its text."},
-                    "removed": {"type": "boolean", "description": "The policy was removed, the key revoked."},
-                    "changed_by": {"type": "string", "description": "The owner id of who changed the policy or the key."},
+                    "removed": {"type": "boolean", "description": "The policy or the credential was removed, the key revoked."},
+                    "changed_by": {"type": "string", "description": "The owner id of who changed the policy, the key or the credential."},
                     "key_id": {"type": "string", "description": "The API key that was made, or revoked."},
                     "key_name": {"type": "string", "description": "What it is called."},
                     "key_owner": {"type": "string", "description": "The owner id of whom its holder acts for."},
+                    "git_host": {"type": "string", "description": "The host for which a git credential was stored, or removed."},
                     "scopes": {"type": "array", "items": text(), "description": "What a new key allows."},
                     "expires_at_unix_ms": time(),
                     "source": {"type": "string", "description": "Where refused requests came from."},
@@ -197,6 +198,14 @@ fn shown(entry: &AuditEntry) -> Value {
             }
             shown["changed_by"] = change.by.as_str().into();
         }
+        Subject::GitCredential(change) => {
+            shown["subject"] = "git_credential".into();
+            shown["git_host"] = change.host.as_str().into();
+            if !change.stored {
+                shown["removed"] = true.into();
+            }
+            shown["changed_by"] = change.by.as_str().into();
+        }
         Subject::Refused(refusals) => {
             shown["subject"] = "refused".into();
             shown["source"] = refusals.source.as_str().into();
@@ -268,6 +277,11 @@ fn words(entry: &AuditEntry) -> String {
                     )
                 }
             }
+        }
+        Subject::GitCredential(change) => {
+            let (host, by) = (&change.host, &change.by);
+            let done = if change.stored { "stored" } else { "removed" };
+            format!("{number} {time} the git credential for {host} was {done} by {by}")
         }
         Subject::Refused(refusals) => format!(
             "{number} {time} {} refused from {} in the minute of {}",

@@ -130,6 +130,7 @@ pub(crate) fn settings() -> EdgeSettings {
         allowed_origins: vec!["https://app.example".to_owned()],
         allowed_hosts: vec![],
         public_url: Some("https://shannon.example".to_owned()),
+        scope_prefix: None,
     }
 }
 

@@ -53,6 +53,10 @@ fn keys_are_spelled_as_they_are_stored() {
         Record::ApiKey(&KeyId::from_random([0; 17])),
         Record::PolicyBook(&PolicyScope::Deployment),
         Record::Policy(&PolicyScope::Owner(owner.clone()), &policy),
+        Record::GitCredential(
+            &owner,
+            &GitHost::parse("git.example.com:8443").expect("valid"),
+        ),
         Record::Bucket(&owner),
         Record::StreamPlace(&owner, 7),
         Record::Release,
@@ -96,6 +100,7 @@ fn keys_are_spelled_as_they_are_stored() {
             "keys key_aaaaaaaaaaaaaaaaaaaaaaaaaa",
             "policies#deployment policies",
             "policies#OWNER policy#no-npm",
+            "git#OWNER host#git.example.com:8443",
             "rate#OWNER requests",
             "rate#OWNER place#0000000007",
             "releases claude-code",

@@ -1,11 +1,11 @@
 //! Entries of the audit and seals, as they are stored: JSON, entries packed.
 
 use domain::{
-    ChainDigest, KeyId, KeyName, OwnerId, PolicyName, Sequence, SessionId, UnixMillis,
+    ChainDigest, GitHost, KeyId, KeyName, OwnerId, PolicyName, Sequence, SessionId, UnixMillis,
     approval::Way,
     audit::{
-        AuditChain, ChainEnd, Fact, FactKind, KeyChange, KeyTerms, LogPiece, PolicyChange,
-        Refusals, Seal, Subject,
+        AuditChain, ChainEnd, Fact, FactKind, GitCredentialChange, KeyChange, KeyTerms, LogPiece,
+        PolicyChange, Refusals, Seal, Subject,
     },
 };
 use serde::{Deserialize, Serialize, de::Error};
@@ -51,6 +51,11 @@ enum StoredSubject {
         scopes: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         valid_until: Option<u64>,
+        by: String,
+    },
+    GitCredential {
+        host: String,
+        stored: bool,
         by: String,
     },
     Refused {
@@ -176,6 +181,11 @@ impl StoredSubject {
                 valid_until: change.made.as_ref().map(|it| it.expires_at.0),
                 by: change.by.to_string(),
             },
+            Subject::GitCredential(change) => Self::GitCredential {
+                host: change.host.to_string(),
+                stored: change.stored,
+                by: change.by.to_string(),
+            },
             Subject::Refused(refusals) => Self::Refused {
                 minute: refusals.minute.0,
                 source: refusals.source.clone(),
@@ -242,6 +252,13 @@ impl StoredSubject {
                 }),
                 by: owner(&by)?,
             }),
+            Self::GitCredential { host, stored, by } => {
+                Subject::GitCredential(GitCredentialChange {
+                    host: GitHost::parse(&host).map_err(serde_json::Error::custom)?,
+                    stored,
+                    by: owner(&by)?,
+                })
+            }
             Self::Refused {
                 minute,
                 source,

@@ -82,6 +82,12 @@ async fn the_store_keeps_api_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_store_keeps_git_credentials() {
+    let services = Services::start().await;
+    contracts::git_credentials_contract(&services.store().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_store_keeps_policies() {
     let services = Services::start().await;
     contracts::policy_books_contract(&services.store().await).await;

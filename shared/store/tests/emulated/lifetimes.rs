@@ -18,7 +18,7 @@ use testkit::{contracts, new_session, owner};
 
 use crate::{
     erasing,
-    services::{AUDIT_RULE_DAYS, RULE_DAYS, Services, send},
+    services::{AUDIT_RULE_DAYS, GIT_PARAMETERS, RULE_DAYS, Services, send},
 };
 
 async fn cancel(store: &Store, head: domain::Head) {
@@ -99,9 +99,11 @@ async fn every_stored_thing_goes_as_the_table_of_retention_says() {
     settings.audit_retention_days = AUDIT_DAYS;
     settings.keep_deltas_hours = DELTAS_HOURS;
     let store = Store::connect_to(settings, services.endpoint()).await;
+    let store = store.with_git_credentials(GIT_PARAMETERS);
     // First what does not expire: the times of the rest are looked at.
     contracts::policy_books_contract(&store).await;
     contracts::api_keys_contract(&store).await;
+    contracts::git_credentials_contract(&store).await;
     contracts::session_directory_contract(&store).await;
     contracts::session_log_contract(&store).await;
     contracts::whole_inbox_contract(&store).await;

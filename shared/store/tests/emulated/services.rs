@@ -42,6 +42,9 @@ impl Invoker for Nobody {
 pub(crate) const RULE_DAYS: &str = "33";
 pub(crate) const AUDIT_RULE_DAYS: &str = "34";
 
+/// Path of the parameters with git credentials.
+pub(crate) const GIT_PARAMETERS: &str = "/shannon/store/git";
+
 /// Running services; dropping it ends them.
 pub(crate) struct Services {
     running: RunningAws,
@@ -149,7 +152,8 @@ impl Services {
     }
 
     pub(crate) async fn store(&self) -> Store {
-        Store::connect_to(self.settings(), self.endpoint()).await
+        let store = Store::connect_to(self.settings(), self.endpoint()).await;
+        store.with_git_credentials(GIT_PARAMETERS)
     }
 
     pub(crate) fn dynamodb(&self) -> aws_sdk_dynamodb::Client {

@@ -292,7 +292,10 @@ impl World {
                 let same = audit.refused.get(&at) == Some(&it.count);
                 same && audit.refused.remove(&at).is_some()
             }
-            Subject::Policy(_) | Subject::Key(_) | Subject::Unreadable => false,
+            Subject::Policy(_)
+            | Subject::Key(_)
+            | Subject::GitCredential(_)
+            | Subject::Unreadable => false,
         };
         if !new {
             return Err(RecordError::Recorded);

@@ -6,6 +6,7 @@ mod checkpoints;
 mod clients;
 mod directory;
 mod erasure;
+mod git_credentials;
 mod inbox;
 mod log;
 mod notices;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{audit::Audit, clients::Clients};
 use domain::{
-    Checkpoint, Command, Event, FencingToken, Head, KeyId, KeyRecord, OwnerId, PolicyBook,
-    PolicyScope, RefName, Sequence, SessionId, SessionKey, TreeKey, UnixMillis, UploadId,
+    Checkpoint, Command, Event, FencingToken, GitCredential, GitHost, Head, KeyId, KeyRecord,
+    OwnerId, PolicyBook, PolicyScope, RefName, Sequence, SessionId, SessionKey, TreeKey,
+    UnixMillis, UploadId,
     checkpoint::CheckpointRef,
     event::NewEvent,
     ports::{LiveText, NoticeMessage, Webhook},
@@ -36,6 +37,8 @@ pub(super) struct World {
     pub(super) audit: Audit,
     pub(super) books: BTreeMap<PolicyScope, PolicyBook>,
     pub(super) keys: BTreeMap<KeyId, KeyRecord>,
+    /// With the time at which they were stored.
+    pub(super) git_credentials: BTreeMap<(OwnerId, GitHost), (GitCredential, UnixMillis)>,
     /// When each owner's bucket of requests is full again, in microseconds.
     pub(super) buckets: BTreeMap<OwnerId, u64>,
     pub(super) release: Option<domain::release::Release>,

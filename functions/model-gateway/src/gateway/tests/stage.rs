@@ -8,10 +8,11 @@ use axum::Router;
 use axum::body::Body as ScriptedBody;
 use domain::event::TokenUsage;
 use domain::ports::{
-    Clock, ControlChange, ControlError, CreateError, Creation, ForkError, Lease, ListQuery,
-    NewFork, NewSession, SessionDirectory, SessionLog, SessionPage, Unavailable,
+    Clock, ControlChange, ControlError, CreateError, Creation, ForkError, GitSecrets, Lease,
+    ListQuery, NewFork, NewSession, SessionDirectory, SessionLog, SessionPage, Unavailable,
 };
-use domain::{FencingToken, Head, OwnerId, SessionKey, UnixMillis};
+use domain::workspace::GitUrl;
+use domain::{FencingToken, GitCredential, Head, OwnerId, SessionKey, TreeKey, UnixMillis};
 use http_body_util::BodyExt;
 use testkit::Fake;
 use tokio::net::TcpListener;
@@ -26,6 +27,8 @@ pub(super) struct Recorded {
     pub(super) fake: Fake,
     pub(super) objects: Arc<BTreeMap<String, Bytes>>,
     pub(super) usage: Arc<Mutex<Vec<(String, String, TokenUsage)>>>,
+    /// Whether trees know their sessions.
+    pub(super) in_tree: bool,
 }
 
 /// Makes credentials that say for whom they are.
@@ -87,9 +90,22 @@ impl SessionDirectory for Recorded {
     }
 }
 
+impl GitSecrets for Recorded {
+    async fn git_secret(
+        &self,
+        owner: &OwnerId,
+        host: &GitHost,
+    ) -> Result<Option<GitCredential>, Unavailable> {
+        self.fake.git_secret(owner, host).await
+    }
+}
+
 impl Records for Recorded {
     async fn object(&self, _key: &SessionKey, name: &str) -> Result<Option<Bytes>, Unavailable> {
         Ok(self.objects.get(name).cloned())
+    }
+    async fn is_in_tree(&self, _: &SessionKey, _: &TreeKey) -> Result<bool, Unavailable> {
+        Ok(self.in_tree)
     }
     async fn record(
         &self,
@@ -131,7 +147,12 @@ pub(super) async fn stage(
 ) -> Stage {
     let fake = Fake::new(3);
     let owner = testkit::owner("me");
-    let new = testkit::new_session(&fake, &owner);
+    let mut new = testkit::new_session(&fake, &owner);
+    let url = GitUrl::parse("https://git.example.com/a.git", false).expect("a URL");
+    new.spec.workspace.source = WorkspaceSource::Git {
+        url,
+        reference: None,
+    };
     let key = new.key.clone();
     fake.create(new).await.expect("created");
     let now = fake.now();
@@ -162,6 +183,7 @@ pub(super) async fn stage(
         fake,
         objects: Arc::new(BTreeMap::from([object])),
         usage: Arc::default(),
+        in_tree: true,
     };
     let base = format!("http://{address}");
     let token = sign(&key, head.fence, now.plus(60_000));
