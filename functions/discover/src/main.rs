@@ -9,14 +9,13 @@ use serde_json::json;
 
 fn main() -> ExitCode {
     boot::run("discover", async |boot| {
-        let class = Class::Discover;
         let settings = EdgeSettings::read(
-            class,
+            Class::Discover,
             |name| boot.settings.integer(name),
             |name| boot.settings.list(name),
             |name| boot.settings.optional(name).map(|it| it.map(str::to_owned)),
         )?;
-        let edge = Edge::new(class, settings, Listings);
+        let served = Edge::new(Class::Discover, settings, Listings);
         let health = json!({
             "status": "ok",
             "version": env!("CARGO_PKG_VERSION"),
@@ -29,9 +28,9 @@ fn main() -> ExitCode {
             boot.settings.optional("SHANNON_OIDC_SCOPE_PREFIX")?,
         );
         boot.serve_http(move |incoming| {
-            let (edge, health, resource) = (edge.clone(), health.clone(), resource.clone());
+            let (edge, health, resource) = (served.clone(), health.clone(), resource.clone());
+            let request = incoming.request;
             async move {
-                let request = incoming.request;
                 if request.method() == Method::GET && request.uri().path() == "/health" {
                     return boot::http::json_response(StatusCode::OK, &health);
                 }

@@ -124,6 +124,11 @@ async fn audit<P: SweepPorts>(ports: &P, key: &SigningKey, answer: &mut Answer) 
     match keep_audit(ports, key).await {
         Ok(kept) => {
             answer.sealed += kept.sealed;
+            if kept.most_refused > 0 {
+                // A metric is made of it.
+                let shannon_refusals_of_source = kept.most_refused;
+                tracing::info!(shannon_refusals_of_source, "requests were refused");
+            }
             if kept != AuditKept::default() {
                 tracing::info!(?kept, "kept the audit");
             }

@@ -1,4 +1,5 @@
-//! The ten alarms that are always deployed: their numbers, who hears of them, and that each fires.
+//! The ten alarms that are always deployed, and the ten that are asked for: their numbers, who hears of
+//! them, and that each fires.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,18 +100,103 @@ const ALARMS: &[Alarm] = &[
     ),
 ];
 
+/// The ones that come with `AlarmSet=full`.
+const FULL: &[Alarm] = &[
+    (
+        "HighErrorRate",
+        "WarningTopic",
+        "GreaterThanThreshold",
+        6.0,
+        60,
+        (2, 2),
+    ),
+    (
+        "ErrorBurst",
+        "CriticalTopic",
+        "GreaterThanThreshold",
+        600.0,
+        60,
+        (2, 2),
+    ),
+    (
+        "HighErrorRatio",
+        "WarningTopic",
+        "GreaterThanThreshold",
+        0.05,
+        60,
+        (5, 5),
+    ),
+    (
+        "HighResponseTime",
+        "WarningTopic",
+        "GreaterThanThreshold",
+        0.5,
+        60,
+        (5, 5),
+    ),
+    (
+        "HighRequestRate",
+        "WarningTopic",
+        "GreaterThanThreshold",
+        60_000.0,
+        60,
+        (1, 1),
+    ),
+    (
+        "SessionOverload",
+        "CriticalTopic",
+        "GreaterThanThreshold",
+        0.9,
+        60,
+        (1, 1),
+    ),
+    (
+        "HighMemoryUsage",
+        "WarningTopic",
+        "GreaterThanThreshold",
+        0.0,
+        60,
+        (5, 5),
+    ),
+    (
+        "StoreThrottled",
+        "WarningTopic",
+        "GreaterThanThreshold",
+        0.0,
+        60,
+        (5, 5),
+    ),
+    (
+        "DeadLetters",
+        "WarningTopic",
+        "GreaterThanThreshold",
+        0.0,
+        300,
+        (1, 1),
+    ),
+    (
+        "AuthenticationAttack",
+        "WarningTopic",
+        "GreaterThanThreshold",
+        5.0,
+        60,
+        (1, 1),
+    ),
+];
+
 fn properties(name: &str) -> &'static Value {
     &template()["Resources"][name]["Properties"]
 }
 
 #[test]
-fn the_ten_alarms_have_their_numbers_and_tell_somebody() {
+fn alarms_have_their_numbers_and_tell_somebody() {
     let deployed: BTreeSet<&str> = resources(template(), "AWS::CloudWatch::Alarm")
         .map(|(name, _)| name)
         .collect();
-    let known: BTreeSet<&str> = ALARMS.iter().map(|(name, ..)| *name).collect();
+    let all = || ALARMS.iter().chain(FULL);
+    let known: BTreeSet<&str> = all().map(|(name, ..)| *name).collect();
     assert_eq!(deployed, known);
-    for (name, topic, operator, threshold, period, (n, of)) in ALARMS {
+    for (name, topic, operator, threshold, period, (n, of)) in all() {
         let alarm = properties(name);
         assert_eq!(alarm["ComparisonOperator"], *operator, "{name}");
         assert_eq!(alarm["Threshold"].as_f64(), Some(*threshold), "{name}");
@@ -141,6 +227,44 @@ fn the_ten_alarms_have_their_numbers_and_tell_somebody() {
     }
 }
 
+/// Who asks for nothing gets what costs nothing.
+#[test]
+fn more_alarms_are_there_when_they_are_asked_for() {
+    let template = template();
+    assert_eq!(template["Parameters"]["AlarmSet"]["Default"], "core");
+    let asked = json!({"Fn::Equals": [{"Ref": "AlarmSet"}, "full"]});
+    assert_eq!(template["Conditions"]["HasFullAlarms"], asked);
+    let conditions = |kind| {
+        resources(template, kind).map(|(name, it)| (name.to_owned(), it["Condition"].clone()))
+    };
+    for (name, condition) in conditions("AWS::CloudWatch::Alarm") {
+        let is_more = FULL.iter().any(|(more, ..)| *more == name);
+        assert_eq!(condition == "HasFullAlarms", is_more, "{name}: {condition}");
+    }
+    // A filter that only they look at would be paid for, too.
+    let looked_at: BTreeSet<&str> = ALARMS.iter().filter_map(|it| metric_of(it.0)).collect();
+    for (name, filter) in resources(template, "AWS::Logs::MetricFilter") {
+        let made = &filter["Properties"]["MetricTransformations"][0]["MetricName"];
+        let is_core = looked_at.contains(made.as_str().expect("a name"));
+        assert_eq!(filter["Condition"].is_null(), is_core, "{name}");
+    }
+}
+
+/// The metric that an alarm looks at, or the first of several.
+fn metric_of(alarm: &str) -> Option<&'static str> {
+    let properties = properties(alarm);
+    let within = &properties["Metrics"][0]["MetricStat"]["Metric"]["MetricName"];
+    properties["MetricName"].as_str().or(within.as_str())
+}
+
+/// What AWS measures itself, and no filter makes.
+const AWS_MEASURES: &[[&str; 2]] = &[
+    ["AWS/ApiGateway", "5XXError"],
+    ["AWS/ApiGateway", "Count"],
+    ["AWS/DynamoDB", "ThrottledRequests"],
+    ["AWS/SQS", "ApproximateNumberOfMessagesVisible"],
+];
+
 /// Every metric of ours that an alarm looks at is made by a filter, and every filter is looked at.
 #[test]
 fn alarms_and_filters_name_the_same_metrics() {
@@ -153,8 +277,10 @@ fn alarms_and_filters_name_the_same_metrics() {
         if metric["Namespace"] == ours {
             looked_at.insert(metric["MetricName"].as_str().expect("a name"));
         } else {
-            assert_eq!(metric["Namespace"], "AWS/ApiGateway", "{name}");
-            assert_eq!(metric["MetricName"], "5XXError", "{name}");
+            let measured = [&metric["Namespace"], &metric["MetricName"]];
+            let measured = measured.map(|word| word.as_str().expect("a name"));
+            let known = AWS_MEASURES.contains(&measured);
+            assert!(known, "{name}: {measured:?}");
         }
     }
     let mut made = BTreeSet::new();
@@ -212,6 +338,10 @@ const WRITTEN: &[(&str, &str)] = &[
         "functions/model-gateway/src/response.rs",
     ),
     ("shannon_up", "functions/reconciler/src/canary.rs"),
+    (
+        "shannon_refusals_of_source",
+        "functions/reconciler/src/sweep.rs",
+    ),
     ("shannon_ready", "functions/reconciler/src/canary.rs"),
 ];
 
@@ -350,6 +480,44 @@ fn minutes() -> Vec<(&'static str, Vec<Value>, &'static str, bool)> {
             "AuditChainBroken",
             false,
         ),
+        (
+            "CallLogs",
+            vec![line("shannon_request_duration_seconds", json!(0.5))],
+            "HighResponseTime",
+            false,
+        ),
+        (
+            "CallLogs",
+            vec![line("shannon_request_duration_seconds", json!(0.6))],
+            "HighResponseTime",
+            true,
+        ),
+        (
+            "ReconcilerLogs",
+            vec![line("shannon_active_sessions", json!(90))],
+            "SessionOverload",
+            false,
+        ),
+        (
+            "ReconcilerLogs",
+            vec![line("shannon_active_sessions", json!(91))],
+            "SessionOverload",
+            true,
+        ),
+        ("CallLogs", vec![report(204)], "HighMemoryUsage", false),
+        ("CallLogs", vec![report(205)], "HighMemoryUsage", true),
+        (
+            "ReconcilerLogs",
+            vec![line("shannon_refusals_of_source", json!(5))],
+            "AuthenticationAttack",
+            false,
+        ),
+        (
+            "ReconcilerLogs",
+            vec![line("shannon_refusals_of_source", json!(6))],
+            "AuthenticationAttack",
+            true,
+        ),
     ]
 }
 
@@ -358,21 +526,24 @@ fn every_alarm_on_lines_fires_by_them() {
     let mut fired: BTreeMap<&str, BTreeSet<bool>> = BTreeMap::new();
     for (group, lines, alarm, expected) in minutes() {
         let made = metrics(group, &lines);
-        let within = &properties(alarm)["Metrics"][0]["MetricStat"]["Metric"]["MetricName"];
-        let metric = properties(alarm)["MetricName"]
-            .as_str()
-            .or_else(|| within.as_str());
         let values = made
-            .get(metric.expect("a metric"))
+            .get(metric_of(alarm).expect("a metric"))
             .cloned()
             .unwrap_or_default();
         assert_eq!(breaches(alarm, &values), expected, "{alarm}: {lines:?}");
         fired.entry(alarm).or_default().insert(expected);
     }
-    for (name, ..) in ALARMS {
-        if *name == "HighErrorRateSustained" {
-            // API Gateway's own count.
-            assert!(breaches(name, &[7.0]) && !breaches(name, &[6.0]));
+    for (name, ..) in ALARMS.iter().chain(FULL) {
+        let metric = metric_of(name).expect("a metric");
+        if *name == "HighErrorRatio" {
+            let ratio = &properties(name)["Metrics"][2]["Expression"];
+            assert_eq!(ratio, "IF(requests >= 20, errors / requests, 0)");
+        } else if AWS_MEASURES.iter().any(|[_, measured]| *measured == metric) {
+            let most = properties(name)["Threshold"].as_f64().expect("a number");
+            assert!(
+                breaches(name, &[most + 1.0]) && !breaches(name, &[most]),
+                "{name}"
+            );
         } else {
             let both = BTreeSet::from([false, true]);
             assert_eq!(fired.get(name), Some(&both), "{name} is not tested");
@@ -382,21 +553,25 @@ fn every_alarm_on_lines_fires_by_them() {
 
 /// The limit of each function's memory stands in its pattern, which cannot compute.
 #[test]
-fn memory_is_watched_at_nine_tenths() {
+fn memory_is_watched_at_eight_and_nine_tenths() {
     let mut watched = 0;
+    let limits = [
+        ("shannon_memory_pressure_total", 9),
+        ("shannon_memory_high_total", 8),
+    ];
     for (name, function) in resources(template(), "AWS::Lambda::Function") {
         let memory = function["Properties"]["MemorySize"]
             .as_u64()
             .expect("a number");
         let group = function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"].as_str();
         let group = group.expect("a group");
-        let most = memory * 9 / 10;
-        for (used, expected) in [(most, 0), (most + 1, 1)] {
-            let made = metrics(group, &[report(used)]);
-            let count = made
-                .get("shannon_memory_pressure_total")
-                .map_or(0, Vec::len);
-            assert_eq!(count, expected, "{name}: {used} of {memory} MB");
+        for (metric, tenths) in limits {
+            let most = memory * tenths / 10;
+            for (used, expected) in [(most, 0), (most + 1, 1)] {
+                let made = metrics(group, &[report(used)]);
+                let count = made.get(metric).map_or(0, Vec::len);
+                assert_eq!(count, expected, "{name}: {metric}: {used} of {memory} MB");
+            }
         }
         watched += 1;
     }

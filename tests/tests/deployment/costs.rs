@@ -53,6 +53,7 @@ const FREE: &[&str] = &[
 const PAID: &[(&str, &str)] = &[
     ("HasOwnKey", "EncryptionKey"),
     ("HasSecretsManager", "SecretsManager"),
+    ("HasFullAlarms", "AlarmSet"),
 ];
 /// Alarms, and metrics of our own, that an account has for nothing.
 const FREE_ALARMS: usize = 10;
@@ -104,7 +105,7 @@ fn what_has_a_monthly_price_is_asked_for() {
 /// Who turns an option on reads what it costs.
 #[test]
 fn options_say_their_price_and_are_off() {
-    let free = |parameter: &str| parameter == "aws" || parameter == "false" || parameter.is_empty();
+    let free = |parameter: &str| ["aws", "false", "core", ""].contains(&parameter);
     let names = PAID.iter().map(|(_, parameter)| *parameter);
     for name in names.chain(["WebAclArn"]) {
         let parameter = &template()["Parameters"][name];
@@ -120,10 +121,12 @@ fn options_say_their_price_and_are_off() {
 
 #[test]
 fn there_are_no_more_alarms_metrics_and_dashboards_than_are_free() {
-    let count = |kind| resources(template(), kind).count();
+    let is_core = |resource: &Value| resource["Condition"] != "HasFullAlarms";
+    let core = |kind| resources(template(), kind).filter(move |(_, it)| is_core(it));
+    let count = |kind| core(kind).count();
     assert_eq!(count("AWS::CloudWatch::Alarm"), FREE_ALARMS);
     assert!(count("AWS::CloudWatch::Dashboard") <= FREE_DASHBOARDS);
-    let filters = resources(template(), "AWS::Logs::MetricFilter");
+    let filters = core("AWS::Logs::MetricFilter");
     let metrics: BTreeSet<&str> = filters
         .flat_map(|(_, filter)| {
             let made = filter["Properties"]["MetricTransformations"].as_array();
@@ -138,7 +141,7 @@ fn there_are_no_more_alarms_metrics_and_dashboards_than_are_free() {
         .collect();
     assert!(metrics.len() <= FREE_METRICS, "{metrics:?}");
     // An alarm on several metrics counts as several.
-    for (name, alarm) in resources(template(), "AWS::CloudWatch::Alarm") {
+    for (name, alarm) in core("AWS::CloudWatch::Alarm") {
         let metrics = alarm["Properties"]["Metrics"]
             .as_array()
             .into_iter()

@@ -33,6 +33,11 @@ const TESTED: &[(&str, &str, &str)] = &[
     ),
     ("ALLOWED_ORIGINS", STACK, "sizes_and_times_of_requests"),
     (
+        "ALARM_SET",
+        "tests/tests/deployment/alarms.rs",
+        "more_alarms_are_there_when_they_are_asked_for",
+    ),
+    (
         "ALLOW_BYPASS_PERMISSIONS",
         "tests/tests/stack/permissions.rs",
         "bypass_is_refused_where_it_is_not",

@@ -99,6 +99,8 @@ where
 pub struct AuditKept {
     /// Entries about refused requests.
     pub refusals: usize,
+    /// The most requests of one address that were refused in one minute.
+    pub most_refused: u64,
     /// Chains that were sealed.
     pub sealed: usize,
 }
@@ -124,10 +126,14 @@ where
         }
     }
     for refusals in ports.refusals(ports.now(), AT_ONCE).await? {
+        let count = refusals.count;
         let subject = Subject::Refused(refusals);
         let recorded = ports.record(&AuditChain::Deployment, subject, ports.now());
         match recorded.await {
-            Ok(_) => kept.refusals += 1,
+            Ok(_) => {
+                kept.refusals += 1;
+                kept.most_refused = kept.most_refused.max(count);
+            }
             Err(RecordError::Recorded) => {}
             Err(RecordError::Unavailable(error)) => failed = Some(error),
         }
