@@ -18,8 +18,7 @@ fn main() -> ExitCode {
         )?;
         let edge = Edge::new(class, settings, Listings);
         let health = json!({
-            "status": "ok",
-            "version": env!("CARGO_PKG_VERSION"),
+            "status": "ok", "version": env!("CARGO_PKG_VERSION"),
             "stage": boot.settings.text("SHANNON_STAGE")?,
         });
         let resource = ProtectedResource::new(
