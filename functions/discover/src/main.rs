@@ -17,8 +17,7 @@ fn main() -> ExitCode {
         )?;
         let served = Edge::new(Class::Discover, settings, Listings);
         let health = json!({
-            "status": "ok",
-            "version": env!("CARGO_PKG_VERSION"),
+            "status": "ok", "version": env!("CARGO_PKG_VERSION"),
             "stage": boot.settings.text("SHANNON_STAGE")?,
         });
         let resource = ProtectedResource::new(
