@@ -18,9 +18,10 @@ use super::key_arguments::KeyCommand;
 Without a subcommand the stack is started; Ctrl-C stops it, a second Ctrl-C at once.
 
 Environment:
-  ANTHROPIC_API_KEY    answers come from the Anthropic API; without it from the offline model
-  ANTHROPIC_BASE_URL   another address of that API
-  SHANNON_...          settings; `emulator config check` shows all of them with their values
+  ANTHROPIC_API_KEY       answers come from the Anthropic API; without it from the offline model
+  ANTHROPIC_API_KEY_FILE  a file with that key
+  ANTHROPIC_BASE_URL      another address of that API
+  SHANNON_...             settings; `emulator config check` shows all of them with their values
 
 Needs Linux or macOS. Sessions are isolated from this machine on Linux only; the start message says
 whether they are."
@@ -95,6 +96,37 @@ impl StartArguments {
 pub(super) enum Command {
     /// Start the stack (the same as no subcommand)
     Start,
+    /// Run the stack as a service of this machine
+    ///
+    /// Needs no checkout: the functions are in the directory `functions` beside this program and the
+    /// template is the file template.yaml beside it. SHANNON_ACCESS_TOKEN (or the file that
+    /// SHANNON_ACCESS_TOKEN_FILE names) is the token of its clients, ANTHROPIC_API_KEY (or
+    /// ANTHROPIC_API_KEY_FILE) the key of the model. State is in /var/lib/shannon unless
+    /// SHANNON_STATE_DIRECTORY says otherwise. Settings that are not given are as in a deployment;
+    /// PORT counts where SHANNON_PORT is not set. Log lines go to standard error, as JSON, and to the
+    /// directory `logs` of the state.
+    ///
+    /// SIGTERM stops it: requests that run are answered, sessions take a last checkpoint and go on at
+    /// the next start.
+    ///
+    /// Exit code: 0 it was stopped and everything ended in time, 1 it could not start or go on, 2 a
+    /// setting, a secret or the usage is wrong, 4 it was stopped and SHANNON_STOP_TIMEOUT_SECONDS
+    /// passed before everything had ended.
+    Serve(ServeArguments),
+    /// Stop the stack that runs on the state directory, as SIGTERM does, and wait until it has ended
+    ///
+    /// Then another one can start on the same state: `emulator drain && emulator serve`.
+    ///
+    /// Exit code: 0 it has ended, 1 it has not, 3 none runs.
+    Drain,
+    /// Print what an MCP client has to be told of a stack, or write it into the client's file
+    ///
+    /// Of the stack that runs here, of the one at --url, or of the one on another machine (--ssh). In
+    /// a file, everything else stays, and a copy of what it was is kept beside it.
+    ///
+    /// Exit code: 0 it is printed or written, 1 the file cannot be used (it is as it was), 2 wrong
+    /// usage, 3 no stack runs here.
+    Connect(ConnectArguments),
     /// Run one session and show it; starts a stack when none runs
     ///
     /// Exit code: 0 the session did it, 1 it failed, 2 wrong usage, 3 the stack could not start,
@@ -104,9 +136,12 @@ pub(super) enum Command {
     ///
     /// Standard output carries JSON-RPC messages and nothing else. Without --url it is the stack that
     /// runs here, with the token it keeps (or SHANNON_DEV_TOKEN); with --url the token comes from
-    /// SHANNON_ACCESS_TOKEN or the file that SHANNON_ACCESS_TOKEN_FILE names.
+    /// SHANNON_ACCESS_TOKEN or the file that SHANNON_ACCESS_TOKEN_FILE names. With --ssh it is the stack
+    /// that runs on another machine, which this program reaches by `emulator stdio` there; what a
+    /// shell there prints besides goes to standard error.
     ///
-    /// Exit code: 0 the host went away, 2 wrong usage, 3 no stack, 130 interrupted.
+    /// Exit code: 0 the host went away, 1 ssh or the program there failed, 2 wrong usage, 3 no stack,
+    /// 130 interrupted.
     Stdio(StdioArguments),
     /// Look at the settings
     Config {
@@ -158,6 +193,84 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub(super) struct ServeArguments {
+    /// The template; without it template.yaml beside this program
+    #[arg(long, value_name = "FILE")]
+    pub(super) template: Option<PathBuf>,
+    /// Start although sessions cannot be isolated here: they can read what the service can
+    #[arg(long)]
+    pub(super) unisolated: bool,
+}
+
+/// Arguments of `connect`.
+#[derive(Debug, Args)]
+pub(super) struct ConnectArguments {
+    /// The client
+    #[arg(value_enum)]
+    pub(super) client: ConnectClient,
+    /// Write it into the client's file, or into .mcp.json here for Claude Code
+    #[arg(long)]
+    pub(super) write: bool,
+    /// Another file than the client's own
+    #[arg(long, value_name = "FILE", requires = "write")]
+    pub(super) file: Option<PathBuf>,
+    /// MCP endpoint of a deployed stack, for example https://shannon.example.com/mcp
+    ///
+    /// The token comes from SHANNON_ACCESS_TOKEN or the file that SHANNON_ACCESS_TOKEN_FILE names.
+    #[arg(long, value_name = "URL", conflicts_with = "ssh")]
+    pub(super) url: Option<String>,
+    /// The machine of the stack, reached with ssh; a key must open it
+    #[arg(long, value_name = "HOST", value_parser = ssh_host)]
+    pub(super) ssh: Option<String>,
+    /// This program on that machine, with arguments and variables as the shell there takes them
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        default_value = "emulator",
+        requires = "ssh"
+    )]
+    pub(super) remote_program: String,
+    /// The name that the client shows
+    #[arg(long, default_value = "shannon", value_parser = server_name)]
+    pub(super) name: String,
+    /// The system that the client runs on, if it is not this one
+    #[arg(long, value_enum)]
+    pub(super) platform: Option<ConnectPlatform>,
+}
+
+/// An MCP client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ConnectClient {
+    /// Claude Desktop; this program is its bridge
+    Desktop,
+    /// Claude Code
+    Code,
+    /// Any client that starts servers as programs; mcp-remote (npm) is its bridge
+    McpRemote,
+}
+
+/// A system that clients run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ConnectPlatform {
+    /// macOS
+    Macos,
+    /// Linux
+    Linux,
+    /// Windows
+    Windows,
+}
+
+fn server_name(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if (1..=64).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with('-') {
+        Ok(text.to_owned())
+    } else {
+        Err("use 1 to 64 characters of a-z, A-Z, 0-9, '-' and '_'".to_owned())
+    }
 }
 
 /// What to do with the audit.
@@ -226,8 +339,28 @@ pub(super) struct StdioArguments {
     #[arg(long, value_name = "URL")]
     pub(super) url: Option<String>,
     /// Start a stack when none runs here; it ends with the bridge
-    #[arg(long, conflicts_with = "url")]
+    #[arg(long, conflicts_with_all = ["url", "ssh"])]
     pub(super) start: bool,
+    /// The machine of the stack, reached with ssh; a key must open it
+    #[arg(long, value_name = "HOST", conflicts_with = "url", value_parser = ssh_host)]
+    pub(super) ssh: Option<String>,
+    /// This program on that machine, with arguments and variables as the shell there takes them
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        default_value = "emulator",
+        requires = "ssh"
+    )]
+    pub(super) remote_program: String,
+}
+
+/// What ssh would not take for an option.
+fn ssh_host(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with('-') || text.contains(char::is_whitespace) {
+        Err("it is no host".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// About settings.
