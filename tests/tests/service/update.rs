@@ -56,6 +56,10 @@ async fn insistently(client: &Client, tool: &str, arguments: Value, met: &mut Me
     }
 }
 
+fn message(number: usize) -> String {
+    script::prompt(&[script::text(&format!("answer {number}"))])
+}
+
 /// Sends numbered messages to a session until it is told to end.
 async fn work(client: Client, session: String, over: Arc<AtomicBool>) -> Met {
     let mut met = Met::default();
@@ -63,8 +67,8 @@ async fn work(client: Client, session: String, over: Arc<AtomicBool>) -> Met {
     while !over.load(Ordering::SeqCst) {
         number += 1;
         let id = format!("load-{number}");
-        let message = script::prompt(&[script::text(&format!("answer {number}"))]);
-        let arguments = json!({"session_id": session, "message": message, "message_id": id});
+        let arguments =
+            json!({"session_id": session, "message": message(number), "message_id": id});
         insistently(&client, "send_message", arguments, &mut met).await;
         met.acknowledged.push(id);
         tokio::time::sleep(Duration::from_millis(700)).await;
@@ -153,17 +157,15 @@ async fn an_update_under_load_loses_nothing() {
     // Every message that was acknowledged was taken, once; and none that was not sent.
     let turns = met.acknowledged.len() + 1;
     talking.until_turns_ended(turns).await;
-    let taken: Vec<&str> = talking
-        .events
+    let mut taken: Vec<&str> = talking
+        .of_kind("message_taken")
         .iter()
-        .filter(|event| event["kind"] == "message_taken")
-        .filter_map(|event| event["cause"].as_str())
-        .filter(|cause| cause.starts_with("load-"))
+        .filter_map(|body| body["text"].as_str())
         .collect();
-    let mut once = taken.clone();
-    once.dedup();
-    let wanted: Vec<&str> = met.acknowledged.iter().map(String::as_str).collect();
-    assert_eq!(once, wanted, "{}", talking.story());
+    // A message that was taken and not finished is taken again by the next runner.
+    taken.dedup();
+    let wanted: Vec<String> = (1..=met.acknowledged.len()).map(message).collect();
+    assert_eq!(taken[1..], wanted, "{}", talking.story());
     for number in 1..=met.acknowledged.len() {
         let answer = format!("answer {number}");
         let said = talking.of_kind("text");
@@ -172,7 +174,8 @@ async fn an_update_under_load_loses_nothing() {
     }
     // And all of it still hangs together.
     let checked = mine.call("verify_audit", json!({})).await;
-    assert_eq!(checked["holds"], true, "{checked}");
+    assert_eq!(checked["findings"], json!([]), "{checked}");
+    assert!(checked["batches"].as_u64() > Some(0), "{checked}");
     for session in [&mut working, &mut resting, &mut talking] {
         session.cancel().await;
     }
