@@ -30,6 +30,7 @@ mod policies;
 mod policy;
 mod stack_client;
 mod serve;
+mod service_arguments;
 mod start;
 mod stdio;
 mod tried;

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{
-    FAILED, NO_STACK, SUCCESS, StartArguments, USAGE,
-    arguments::{ConnectArguments, ConnectClient, ConnectPlatform},
-    in_one_line, out, place, say,
+    FAILED, NO_STACK, SUCCESS, StartArguments, USAGE, in_one_line, out, place, say,
+    service_arguments::{ConnectArguments, ConnectClient, ConnectPlatform},
 };
 use crate::{
     connect::{

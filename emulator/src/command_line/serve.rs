@@ -11,10 +11,9 @@ use std::{
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::{
-    FAILED, Interrupts, SUCCESS, StartArguments, USAGE,
-    arguments::ServeArguments,
-    in_one_line,
+    FAILED, Interrupts, SUCCESS, StartArguments, USAGE, in_one_line,
     logging::{self, Reader},
+    service_arguments::ServeArguments,
 };
 use crate::{
     build::Functions,

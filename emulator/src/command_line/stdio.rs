@@ -3,11 +3,10 @@
 use tokio::io::BufReader;
 
 use super::{
-    FAILED, INTERRUPTED, Interrupts, NO_STACK, SUCCESS, StartArguments, USAGE,
-    arguments::StdioArguments,
-    in_one_line,
+    FAILED, INTERRUPTED, Interrupts, NO_STACK, SUCCESS, StartArguments, USAGE, in_one_line,
     place::{self, Place},
     say, say_error,
+    service_arguments::StdioArguments,
 };
 use crate::{
     settings::Settings,

@@ -33,7 +33,8 @@ pub fn probe() -> ExitCode {
     let inside = std::env::args_os()
         .nth(2)
         .is_some_and(|word| word == INSIDE);
-    match if inside { attempt_inside() } else { attempt() } {
+    let outcome = if inside { attempt_inside() } else { attempt() };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("{problem}");

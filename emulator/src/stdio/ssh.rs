@@ -60,8 +60,9 @@ where
     let mut input_ended = false;
     let mut interrupted = std::pin::pin!(interrupted);
     let ended = loop {
-        let last = async {
-            if input_ended {
+        let is_last = input_ended;
+        let last = async move {
+            if is_last {
                 tokio::time::sleep(LAST).await;
             } else {
                 std::future::pending::<()>().await;
