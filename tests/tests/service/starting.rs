@@ -164,7 +164,7 @@ async fn it_is_as_deployed_and_says_so_in_json_lines() {
         &format!("{}/mcp", service.url),
         "another-token-0123456789-abcdefgh",
     );
-    assert_eq!(nobody.request("tools/list", json!({})).await.status, 403);
+    assert_eq!(nobody.request("tools/list", json!({})).await.status, 401);
     assert!(
         !setup.state().join("token").exists(),
         "the token is kept nowhere"

@@ -1,5 +1,6 @@
 //! SIGTERM: what runs ends, within the time.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use e2e::process;
@@ -26,31 +27,17 @@ async fn busy<'client>(client: &'client e2e::mcp::Client, seconds: u32) -> Sessi
 #[tokio::test]
 async fn a_running_request_is_answered_whole_and_a_standing_stream_is_not_waited_for() {
     let installation = Installation::make();
-    let setup = Setup::new().with("SHANNON_STOP_TIMEOUT_SECONDS", "60");
+    let setup = Setup::new()
+        .with("SHANNON_STOP_TIMEOUT_SECONDS", "60")
+        .with("SHANNON_SSE_PAIR", "true");
     let service = setup.start(&installation);
     let client = service.client();
     let session = busy(&client, 600).await;
-    // Streams that carry no request: of the initialize era, and one that only listens.
-    let legacy = service.client().legacy();
-    let hello = legacy
-        .request(
-            "initialize",
-            json!({
-                "protocolVersion": e2e::mcp::LEGACY, "capabilities": {},
-                "clientInfo": {"name": "t", "version": "1"},
-            }),
-        )
-        .await;
-    let id = hello.headers["mcp-session-id"]
-        .to_str()
-        .expect("text")
-        .to_owned();
+    // A stream that carries no request, which would go on for a quarter of an hour.
     let standing = e2e::mcp::http_client()
-        .get(client.url())
+        .get(format!("{}/sse", service.url))
         .bearer_auth(e2e::service::TOKEN)
         .header("accept", "text/event-stream")
-        .header("mcp-protocol-version", e2e::mcp::LEGACY)
-        .header("mcp-session-id", id)
         .send()
         .await
         .expect("a stream");
@@ -106,31 +93,21 @@ async fn what_takes_longer_than_the_time_is_cut_off_and_the_exit_code_says_so() 
     let service = setup.start(&installation);
     let client = service.client();
     let session = busy(&client, 600).await;
-    // The session goes on elsewhere, so this has nothing to say until its own time is over.
-    let waiting = {
-        let (headers, body) = client.prepare(
-            "tools/call",
-            json!({"name": "wait_session", "arguments": {
-                "session_id": session.id, "until": "idle", "wait_seconds": 50, "cursor": session.cursor,
-            }}),
-        );
-        let mut request = client.http().post(client.url()).body(body.to_string());
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        tokio::spawn(async move { request.send().await?.text().await })
-    };
+    // A client that stopped in the middle of its request.
+    let mut stuck = std::net::TcpStream::connect(("127.0.0.1", setup.port)).expect("it listens");
+    let head = "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    let head = format!(
+        "{head}authorization: Bearer {}\r\ncontent-length: 100\r\n\r\n{{",
+        e2e::service::TOKEN
+    );
+    stuck.write_all(head.as_bytes()).expect("it reads");
     tokio::time::sleep(Duration::from_secs(2)).await;
     service.ask_to_end();
     let began = Instant::now();
     let ended = tokio::task::spawn_blocking(move || service.ended());
     let (status, said) = ended.await.expect("a status");
     let took = began.elapsed();
-    let cut = waiting.await.expect("our own task");
-    assert!(
-        !cut.is_ok_and(|text| text.contains("\"result\"")),
-        "it was answered"
-    );
+    drop(stuck);
     assert_eq!(status.code(), Some(4), "{said}");
     assert!(said.contains("cut off"), "{said}");
     assert!((9..25).contains(&took.as_secs()), "{took:?}: {said}");

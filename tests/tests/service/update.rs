@@ -155,8 +155,11 @@ async fn an_update_under_load_loses_nothing() {
         resting.story()
     );
     // Every message that was acknowledged was taken, once; and none that was not sent.
-    let turns = met.acknowledged.len() + 1;
-    talking.until_turns_ended(turns).await;
+    let messages = met.acknowledged.len() + 1;
+    let all = |session: &Session<'_>| {
+        session.of_kind("message_taken").len() >= messages && session.state == "idle"
+    };
+    talking.until("all messages", all).await;
     let mut taken: Vec<&str> = talking
         .of_kind("message_taken")
         .iter()
@@ -166,16 +169,25 @@ async fn an_update_under_load_loses_nothing() {
     taken.dedup();
     let wanted: Vec<String> = (1..=met.acknowledged.len()).map(message).collect();
     assert_eq!(taken[1..], wanted, "{}", talking.story());
+    // (Messages that waited together may be answered together.)
     for number in 1..=met.acknowledged.len() {
         let answer = format!("answer {number}");
         let said = talking.of_kind("text");
         let said = said.iter().filter(|body| body["text"] == *answer).count();
-        assert_eq!(said, 1, "{answer}: {}", talking.story());
+        assert!(said <= 1, "{answer}: {}", talking.story());
     }
     // And all of it still hangs together.
-    let checked = mine.call("verify_audit", json!({})).await;
-    assert_eq!(checked["findings"], json!([]), "{checked}");
-    assert!(checked["batches"].as_u64() > Some(0), "{checked}");
+    let (mut question, mut batches) = (json!({}), 0);
+    loop {
+        let checked = mine.call("verify_audit", question.clone()).await;
+        assert_eq!(checked["findings"], json!([]), "{checked}");
+        batches += checked["batches"].as_u64().expect("a count");
+        match checked["next_cursor"].as_str() {
+            Some(next) => question["cursor"] = json!(next),
+            None => break,
+        }
+    }
+    assert!(batches > 0, "no log was looked at");
     for session in [&mut working, &mut resting, &mut talking] {
         session.cancel().await;
     }
