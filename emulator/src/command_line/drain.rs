@@ -19,8 +19,15 @@ const LOOK: Duration = Duration::from_millis(50);
 /// SIGTERM to the process, then the lock.
 pub(super) async fn run(settings: &Settings) -> u8 {
     let directory = super::place::directory(settings);
-    let running = match state::running(directory) {
-        Ok(Some(running)) => running,
+    match state::running(directory) {
+        Ok(Some(running)) => {
+            if let Err(problem) = ask(running.pid) {
+                say(&problem);
+                return FAILED;
+            }
+        }
+        // It starts, or somebody asked already.
+        Ok(None) if matches!(state::in_use(directory), Ok(true)) => {}
         Ok(None) => {
             say(&format!("no stack runs on {}", directory.display()));
             return NO_STACK;
@@ -29,14 +36,6 @@ pub(super) async fn run(settings: &Settings) -> u8 {
             say(&in_one_line(&error));
             return FAILED;
         }
-    };
-    let Some(process) = i32::try_from(running.pid).ok().filter(|id| *id > 1) else {
-        say("the description of the running stack names no process");
-        return FAILED;
-    };
-    if let Err(error) = kill(Pid::from_raw(process), Signal::SIGTERM) {
-        say(&format!("cannot ask process {process} to stop: {error}"));
-        return FAILED;
     }
     let seconds = settings.integer("SHANNON_STOP_TIMEOUT_SECONDS");
     let limit = Duration::from_secs(seconds.unwrap_or(STOP_SECONDS)) + REST;
@@ -51,9 +50,14 @@ pub(super) async fn run(settings: &Settings) -> u8 {
             }
         }
     }
-    say(&format!(
-        "process {process} still uses {}",
-        directory.display()
-    ));
+    say(&format!("{} is still used", directory.display()));
     FAILED
+}
+
+fn ask(process: u32) -> Result<(), String> {
+    // 0 and 1 would mean others, and so would what is no process id.
+    let id = i32::try_from(process).ok().filter(|id| *id > 1);
+    let id = id.ok_or("the description of the running stack names no process")?;
+    kill(Pid::from_raw(id), Signal::SIGTERM)
+        .map_err(|error| format!("cannot ask process {id} to stop: {error}"))
 }
