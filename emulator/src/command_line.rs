@@ -3,29 +3,33 @@
 //! Standard output carries only what was asked for (the start message, a session, a table);
 //! everything else goes to standard error or to files.
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, sync::Arc};
-
-use tracing_subscriber::EnvFilter;
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use crate::{
-    build::{self, BuildError, Functions},
-    settings::{self, Inputs, Settings, SettingsError, Source},
+    build::{self, Functions},
+    process::OwnLog,
+    settings::{self, Inputs, Settings, SettingsError},
     stack::{StackOptions, model::ModelOptions},
 };
 
 mod arguments;
 mod audit;
 mod calls;
+mod connect;
+mod drain;
 mod git_credential_arguments;
 mod git_credentials;
 mod interrupt;
 mod key_arguments;
 mod keys;
 mod load;
+mod logging;
 mod messages;
 mod place;
 mod policies;
 mod policy;
+mod serve;
+mod service_arguments;
 mod stack_client;
 mod start;
 mod stdio;
@@ -33,6 +37,13 @@ mod tried;
 
 use arguments::{Arguments, AuditCommand, Command, ConfigCommand, PolicyCommand, StartArguments};
 pub(crate) use interrupt::Interrupts;
+use logging::Reader;
+
+/// The key of the Anthropic API, and the file that may hold it.
+const KEY: &str = "ANTHROPIC_API_KEY";
+const KEY_FILE: &str = "ANTHROPIC_API_KEY_FILE";
+/// The edge function, in the checkout.
+const EDGE_FUNCTION: &str = "infra/edge/viewer-request.js";
 
 /// Everything went well.
 const SUCCESS: u8 = 0;
@@ -49,7 +60,8 @@ const INTERRUPTED: u8 = 130;
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments: Arguments = clap::Parser::parse();
-    let settings = match resolve(&arguments.start) {
+    let is_service = matches!(arguments.command, Some(Command::Serve(_)));
+    let settings = match resolve(&arguments.start, is_service) {
         Ok(settings) => settings,
         Err(error) => {
             say_error(&error);
@@ -57,21 +69,21 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if checking { FAILED } else { USAGE });
         }
     };
-    start_logging(
-        &settings,
-        matches!(
-            arguments.command,
-            Some(
-                Command::Try(_)
-                    | Command::Stdio(_)
-                    | Command::Policy { .. }
-                    | Command::Key { .. }
-                    | Command::GitCredential { .. }
-                    | Command::Audit { .. }
-                    | Command::Load(_)
-            )
-        ),
-    );
+    let reader = match arguments.command {
+        Some(Command::Serve(_)) => Reader::Collector,
+        Some(
+            Command::Try(_)
+            | Command::Stdio(_)
+            | Command::Policy { .. }
+            | Command::Key { .. }
+            | Command::GitCredential { .. }
+            | Command::Audit { .. }
+            | Command::Load(_),
+        ) => Reader::Busy,
+        _ => Reader::Person,
+    };
+    let own = OwnLog::default();
+    logging::start(&settings, reader, own.clone());
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -85,6 +97,9 @@ pub fn main() -> ExitCode {
     let code = runtime.block_on(async {
         match arguments.command {
             None | Some(Command::Start) => start::run(&arguments.start, settings).await,
+            Some(Command::Serve(served)) => {
+                serve::run(served, &arguments.start, settings, own).await
+            }
             Some(Command::Try(tried)) => tried::run(tried, &arguments.start, settings).await,
             Some(Command::Stdio(stdio)) => stdio::run(stdio, &arguments.start, settings).await,
             Some(Command::Config {
@@ -107,6 +122,8 @@ pub fn main() -> ExitCode {
             Some(Command::Audit {
                 command: AuditCommand::Verify(asked),
             }) => audit::verify(asked, &arguments.start, settings).await,
+            Some(Command::Connect(asked)) => connect::run(asked, &arguments.start, &settings),
+            Some(Command::Drain) => drain::run(&settings).await,
             Some(Command::Calls { json }) => calls::run(&settings, json).await,
             Some(Command::Load(asked)) => load::run(asked, &arguments.start, settings).await,
             Some(Command::Messages { json }) => messages::run(&settings, json).await,
@@ -117,18 +134,24 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn resolve(start: &StartArguments) -> Result<Settings, SettingsError> {
+fn resolve(start: &StartArguments, is_service: bool) -> Result<Settings, SettingsError> {
     let current_directory =
         std::env::current_dir().map_err(|source| SettingsError::Unreadable {
             name: "the current directory".to_owned(),
             path: PathBuf::from("."),
             source,
         })?;
-    settings::resolve(&Inputs {
+    let inputs = Inputs {
         environment: std::env::vars_os().collect(),
         command_line: start.settings(),
         current_directory,
-    })
+        deployed: false,
+    };
+    if is_service {
+        settings::resolve(&serve::inputs(inputs))
+    } else {
+        settings::resolve(&inputs)
+    }
 }
 
 fn check(settings: &Settings) -> u8 {
@@ -144,45 +167,45 @@ fn check(settings: &Settings) -> u8 {
     }
 }
 
-/// Our own log lines go to standard error; `try` shows only what is wrong unless a level was set.
-fn start_logging(settings: &Settings, quiet: bool) {
-    let given = |name: &str| {
-        let effective = settings.iter().find(|(found, _)| *found == name);
-        effective.is_some_and(|(_, effective)| effective.source != Source::Default)
-    };
-    let level = match settings.text("SHANNON_LOG_LEVEL") {
-        _ if settings.on("SHANNON_DEBUG") => "debug",
-        _ if quiet && !given("SHANNON_LOG_LEVEL") => "warn",
-        Some(level) => level,
-        None => "info",
-    };
-    // s3s calls every missing object an error; ours are in the log of the function that asked.
-    let filter = format!("{level},s3s=off");
-    let logging = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let json = settings.text("SHANNON_LOG_FORMAT") == Some("json") && given("SHANNON_LOG_FORMAT");
-    let set = if json {
-        logging.json().try_init()
-    } else {
-        logging.try_init()
-    };
-    if let Err(error) = set {
-        eprintln!("emulator: no logging: {error}");
+/// What a person has given for the model: the key itself, or a file with it.
+fn model_options(offline: bool) -> Result<ModelOptions, String> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let mut key = variable(KEY);
+    if let Some(path) = std::env::var_os(KEY_FILE) {
+        if key.is_some() {
+            return Err(format!(
+                "{KEY} and {KEY_FILE} are both set; right is one of the two"
+            ));
+        }
+        let path = PathBuf::from(path);
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| format!("{KEY_FILE}: cannot read {}: {error}", path.display()))?;
+        let text = text.trim_end_matches(['\n', '\r']);
+        if text.is_empty() {
+            return Err(format!("{KEY_FILE}: {} is empty", path.display()));
+        }
+        key = Some(text.to_owned());
     }
+    Ok(ModelOptions {
+        key,
+        url: variable("ANTHROPIC_BASE_URL"),
+        offline,
+    })
 }
 
 fn stack_options(
     start: &StartArguments,
     settings: Settings,
     ephemeral: bool,
-) -> Result<StackOptions, BuildError> {
+) -> Result<StackOptions, String> {
     let current = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-    let variable = |name: &str| std::env::var(name).ok();
+    let workspace = build::workspace(&current).map_err(|error| in_one_line(&error))?;
     Ok(StackOptions {
         settings,
-        workspace: build::workspace(&current)?,
+        template: workspace.join("template.yaml"),
+        edge: Some(workspace.join(EDGE_FUNCTION)),
+        workspace,
+        service: None,
         functions: match &start.functions {
             Some(directory) => Functions::Directory(directory.clone()),
             None => Functions::Build {
@@ -191,11 +214,7 @@ fn stack_options(
         },
         ephemeral,
         watch: start.watch,
-        model: ModelOptions {
-            key: variable("ANTHROPIC_API_KEY"),
-            url: variable("ANTHROPIC_BASE_URL"),
-            offline: start.offline,
-        },
+        model: model_options(start.offline)?,
         test_hooks: start.test_hooks,
         emulator: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")),
         say: Arc::new(say),

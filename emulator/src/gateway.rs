@@ -107,6 +107,22 @@ pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
     axum::serve(listener.tap_io(send_at_once), service).await
 }
 
+/// The same until `stop` is ready: then no connection is taken any more, and it ends when the requests
+/// that run are answered.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve_until(
+    listener: TcpListener,
+    router: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener.tap_io(send_at_once), service)
+        .with_graceful_shutdown(stop)
+        .await
+}
+
 /// Small pieces of a stream are not held back until the other side has acknowledged earlier ones.
 pub(crate) fn send_at_once(connection: &mut TcpStream) {
     if let Err(error) = connection.set_nodelay(true) {

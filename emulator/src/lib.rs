@@ -4,6 +4,7 @@ pub mod aws;
 pub mod build;
 pub mod claude_install;
 pub mod command_line;
+pub mod connect;
 pub mod credentials;
 pub mod edge;
 mod file_lock;

@@ -31,7 +31,7 @@ use tokio::{
 pub mod logs;
 mod wrapper;
 
-pub use logs::{LogLimits, LogLine, LogSink, LogStream, Logs};
+pub use logs::{LogLimits, LogLine, LogSink, LogStream, Logs, OwnLog};
 pub use wrapper::run_child;
 
 /// How long a process that ended is given until what it printed has arrived; only one that left

@@ -16,6 +16,7 @@ mod checks;
 mod resolve;
 mod table;
 
+pub(crate) use checks::SAMPLES;
 pub use resolve::{Inputs, resolve};
 pub use table::{Kind, Setting, table};
 
@@ -155,6 +156,13 @@ impl Settings {
             effective.value = Some(value.to_owned());
         }
         self
+    }
+
+    /// Whether somebody has given it, in whatever place.
+    #[must_use]
+    pub fn is_given(&self, name: &str) -> bool {
+        let effective = self.0.get(name);
+        effective.is_some_and(|effective| effective.source != Source::Default)
     }
 
     /// All names with their values and sources, in the order of the names.

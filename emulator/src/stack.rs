@@ -12,14 +12,13 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use thiserror::Error;
-use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     aws::{AwsEndpoint, AwsError, AwsOptions, RunningAws},
@@ -29,7 +28,7 @@ use crate::{
     },
     claude_install::{self, Claude, ClaudeError},
     credentials::{Credentials, Principal},
-    edge::{self, EdgeError},
+    edge::{self, EdgeError, EdgeFunction},
     gateway::{self, GatewayOptions},
     issuer::{self, Issuer, IssuerError, IssuerOptions},
     lambda::{Lambda, LambdaOptions},
@@ -40,10 +39,13 @@ use crate::{
 };
 
 pub mod banner;
+mod front;
 pub mod isolation;
 pub mod model;
+mod running;
 pub mod state;
 
+use front::{Front, Listening};
 use model::{Model, ModelError, ModelOptions};
 use state::{Description, StateDirectory, StateError};
 
@@ -51,17 +53,19 @@ use state::{Description, StateDirectory, StateError};
 const NAME: &str = "shannon";
 /// The template's own default for a parameter whose value is known only after the build.
 const CLAUDE_PATH: &str = "ClaudePath";
-/// The edge function, in the checkout.
-const EDGE_FUNCTION: &str = "infra/edge/viewer-request.js";
-/// What a task has from SIGTERM to SIGKILL when the emulator stops.
-const TASK_STOP: Duration = Duration::from_secs(10);
 
 /// What to start.
 pub struct StackOptions {
     /// Effective settings.
     pub settings: Settings,
-    /// The checkout (see [`build::workspace`]).
+    /// The checkout (see [`build::workspace`]), or the directory of an installed program.
     pub workspace: PathBuf,
+    /// The template.
+    pub template: PathBuf,
+    /// The file that the edge function of the template was copied from, where there is one.
+    pub edge: Option<PathBuf>,
+    /// What a service needs; `None` for a stack of a person at this machine.
+    pub service: Option<ServiceOptions>,
     /// Where the binaries come from.
     pub functions: Functions,
     /// Keep no state: everything but an installed claude is gone at the end.
@@ -76,6 +80,14 @@ pub struct StackOptions {
     pub emulator: PathBuf,
     /// Told what goes on, one line each.
     pub say: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// What is different for a service that others use.
+pub struct ServiceOptions {
+    /// The token of the deployment. It is stored nowhere.
+    pub token: String,
+    /// Start although sessions cannot be kept apart from this machine.
+    pub unisolated: bool,
 }
 
 /// Which part did not start, and why. Nothing of the stack runs then.
@@ -141,9 +153,26 @@ pub enum StackError {
     /// Watching the sources.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// Whoever uses a service could read what belongs to it and to others.
+    #[error("sessions cannot be isolated here: {0}; permit that, or start with --unisolated")]
+    NotIsolated(String),
     /// A part of the start panicked, or the process is ending.
     #[error("the start was cut short")]
     Cut(#[source] tokio::task::JoinError),
+}
+
+impl StackError {
+    /// Whether trying again changes nothing until somebody corrects a setting or a secret.
+    #[must_use]
+    pub fn is_of_settings(&self) -> bool {
+        matches!(
+            self,
+            Self::Settings(_)
+                | Self::Model(ModelError::Key { .. })
+                | Self::Template(_)
+                | Self::NotIsolated(_)
+        )
+    }
 }
 
 fn in_use(error: &io::Error) -> String {
@@ -159,6 +188,7 @@ fn in_use(error: &io::Error) -> String {
 /// A running stack. [`RunningStack::shutdown`] ends it well; dropping it ends its processes at once.
 pub struct RunningStack {
     description: Description,
+    public_url: String,
     token: String,
     operator: crate::credentials::AccessKey,
     isolation_problem: Option<String>,
@@ -170,7 +200,7 @@ pub struct RunningStack {
     model: Model,
     lambda: Lambda,
     aws: RunningAws,
-    gateway: JoinHandle<()>,
+    front: Front,
     _watch: Option<Watch>,
 }
 
@@ -186,19 +216,19 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
         let emulator = options.emulator.clone();
         tokio::spawn(async move { isolation::problem(&emulator).await })
     };
-    let edge = {
-        let path = options.workspace.join(EDGE_FUNCTION);
-        tokio::task::spawn_blocking(move || edge::load(&path))
-    };
+    let edge = options
+        .edge
+        .clone()
+        .map(|path| tokio::task::spawn_blocking(move || edge::load(&path)));
     let template = {
-        let path = options.workspace.join("template.yaml");
+        let path = options.template.clone();
         tokio::task::spawn_blocking(move || Template::read(&path))
     };
     // first what is cheap to find out and would make the rest pointless
-    let (listener, public_url) = listen(settings).await?;
-    let loopback = listener
-        .local_addr()
-        .is_ok_and(|address| address.ip().is_loopback());
+    let listening = Listening::open(settings).await?;
+    let (url, loopback) = (listening.url.clone(), listening.loopback);
+    let public_url = settings.text("SHANNON_PUBLIC_URL").unwrap_or(&url);
+    let public_url = public_url.trim_end_matches('/').to_owned();
     let state_path = settings
         .path("SHANNON_STATE_DIRECTORY")
         .unwrap_or(Path::new(".shannon"));
@@ -207,9 +237,11 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
     } else {
         StateDirectory::open(state_path)?
     };
-    let token = match settings.text("SHANNON_DEV_TOKEN") {
-        Some(token) => token.to_owned(),
-        None => token::kept(&state.path().join("token"))?,
+    let given = settings.text("SHANNON_DEV_TOKEN");
+    let token = match (&options.service, given) {
+        (Some(service), _) => service.token.clone(),
+        (None, Some(token)) => token.to_owned(),
+        (None, None) => token::kept(&state.path().join("token"))?,
     };
     let signing_key = token::kept(&state.path().join("signing-key"))?;
     let model = Model::start(&options.model).await?;
@@ -219,12 +251,17 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
         parameters.insert("OidcIssuer".to_owned(), public_url.clone());
         parameters.insert("OidcOwners".to_owned(), issuer::OWNERS.to_owned());
     }
+    // Whoever uses a service reaches one address of it.
+    let objects_url = options.service.as_ref();
+    let objects_url = objects_url.map_or(String::new(), |_| format!("{public_url}/objects"));
     for (name, value) in [
         ("AccessTokenSha256", token::sha256_hex(&token)),
         ("SigningKey", signing_key),
         ("AnthropicApiKey", model.key()),
         ("ModelUrl", model.url()),
         ("PublicUrl", public_url.clone()),
+        ("GatewayUrl", listening.internal_url.clone()),
+        ("ObjectsUrl", objects_url),
         // the task is a process of this machine: nothing pulls it
         ("RunnerImage", "session-runner".to_owned()),
     ] {
@@ -256,6 +293,11 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
     let places = claude_install::places(&claude_directory, |name| std::env::var_os(name));
     parameters.insert("ClaudePlaces".to_owned(), places);
     let isolation_problem = probe.await.map_err(StackError::Cut)?;
+    if let (Some(problem), Some(service)) = (&isolation_problem, &options.service)
+        && !service.unisolated
+    {
+        return Err(StackError::NotIsolated(problem.clone()));
+    }
     let isolation = if isolation_problem.is_none() {
         "namespaces"
     } else {
@@ -313,27 +355,33 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
     } else {
         None
     };
-    let (edge, source) = edge.await.map_err(StackError::Cut)??;
     let in_front = stack.edge.clone().ok_or(StackError::OtherEdge)?;
-    if in_front.code.as_deref() != Some(source.as_str()) {
-        return Err(StackError::OtherEdge);
-    }
+    let edge = match edge {
+        None => of_the_template(in_front.code.clone().unwrap_or_default()).await?,
+        Some(loading) => {
+            let (edge, source) = loading.await.map_err(StackError::Cut)??;
+            if in_front.code.as_deref() != Some(source.as_str()) {
+                return Err(StackError::OtherEdge);
+            }
+            edge
+        }
+    };
     let edge = GatewayOptions {
         edge: Some(edge),
         headers: in_front.headers,
         ..GatewayOptions::default()
     };
     let router = gateway::router(&stack, lambda.clone(), edge);
-    let router = issuer::before(issuer.as_ref(), router);
-    let gateway = tokio::spawn(async move {
-        if let Err(error) = gateway::serve(listener, router).await {
-            tracing::error!(%error, "the gateway stopped serving");
-        }
-    });
+    let mut public = issuer::before(issuer.as_ref(), router.clone());
+    if options.service.is_some() {
+        public = aws.objects().fallback_service(public);
+    }
+    let front = listening.serve(public, router);
     let description = Description {
         pid: std::process::id(),
-        mcp_url: format!("{public_url}/mcp"),
-        url: public_url,
+        mcp_url: format!("{url}/mcp"),
+        url,
+        service: options.service.is_some(),
         aws_url: aws.url().to_owned(),
         state: state.is_kept().then(|| state.path().to_owned()),
         logs: log_directory,
@@ -344,6 +392,7 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
     };
     let running = RunningStack {
         description,
+        public_url,
         token,
         operator: credentials.issue(Principal::Operator),
         isolation_problem,
@@ -355,7 +404,7 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
         model,
         lambda,
         aws,
-        gateway,
+        front,
         _watch: watch,
     };
     if running.state.is_kept() {
@@ -364,26 +413,10 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
     Ok(running)
 }
 
-async fn listen(settings: &Settings) -> Result<(TcpListener, String), StackError> {
-    let address: IpAddr = settings
-        .text("SHANNON_BIND")
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let port = settings
-        .integer("SHANNON_PORT")
-        .and_then(|port| u16::try_from(port).ok())
-        .unwrap_or_default();
-    let address = SocketAddr::new(address, port);
-    let fail = |source| StackError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(fail)?;
-    let bound = listener.local_addr().map_err(fail)?;
-    // an address that means "all" is none that a client can call
-    let host = match bound.ip() {
-        ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        ip => ip,
-    };
-    let url = format!("http://{}", SocketAddr::new(host, bound.port()));
-    Ok((listener, url))
+/// The edge function of a template whose file is not there.
+async fn of_the_template(code: String) -> Result<EdgeFunction, StackError> {
+    let loading = tokio::task::spawn_blocking(|| EdgeFunction::from_source(code));
+    Ok(loading.await.map_err(StackError::Cut)??)
 }
 
 /// The issuer of a stack that was told of no other one.
@@ -408,7 +441,8 @@ fn development_issuer(
     Issuer::open(options).map(Some)
 }
 
-fn log_limits(settings: &Settings) -> LogLimits {
+/// How much is kept of each log.
+pub(crate) fn log_limits(settings: &Settings) -> LogLimits {
     let default = LogLimits::default();
     let number = |name: &str, default| settings.integer(name).unwrap_or(default);
     LogLimits {
@@ -441,43 +475,4 @@ fn no_runner(workspace: &Path) -> StackError {
 
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
-impl RunningStack {
-    /// What others may know.
-    #[must_use]
-    pub fn description(&self) -> &Description {
-        &self.description
-    }
-
-    /// The bearer token of the stack.
-    #[must_use]
-    pub fn token(&self) -> &str {
-        &self.token
-    }
-
-    /// Lines of functions and tasks.
-    #[must_use]
-    pub fn logs(&self) -> &Logs {
-        &self.logs
-    }
-
-    /// Stops everything and says what it does. Cut short, what is left dies with the process.
-    pub async fn shutdown(self, say: &(dyn Fn(&str) + Send + Sync)) {
-        if let Err(error) = self.state.forget() {
-            tracing::warn!(%error, "cannot remove emulator.json");
-        }
-        say("stopping sessions ...");
-        self.aws.shutdown_within(TASK_STOP).await;
-        say("stopping functions ...");
-        self.lambda.shutdown().await;
-        self.gateway.abort();
-        if let Err(error) = self.gateway.await
-            && !error.is_cancelled()
-        {
-            tracing::error!(%error, "the gateway panicked");
-        }
-        self.model.shutdown().await;
-        say("stopped");
-    }
 }

@@ -25,6 +25,7 @@ use tokio::{
 
 mod events;
 mod message;
+pub mod ssh;
 
 use events::Events;
 use message::{Headers, Message};

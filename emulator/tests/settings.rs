@@ -21,6 +21,7 @@ fn inputs(environment: &[(&str, &str)]) -> Inputs {
             .collect(),
         command_line: Vec::new(),
         current_directory: std::env::current_dir().unwrap(),
+        deployed: false,
     }
 }
 
@@ -378,6 +379,14 @@ fn secrets_are_checked_and_never_shown() {
         ("short-secret", "it has 12 bytes, which is too short"),
         ("", "it has 0 bytes"),
         (&"ab".repeat(30), "looks like a sample"),
+        (
+            "Change-me-0123456789-abcdefghijklmnopq",
+            "looks like a sample",
+        ),
+        (
+            "secret-0123456789-abcdefghijklmnopqrst",
+            "looks like a sample",
+        ),
         (
             "with spaces in it 0123456789 0123456789",
             "a header cannot carry",

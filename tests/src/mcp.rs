@@ -116,6 +116,13 @@ impl Client {
         }
     }
 
+    /// The same client over another HTTP client.
+    #[must_use]
+    pub fn over(mut self, http: reqwest::Client) -> Self {
+        self.http = http;
+        self
+    }
+
     /// The same client with another token, or none.
     #[must_use]
     pub fn with_token(mut self, token: Option<&str>) -> Self {

@@ -399,7 +399,8 @@ pub fn bare_command(directory: &Path, options: &Options) -> Command {
     command
 }
 
-fn watch_command(directory: &Path, remove: bool) -> Command {
+/// The shell that watches over a program, which is to follow as its arguments.
+pub(crate) fn watch_command(directory: &Path, remove: bool) -> Command {
     let mut command = Command::new("/bin/sh");
     command
         .args(["-c", WATCH, process::WATCH_NAME])

@@ -16,6 +16,7 @@ mod faults;
 mod messages;
 mod parameters;
 mod permissions;
+mod public_objects;
 mod query;
 mod s3;
 mod signature;
@@ -44,7 +45,7 @@ use self::{
     control::Control,
     dispatch::Services,
     dynamodb::DocumentService,
-    ecs::{TaskOptions, TaskService},
+    ecs::{TaskOptions, TaskService, Tell},
     events::EventBus,
     faults::Faults,
     messages::Messages,
@@ -261,6 +262,7 @@ impl AwsEndpoint {
                 reader: token::sha256_hex(&options.reader_token),
             },
         };
+        let objects = public_objects::router(services.objects.clone(), self.address);
         let router =
             Router::new().fallback(move |request: Request| services.clone().answer(request));
         let stop = CancellationToken::new();
@@ -293,6 +295,7 @@ impl AwsEndpoint {
         tasks.recover().await.map_err(EcsError::from)?;
         Ok(RunningAws {
             url,
+            objects,
             calls,
             tasks,
             stop,
@@ -306,6 +309,7 @@ impl AwsEndpoint {
 /// The running services. Dropping it ends them at once; [`RunningAws::shutdown`] ends them well.
 pub struct RunningAws {
     url: String,
+    objects: Router,
     calls: Calls,
     tasks: TaskService,
     stop: CancellationToken,
@@ -319,6 +323,12 @@ impl RunningAws {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What was signed of the buckets, below `/objects`, for whoever has such an address; for a server
+    /// that clients reach.
+    pub fn objects(&self) -> Router {
+        self.objects.clone()
     }
 
     /// How often each principal called what, since the start.
@@ -338,9 +348,17 @@ impl RunningAws {
         self.end(Some(limit)).await;
     }
 
+    /// Stops the tasks as [`RunningAws::shutdown_within`] does, and leaves the services to whoever
+    /// else works. That the tasks have stopped is told to functions at the next start. False when a
+    /// task had to be killed.
+    pub async fn stop_tasks(&mut self, limit: Duration) -> bool {
+        self.background.shutdown().await;
+        self.tasks.shut_down(Some(limit), Tell::AtNextStart).await
+    }
+
     async fn end(mut self, limit: Option<Duration>) {
         self.background.shutdown().await;
-        self.tasks.shut_down(limit, DELIVERY).await;
+        self.tasks.shut_down(limit, Tell::Within(DELIVERY)).await;
         self.stop.cancel();
         match tokio::time::timeout(DRAIN, self.server.join_next()).await {
             Ok(Some(Ok(Ok(())))) | Ok(None) => {}

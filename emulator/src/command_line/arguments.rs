@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::git_credential_arguments::GitCredentialCommand;
-use super::key_arguments::KeyCommand;
+use super::{
+    git_credential_arguments::GitCredentialCommand,
+    key_arguments::KeyCommand,
+    service_arguments::{ConnectArguments, ServeArguments, StdioArguments},
+};
 
 /// Runs Shannon on this machine: MCP endpoint, functions, DynamoDB, S3, ECS and a model, from
 /// template.yaml, in one process on loopback.
@@ -18,9 +21,10 @@ use super::key_arguments::KeyCommand;
 Without a subcommand the stack is started; Ctrl-C stops it, a second Ctrl-C at once.
 
 Environment:
-  ANTHROPIC_API_KEY    answers come from the Anthropic API; without it from the offline model
-  ANTHROPIC_BASE_URL   another address of that API
-  SHANNON_...          settings; `emulator config check` shows all of them with their values
+  ANTHROPIC_API_KEY       answers come from the Anthropic API; without it from the offline model
+  ANTHROPIC_API_KEY_FILE  a file with that key
+  ANTHROPIC_BASE_URL      another address of that API
+  SHANNON_...             settings; `emulator config check` shows all of them with their values
 
 Needs Linux or macOS. Sessions are isolated from this machine on Linux only; the start message says
 whether they are."
@@ -95,6 +99,37 @@ impl StartArguments {
 pub(super) enum Command {
     /// Start the stack (the same as no subcommand)
     Start,
+    /// Run the stack as a service of this machine
+    ///
+    /// Needs no checkout: the functions are in the directory `functions` beside this program and the
+    /// template is the file template.yaml beside it. SHANNON_ACCESS_TOKEN (or the file that
+    /// SHANNON_ACCESS_TOKEN_FILE names) is the token of its clients, ANTHROPIC_API_KEY (or
+    /// ANTHROPIC_API_KEY_FILE) the key of the model. State is in /var/lib/shannon unless
+    /// SHANNON_STATE_DIRECTORY says otherwise. Settings that are not given are as in a deployment;
+    /// PORT counts where SHANNON_PORT is not set. Log lines go to standard error, as JSON, and to the
+    /// directory `logs` of the state.
+    ///
+    /// SIGTERM stops it: requests that run are answered, sessions take a last checkpoint and go on at
+    /// the next start.
+    ///
+    /// Exit code: 0 it was stopped and everything ended in time, 1 it could not start or go on, 2 a
+    /// setting, a secret or the usage is wrong, 4 it was stopped and SHANNON_STOP_TIMEOUT_SECONDS
+    /// passed before everything had ended.
+    Serve(ServeArguments),
+    /// Stop the stack that runs on the state directory, as SIGTERM does, and wait until it has ended
+    ///
+    /// Then another one can start on the same state: `emulator drain && emulator serve`.
+    ///
+    /// Exit code: 0 it has ended, 1 it has not, 3 none runs.
+    Drain,
+    /// Print what an MCP client has to be told of a stack, or write it into the client's file
+    ///
+    /// Of the stack that runs here, of the one at --url, or of the one on another machine (--ssh). In
+    /// a file, everything else stays, and a copy of what it was is kept beside it.
+    ///
+    /// Exit code: 0 it is printed or written, 1 the file cannot be used (it is as it was), 2 wrong
+    /// usage, 3 no stack runs here.
+    Connect(ConnectArguments),
     /// Run one session and show it; starts a stack when none runs
     ///
     /// Exit code: 0 the session did it, 1 it failed, 2 wrong usage, 3 the stack could not start,
@@ -104,9 +139,12 @@ pub(super) enum Command {
     ///
     /// Standard output carries JSON-RPC messages and nothing else. Without --url it is the stack that
     /// runs here, with the token it keeps (or SHANNON_DEV_TOKEN); with --url the token comes from
-    /// SHANNON_ACCESS_TOKEN or the file that SHANNON_ACCESS_TOKEN_FILE names.
+    /// SHANNON_ACCESS_TOKEN or the file that SHANNON_ACCESS_TOKEN_FILE names. With --ssh it is the stack
+    /// that runs on another machine, which this program reaches by `emulator stdio` there; what a
+    /// shell there prints besides goes to standard error.
     ///
-    /// Exit code: 0 the host went away, 2 wrong usage, 3 no stack, 130 interrupted.
+    /// Exit code: 0 the host went away, 1 ssh or the program there failed, 2 wrong usage, 3 no stack,
+    /// 130 interrupted.
     Stdio(StdioArguments),
     /// Look at the settings
     Config {
@@ -217,17 +255,6 @@ fn callers(text: &str) -> Result<usize, String> {
         Ok(callers) if (1..=1000).contains(&callers) => Ok(callers),
         _ => Err("use 1 to 1000".to_owned()),
     }
-}
-
-/// Arguments of `stdio`.
-#[derive(Debug, Args)]
-pub(super) struct StdioArguments {
-    /// MCP endpoint of a deployed stack, for example https://api.example.com/production/mcp
-    #[arg(long, value_name = "URL")]
-    pub(super) url: Option<String>,
-    /// Start a stack when none runs here; it ends with the bridge
-    #[arg(long, conflicts_with = "url")]
-    pub(super) start: bool,
 }
 
 /// About settings.

@@ -71,6 +71,10 @@ pub(super) fn running(
         return Ok(None);
     };
     let token = match settings.text("SHANNON_DEV_TOKEN") {
+        _ if running.service => settings
+            .text("SHANNON_ACCESS_TOKEN")
+            .ok_or("SHANNON_ACCESS_TOKEN is not set: the token of the service that runs here")?
+            .to_owned(),
         Some(token) => token.to_owned(),
         None => token::kept(&directory.join("token")).map_err(|error| in_one_line(&error))?,
     };
@@ -87,8 +91,7 @@ pub(super) async fn start(arguments: &StartArguments, settings: Settings) -> Res
     let ephemeral = arguments.ephemeral || !directory(&settings).join("token").exists();
     // nobody else has to find this stack, so a port in use is no reason to fail
     let settings = settings.with_default("SHANNON_PORT", "0");
-    let options =
-        stack_options(arguments, settings, ephemeral).map_err(|error| in_one_line(&error))?;
+    let options = stack_options(arguments, settings, ephemeral)?;
     say(if ephemeral {
         "no stack runs here; starting one that keeps no session"
     } else {
@@ -109,7 +112,8 @@ pub(super) async fn start(arguments: &StartArguments, settings: Settings) -> Res
     })
 }
 
-fn directory(settings: &Settings) -> &Path {
+/// The state directory.
+pub(super) fn directory(settings: &Settings) -> &Path {
     settings
         .path("SHANNON_STATE_DIRECTORY")
         .unwrap_or(Path::new(".shannon"))

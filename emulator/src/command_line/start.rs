@@ -18,8 +18,8 @@ pub(super) async fn run(arguments: &StartArguments, settings: Settings) -> u8 {
     };
     let options = match stack_options(arguments, settings, arguments.ephemeral) {
         Ok(options) => options,
-        Err(error) => {
-            say_error(&error);
+        Err(problem) => {
+            say(&problem);
             return USAGE;
         }
     };

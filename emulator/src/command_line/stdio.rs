@@ -3,15 +3,17 @@
 use tokio::io::BufReader;
 
 use super::{
-    FAILED, INTERRUPTED, Interrupts, NO_STACK, SUCCESS, StartArguments, USAGE,
-    arguments::StdioArguments,
-    in_one_line,
+    FAILED, INTERRUPTED, Interrupts, NO_STACK, SUCCESS, StartArguments, USAGE, in_one_line,
     place::{self, Place},
     say, say_error,
+    service_arguments::StdioArguments,
 };
 use crate::{
     settings::Settings,
-    stdio::{self, Ended, Endpoint},
+    stdio::{
+        self, Ended, Endpoint,
+        ssh::{self, Remote},
+    },
 };
 
 pub(super) async fn run(
@@ -26,6 +28,13 @@ pub(super) async fn run(
             return FAILED;
         }
     };
+    if let Some(host) = stdio.ssh {
+        let remote = Remote {
+            host,
+            program: stdio.remote_program,
+        };
+        return through_ssh(&remote, &interrupts).await;
+    }
     let place = match &stdio.url {
         Some(url) => match place::at(url, &settings) {
             Ok(place) => Ok(place),
@@ -61,6 +70,26 @@ pub(super) async fn run(
     match ended {
         Ended::Input | Ended::Output => SUCCESS,
         Ended::Interrupted => INTERRUPTED,
+    }
+}
+
+/// Another machine's, as that machine reaches it.
+async fn through_ssh(remote: &Remote, interrupts: &Interrupts) -> u8 {
+    let child = match remote.start() {
+        Ok(child) => child,
+        Err(error) => {
+            say(&format!("cannot start ssh: {error}"));
+            return FAILED;
+        }
+    };
+    let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
+    match ssh::run(child, input, output, interrupts.asked()).await {
+        (Ended::Interrupted, _) => INTERRUPTED,
+        (_, true) => SUCCESS,
+        (_, false) => {
+            say(&format!("ssh or the program on {} has failed", remote.host));
+            FAILED
+        }
     }
 }
 

@@ -14,9 +14,11 @@ use tokio::{
 };
 
 mod files;
+mod own;
 
 use files::LogFiles;
 pub use files::LogLimits;
+pub use own::OwnLog;
 
 /// A longer line is cut into several: a process that prints no line end costs no more memory.
 const MAX_LINE_BYTES: usize = 256 * 1024;

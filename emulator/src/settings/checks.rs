@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
 use super::{Effective, Kind, Setting, SettingsError};
 
+/// What values of documentation and examples begin with; the functions refuse them, too.
+pub(crate) const SAMPLES: [&str; 4] = ["change", "example", "sample", "secret"];
+
 /// What is wrong with `value`, if anything. The answer never holds a secret's value.
 pub(super) fn problem(setting: &Setting, value: &str) -> Option<String> {
     if !setting.choices.is_empty() {
@@ -81,6 +84,10 @@ fn secret_problem(setting: &Setting, value: &str) -> Option<String> {
     }
     if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Some("it has characters that a header cannot carry".to_owned());
+    }
+    let lower = value.to_ascii_lowercase();
+    if SAMPLES.iter().any(|sample| lower.starts_with(sample)) {
+        return Some("it looks like a sample, by its first word".to_owned());
     }
     let mut kinds: Vec<u8> = value.bytes().collect();
     kinds.sort_unstable();

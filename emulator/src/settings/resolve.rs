@@ -11,6 +11,8 @@ use super::{Effective, Kind, Setting, Settings, SettingsError, Source, checks, t
 const PREFIX: &str = "SHANNON_";
 const CONFIG_PATH: &str = "SHANNON_CONFIG_PATH";
 const WORKSPACE_ROOTS: &str = "SHANNON_WORKSPACE_ROOTS";
+/// What follows from the size of one machine, whoever uses it: a service keeps the local default.
+const OF_THE_MACHINE: [&str; 1] = ["SHANNON_MAX_SESSIONS"];
 
 /// The places. Only names that start with `SHANNON_` are looked at.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +23,8 @@ pub struct Inputs {
     pub command_line: Vec<(String, String)>,
     /// Relative paths are relative to it.
     pub current_directory: PathBuf,
+    /// What is not given is as in a deployment, not as for a person who tries things.
+    pub deployed: bool,
 }
 
 /// Reads and checks all settings; touches nothing but the files that are named.
@@ -56,10 +60,7 @@ pub fn resolve(inputs: &Inputs) -> Result<Settings, SettingsError> {
             .into_iter()
             .find_map(|place| place.get(&setting.name).cloned())
             .unwrap_or_else(|| Effective {
-                value: setting
-                    .emulator_default
-                    .clone()
-                    .or_else(|| setting.default.clone()),
+                value: default_of(setting, inputs.deployed),
                 source: Source::Default,
             });
         if let Some(value) = &mut effective.value
@@ -72,6 +73,12 @@ pub fn resolve(inputs: &Inputs) -> Result<Settings, SettingsError> {
     }
     checks::across(&values)?;
     Ok(Settings(values))
+}
+
+fn default_of(setting: &Setting, deployed: bool) -> Option<String> {
+    let local = !deployed || OF_THE_MACHINE.contains(&setting.name.as_str());
+    let local = setting.emulator_default.as_ref().filter(|_| local);
+    local.or(setting.default.as_ref()).cloned()
 }
 
 type Given = BTreeMap<String, Effective>;

@@ -5,6 +5,8 @@ use std::{path::Path, process::ExitCode};
 /// The hidden subcommand that [`available`] runs: it changes the process it runs in, so it needs one
 /// of its own, before any thread exists.
 pub const PROBE: &str = "probe-namespaces";
+/// Its second argument in the process that is the first of the new process namespace.
+const INSIDE: &str = "inside";
 
 /// Why sessions are not isolated, or `None` when they can be.
 pub async fn problem(emulator: &Path) -> Option<String> {
@@ -28,7 +30,11 @@ pub async fn problem(emulator: &Path) -> Option<String> {
 /// Does what the session runner will do first, and says with its exit code whether it worked.
 #[must_use]
 pub fn probe() -> ExitCode {
-    match attempt() {
+    let inside = std::env::args_os()
+        .nth(2)
+        .is_some_and(|word| word == INSIDE);
+    let outcome = if inside { attempt_inside() } else { attempt() };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("{problem}");
@@ -68,8 +74,34 @@ fn attempt() -> Result<(), String> {
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(|error| said("nothing can be mounted in a namespace", &error))?;
+    let inside = std::process::Command::new("/proc/self/exe")
+        .args([PROBE, INSIDE])
+        .output()
+        .map_err(|error| said("nothing runs in a process namespace", &error))?;
+    if !inside.status.success() {
+        return Err(String::from_utf8_lossy(&inside.stderr).trim().to_owned());
+    }
     // the innermost stage of a session gives up all privileges in one more
     unshare(user).map_err(|error| said("namespaces cannot be nested", &error))
+}
+
+/// A container with a masked /proc permits everything else.
+#[cfg(target_os = "linux")]
+fn attempt_inside() -> Result<(), String> {
+    let none: Option<&str> = None;
+    nix::mount::mount(
+        Some("proc"),
+        "/proc",
+        Some("proc"),
+        nix::mount::MsFlags::empty(),
+        none,
+    )
+    .map_err(|error| format!("/proc cannot be mounted in a namespace: {error}"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn attempt_inside() -> Result<(), String> {
+    attempt()
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -4,14 +4,14 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::offline_model::{OfflineModel, OfflineReason};
+use crate::{
+    offline_model::{OfflineModel, OfflineReason},
+    settings::SAMPLES,
+};
 
 /// Shortest key that the model gateway takes; its own start refuses a shorter one, and every model
 /// call would fail then.
 const MINIMUM_KEY_BYTES: usize = 32;
-
-/// What values of documentation and examples begin with; the gateway refuses them, too.
-const SAMPLES: [&str; 4] = ["change", "example", "sample", "secret"];
 
 /// Why no model can answer.
 #[derive(Debug, Error)]

@@ -58,6 +58,9 @@ pub struct Description {
     pub url: String,
     /// The MCP endpoint.
     pub mcp_url: String,
+    /// Whether it is a service, whose token is nowhere in its state.
+    #[serde(default)]
+    pub service: bool,
     /// Address of the emulated AWS services.
     pub aws_url: String,
     /// Where state is; absent for a stack that keeps none.
@@ -215,6 +218,14 @@ fn is_ours(path: &Path) -> io::Result<bool> {
 /// # Errors
 /// [`StateError::System`].
 pub fn running(path: &Path) -> Result<Option<Description>, StateError> {
+    Ok(if in_use(path)? { read(path) } else { None })
+}
+
+/// Whether a process holds the lock of a state directory: it runs, starts or stops.
+///
+/// # Errors
+/// [`StateError::System`].
+pub fn in_use(path: &Path) -> Result<bool, StateError> {
     let fail = |source| StateError::System {
         action: "look at the lock of",
         path: path.to_owned(),
@@ -222,12 +233,12 @@ pub fn running(path: &Path) -> Result<Option<Description>, StateError> {
     };
     let lock = match File::open(path.join(LOCK)) {
         Ok(lock) => lock,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(fail(error)),
     };
     match lock.try_lock_shared() {
-        Ok(()) => Ok(None),
-        Err(TryLockError::WouldBlock) => Ok(read(path)),
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(source)) => Err(fail(source)),
     }
 }
@@ -246,6 +257,7 @@ mod tests {
             pid: 4711,
             url: "http://127.0.0.1:1".into(),
             mcp_url: "http://127.0.0.1:1/mcp".into(),
+            service: false,
             aws_url: "http://127.0.0.1:2".into(),
             state: None,
             logs: "/logs".into(),

@@ -192,6 +192,7 @@ fn said(output: &Output) -> String {
 }
 
 mod building;
+mod connect;
 mod logs;
 mod usage;
 

@@ -21,7 +21,16 @@ fn help_names_what_there_is() {
     ];
     let start = [
         flags.as_slice(),
-        &["try", "stdio", "config", "calls", "ANTHROPIC_API_KEY"],
+        &[
+            "try",
+            "stdio",
+            "config",
+            "calls",
+            "serve",
+            "drain",
+            "connect",
+            "ANTHROPIC_API_KEY",
+        ],
     ]
     .concat();
     let tried = [

@@ -41,7 +41,8 @@ pub(crate) async fn connect(boot: &Boot) -> Result<Sessions<Store, Finder>, Star
             session_token_milliseconds: boot.deployment.session_token_seconds * 1000,
         }),
     })
-    .await;
+    .await
+    .reached_at(settings.optional("SHANNON_OBJECTS_URL")?);
     let search = Search {
         explicit: settings.path("SHANNON_CLAUDE_PATH")?,
         path: std::env::var_os("PATH"),

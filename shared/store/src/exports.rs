@@ -94,7 +94,7 @@ impl Store {
             .presigned(signing)
             .await
             .map_err(|error| failure::aws(ATTEMPTED, Kind::Read, error))?;
-        Ok(request.uri().to_owned())
+        Ok(self.for_clients(request.uri()))
     }
 }
 

@@ -72,6 +72,8 @@ pub struct Store {
     sdk: aws_config::SdkConfig,
     /// Where git credentials are, in the programs that have to do with them.
     git_credentials: Option<parameters::Parameters>,
+    /// In place of the bucket's own address in what is signed for clients.
+    objects_url: Option<String>,
     /// Of the log that this process appends to.
     log_end: batch::LogEnd,
     retention_milliseconds: u64,
@@ -110,6 +112,25 @@ impl Store {
         self
     }
 
+    /// The same, whose signed addresses begin with `url` in place of scheme, host and port of the bucket:
+    /// for a bucket that clients reach only through something in front of it.
+    #[must_use]
+    pub fn reached_at(mut self, url: Option<&str>) -> Self {
+        self.objects_url = url.map(|url| url.trim_end_matches('/').to_owned());
+        self
+    }
+
+    /// A signed address as clients reach it.
+    fn for_clients(&self, signed: &str) -> String {
+        let path = signed
+            .split_once("://")
+            .and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
+        match (&self.objects_url, path) {
+            (Some(url), Some(path)) => format!("{url}{path}"),
+            _ => signed.to_owned(),
+        }
+    }
+
     fn build(settings: StoreSettings, config: aws_config::SdkConfig) -> Self {
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             // Elsewhere than at AWS a bucket has no host name of its own.
@@ -131,6 +152,7 @@ impl Store {
             s3: aws_sdk_s3::Client::from_conf(s3),
             bucket: settings.bucket,
             ecs: aws_sdk_ecs::Client::new(&config),
+            objects_url: None,
             compute: settings.compute,
             sdk: config,
             git_credentials: None,

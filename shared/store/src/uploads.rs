@@ -55,7 +55,7 @@ impl Uploads for Store {
             .map_err(|error| failure::aws(ATTEMPTED, Kind::Read, error))?;
         Ok(SignedRequest {
             method: request.method().to_owned(),
-            url: request.uri().to_owned(),
+            url: self.for_clients(request.uri()),
             headers: request
                 .headers()
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -289,6 +289,11 @@ const TESTED: &[(&str, &str, &str)] = &[
     ),
     ("PORT", EMULATOR, "a_used_port_is_said"),
     (
+        "PUBLIC_URL",
+        "tests/tests/service/limits.rs",
+        "events_and_uploads_pass_nginx",
+    ),
+    (
         "READY_DEADLINE_MILLISECONDS",
         "functions/model-gateway/src/ready/tests.rs",
         "each_that_fails_or_is_silent_turns_it_red_within_the_deadline",

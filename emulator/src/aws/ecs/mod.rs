@@ -88,10 +88,21 @@ struct Inner {
     running: Mutex<HashMap<String, CancellationToken>>,
     /// Tasks are being stopped for good: none is to start.
     closing: CancellationToken,
+    /// Events wait in the database for the next start.
+    later: CancellationToken,
     /// No stop timeout any more.
     kill: CancellationToken,
     tasks: TaskTracker,
     deliveries: TaskTracker,
+}
+
+/// When functions hear of tasks that end because the emulator ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tell {
+    /// Now, and what takes longer at the next start.
+    Within(Duration),
+    /// At the next start: whoever would start a task again is about to end, too.
+    AtNextStart,
 }
 
 impl TaskService {
@@ -133,6 +144,7 @@ impl TaskService {
             database,
             running: Mutex::default(),
             closing: CancellationToken::new(),
+            later: CancellationToken::new(),
             kill: CancellationToken::new(),
             tasks: TaskTracker::new(),
             deliveries: TaskTracker::new(),
@@ -235,6 +247,9 @@ impl TaskService {
     }
 
     fn deliver(&self, event: Undelivered) {
+        if self.0.later.is_cancelled() {
+            return;
+        }
         let service = self.clone();
         self.0.deliveries.spawn(async move {
             let Undelivered {
@@ -262,10 +277,13 @@ impl TaskService {
     }
 
     /// Stops all tasks: SIGTERM, then after each one's stop timeout, or `limit` if that is shorter,
-    /// SIGKILL. Their events get a moment to be delivered; those that do not make it are delivered at
-    /// the next start, if there is a database file.
-    pub(super) async fn shut_down(&self, limit: Option<Duration>, delivery: Duration) {
+    /// SIGKILL. Events that are not delivered now are delivered at the next start, if there is a
+    /// database file. False when a task was killed for its time. Doing it again does nothing more.
+    pub(super) async fn shut_down(&self, limit: Option<Duration>, tell: Tell) -> bool {
         self.0.closing.cancel();
+        if matches!(tell, Tell::AtNextStart) {
+            self.0.later.cancel();
+        }
         let ids: Vec<_> = self.running().keys().cloned().collect();
         for id in ids {
             if let Err(error) = self.stop(&id, "the emulator is shutting down").await {
@@ -282,12 +300,14 @@ impl TaskService {
         }
         self.0.tasks.wait().await;
         self.0.deliveries.close();
-        if tokio::time::timeout(delivery, self.0.deliveries.wait())
-            .await
-            .is_err()
+        if let Tell::Within(delivery) = tell
+            && tokio::time::timeout(delivery, self.0.deliveries.wait())
+                .await
+                .is_err()
         {
             tracing::warn!("some task events were not delivered before the end");
         }
+        !self.0.kill.is_cancelled()
     }
 }
 
