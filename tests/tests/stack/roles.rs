@@ -304,6 +304,7 @@ fn git_credentials(state: &str) {
             .arg("git-credential")
             .args(arguments)
             .args(["--state", state])
+            .env_clear()
             .stdin(std::process::Stdio::piped())
             .spawn()
             .expect("the emulator starts");
