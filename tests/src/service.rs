@@ -255,7 +255,10 @@ impl Service {
 
     /// Waits until it has ended; how it did, and what it printed.
     pub fn ended(mut self) -> (ExitStatus, String) {
+        // Its end would be told to the service: waiting closes what is not taken out.
+        let input = self.watch.stdin.take();
         let status = self.watch.wait().expect("our own child");
+        drop(input);
         (status, self.said())
     }
 

@@ -55,7 +55,7 @@ async fn events_and_uploads_pass_nginx() {
     let mut session = Session::create(
         &client,
         json!({
-            "prompt": script::prompt(&[count, script::bash("sleep 14"), script::text("done")]),
+            "prompt": script::prompt(&[count, script::bash("for n in $(seq 14); do sleep 1; done"), script::text("done")]),
             "permission_mode": "bypass",
             "attachments": [{"upload_id": place["upload_id"], "name": "large.bin"}],
         }),

@@ -12,7 +12,8 @@ use serde_json::json;
 /// A session in a tool that takes that many seconds.
 async fn busy<'client>(client: &'client e2e::mcp::Client, seconds: u32) -> Session<'client> {
     let steps = [
-        script::bash(&format!("sleep {seconds}")),
+        // A `sleep` alone the CLI refuses.
+        script::bash(&format!("for n in $(seq {seconds}); do sleep 1; done")),
         script::text("done"),
     ];
     let mut session = Session::scripted(client, &steps).await;
