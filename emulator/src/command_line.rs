@@ -14,6 +14,8 @@ use crate::{
 
 mod arguments;
 mod audit;
+mod backup_arguments;
+mod backups;
 mod calls;
 mod connect;
 mod drain;
@@ -32,6 +34,7 @@ mod serve;
 mod service_arguments;
 mod stack_client;
 mod start;
+mod state_keys;
 mod stdio;
 mod tried;
 
@@ -78,7 +81,10 @@ pub fn main() -> ExitCode {
             | Command::Key { .. }
             | Command::GitCredential { .. }
             | Command::Audit { .. }
-            | Command::Load(_),
+            | Command::Load(_)
+            | Command::Backup(_)
+            | Command::Restore(_)
+            | Command::Drill(_),
         ) => Reader::Busy,
         _ => Reader::Person,
     };
@@ -126,6 +132,10 @@ pub fn main() -> ExitCode {
             Some(Command::Drain) => drain::run(&settings).await,
             Some(Command::Calls { json }) => calls::run(&settings, json).await,
             Some(Command::Load(asked)) => load::run(asked, &arguments.start, settings).await,
+            Some(Command::Backup(asked)) => backups::run(asked, &settings).await,
+            Some(Command::Restore(asked)) => backups::restore(&asked, &settings).await,
+            Some(Command::Drill(asked)) => backups::drill(asked, &arguments.start, settings).await,
+            Some(Command::StateKey { command }) => state_keys::run(&command),
             Some(Command::Messages { json }) => messages::run(&settings, json).await,
         }
     });
@@ -231,7 +241,7 @@ fn say_error(error: &dyn std::error::Error) {
     say(&in_one_line(error));
 }
 
-fn in_one_line(error: &dyn std::error::Error) -> String {
+pub(crate) fn in_one_line(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

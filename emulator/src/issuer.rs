@@ -89,6 +89,8 @@ pub struct IssuerOptions {
     pub token: String,
     /// Where key and logins are kept.
     pub file: PathBuf,
+    /// What that file is encrypted with.
+    pub key: Option<crate::encryption::StateKey>,
     /// Whether clients may be documents at an https address as well as registered ones.
     pub documents: bool,
 }
@@ -110,7 +112,7 @@ impl Issuer {
     /// # Errors
     /// [`IssuerError`].
     pub fn open(options: IssuerOptions) -> Result<Self, IssuerError> {
-        let (grants, seed) = Grants::open(&options.file)?;
+        let (grants, seed) = Grants::open(&options.file, options.key.as_ref())?;
         let signer = Signer::new(&seed)?;
         let registration = Registration::new(&seed, options.documents);
         Ok(Self(Arc::new(Inner {

@@ -19,9 +19,11 @@ use std::{
 };
 
 use thiserror::Error;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     aws::{AwsEndpoint, AwsError, AwsOptions, RunningAws},
+    backup::Schedule,
     build::{
         self, BuildError, Functions,
         watch::{Watch, WatchError},
@@ -29,6 +31,7 @@ use crate::{
     claude_install::{self, Claude, ClaudeError},
     credentials::{Credentials, Principal},
     edge::{self, EdgeError, EdgeFunction},
+    encryption::{self, KeyError, StateKey},
     gateway::{self, GatewayOptions},
     issuer::{self, Issuer, IssuerError, IssuerOptions},
     lambda::{Lambda, LambdaOptions},
@@ -108,6 +111,9 @@ pub enum StackError {
     /// The state directory.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The key of the state directory.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// Token or signing key.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -202,6 +208,7 @@ pub struct RunningStack {
     aws: RunningAws,
     front: Front,
     _watch: Option<Watch>,
+    _backups: Option<AbortOnDropHandle<()>>,
 }
 
 /// Starts everything. Dropping the future stops what was started until then.
@@ -229,23 +236,22 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
     let (url, loopback) = (listening.url.clone(), listening.loopback);
     let public_url = settings.text("SHANNON_PUBLIC_URL").unwrap_or(&url);
     let public_url = public_url.trim_end_matches('/').to_owned();
-    let state_path = settings
-        .path("SHANNON_STATE_DIRECTORY")
-        .unwrap_or(Path::new(".shannon"));
+    let state_path = state::directory(settings);
+    let key = encryption::key(settings)?;
     let state = if options.ephemeral {
         StateDirectory::temporary()?
     } else {
-        StateDirectory::open(state_path)?
+        StateDirectory::open(state_path, key.as_ref())?
     };
     let given = settings.text("SHANNON_DEV_TOKEN");
     let token = match (&options.service, given) {
         (Some(service), _) => service.token.clone(),
         (None, Some(token)) => token.to_owned(),
-        (None, None) => token::kept(&state.path().join("token"))?,
+        (None, None) => token::kept(&state.path().join(state::TOKEN), key.as_ref())?,
     };
-    let signing_key = token::kept(&state.path().join("signing-key"))?;
+    let signing_key = token::kept(&state.path().join("signing-key"), key.as_ref())?;
     let model = Model::start(&options.model).await?;
-    let issuer = development_issuer(settings, &state, &public_url, &token)?;
+    let issuer = development_issuer(settings, &state, key.clone(), &public_url, &token)?;
     let mut parameters = settings.parameters()?;
     if issuer.is_some() {
         parameters.insert("OidcIssuer".to_owned(), public_url.clone());
@@ -334,6 +340,7 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
     let aws = endpoint
         .start(AwsOptions {
             state: state.is_kept().then(|| state.path().to_owned()),
+            key: key.clone(),
             credentials: credentials.clone(),
             stack: &stack,
             invoker: Arc::new(lambda.clone()),
@@ -377,6 +384,10 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
         public = aws.objects().fallback_service(public);
     }
     let front = listening.serve(public, router);
+    let backups = (settings.on("SHANNON_BACKUPS") && state.is_kept()).then(|| {
+        let schedule = Schedule::of(settings, state.path(), key.clone());
+        AbortOnDropHandle::new(tokio::spawn(schedule.run()))
+    });
     let description = Description {
         pid: std::process::id(),
         mcp_url: format!("{url}/mcp"),
@@ -406,6 +417,7 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
         aws,
         front,
         _watch: watch,
+        _backups: backups,
     };
     if running.state.is_kept() {
         running.state.publish(&running.description)?;
@@ -423,6 +435,7 @@ async fn of_the_template(code: String) -> Result<EdgeFunction, StackError> {
 fn development_issuer(
     settings: &Settings,
     state: &StateDirectory,
+    key: Option<StateKey>,
     public_url: &str,
     token: &str,
 ) -> Result<Option<Issuer>, IssuerError> {
@@ -436,6 +449,7 @@ fn development_issuer(
         resource: format!("{public_url}/mcp"),
         token: token.to_owned(),
         file: state.path().join("issuer.json"),
+        key,
         documents: registration == "documents",
     };
     Issuer::open(options).map(Some)

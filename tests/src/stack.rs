@@ -160,8 +160,11 @@ impl Stack {
             let said = printed(&directory);
             return Err(format!("{status}\n{said}"));
         };
-        let token = fs::read_to_string(state.join("token"))
-            .unwrap_or_else(|error| panic!("reading the token: {error}"));
+        let token = match options.environment.get("SHANNON_DEV_TOKEN") {
+            Some(token) => token.clone(),
+            None => fs::read_to_string(state.join("token"))
+                .unwrap_or_else(|error| panic!("reading the token: {error}")),
+        };
         Ok(Self {
             directory,
             state,

@@ -9,6 +9,8 @@ use std::{
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
+use crate::encryption::{StateKey, database};
+
 /// Messages that are kept of each topic and queue.
 const KEPT: u32 = 1000;
 
@@ -47,9 +49,13 @@ pub(super) struct Messages {
 
 impl Messages {
     /// Opens the file, or memory without one.
-    pub(super) fn open(file: Option<&Path>, destinations: Vec<String>) -> rusqlite::Result<Self> {
+    pub(super) fn open(
+        file: Option<&Path>,
+        key: Option<&StateKey>,
+        destinations: Vec<String>,
+    ) -> rusqlite::Result<Self> {
         let connection = match file {
-            Some(file) => Connection::open(file)?,
+            Some(file) => database::open(file, key)?,
             None => Connection::open_in_memory()?,
         };
         connection.execute_batch(SCHEMA)?;

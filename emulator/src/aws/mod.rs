@@ -30,6 +30,7 @@ use axum::{Router, extract::Request, serve::ListenerExt};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::s3::object_files;
 pub use self::{
     calls::CallCount,
     dynamodb::OpenError as DynamoDbError,
@@ -54,7 +55,8 @@ use self::{
     s3::{ObjectService, Surroundings as ObjectSurroundings, WantedBucket},
 };
 use crate::{
-    credentials::Credentials, file_lock, invoker::Invoker, process::Logs, template::Stack, token,
+    credentials::Credentials, encryption::StateKey, file_lock, invoker::Invoker, process::Logs,
+    template::Stack, token,
 };
 
 /// How often expired items are looked for in DynamoDB; AWS promises only "within a few days".
@@ -75,6 +77,8 @@ pub(crate) fn time_text(milliseconds: i64) -> String {
 pub struct AwsOptions<'a> {
     /// Directory that keeps tables, objects and tasks; `None` for an emulator that forgets.
     pub state: Option<PathBuf>,
+    /// What everything there is encrypted with.
+    pub key: Option<StateKey>,
     /// Keys that may call; also issues one for each task.
     pub credentials: Credentials,
     /// Tables, buckets, clusters, task definitions, rules and schedules.
@@ -185,6 +189,7 @@ impl AwsEndpoint {
         let url = self.url();
         let state = State::open(options.state)?;
         let stack = options.stack;
+        let key = options.key.as_ref();
         let (calls, faults) = (Calls::default(), Faults::new(options.test_hooks));
         let permissions = Permissions::new(stack, options.test_hooks);
         let invoker = options.invoker;
@@ -195,11 +200,12 @@ impl AwsEndpoint {
             Arc::clone(&invoker),
         )?;
         let destinations = stack.topics.iter().chain(&stack.queues).cloned().collect();
-        let messages = Messages::open(state.file("messages.sqlite").as_deref(), destinations)?;
-        let parameters = ParameterService::open(state.file("parameters.sqlite").as_deref())
+        let messages = Messages::open(state.file("messages.sqlite").as_deref(), key, destinations)?;
+        let parameters = ParameterService::open(state.file("parameters.sqlite").as_deref(), key)
             .map_err(AwsError::Parameters)?;
         let documents =
-            DocumentService::open(state.file("dynamodb.sqlite").as_deref(), &stack.tables).await?;
+            DocumentService::open(state.file("dynamodb.sqlite").as_deref(), key, &stack.tables)
+                .await?;
         let buckets: Vec<_> = stack
             .buckets
             .iter()
@@ -212,6 +218,7 @@ impl AwsEndpoint {
         let objects = ObjectService::open(
             &state.directory.join("s3"),
             state.kept,
+            key,
             &buckets,
             ObjectSurroundings {
                 credentials: options.credentials.clone(),
@@ -222,6 +229,7 @@ impl AwsEndpoint {
         )?;
         let tasks = TaskService::open(
             state.file("ecs.sqlite").as_deref(),
+            key,
             TaskOptions {
                 url: url.clone(),
                 programs: options.task_programs,

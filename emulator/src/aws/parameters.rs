@@ -18,6 +18,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::{Value, json};
 
 use crate::{
+    encryption::{StateKey, database},
     iam::Request,
     template::{ACCOUNT, REGION},
 };
@@ -55,7 +56,7 @@ pub(super) fn wanted(operation: &str, body: &[u8]) -> Request {
 
 impl ParameterService {
     /// Opens the file, or memory without one.
-    pub(super) fn open(file: Option<&Path>) -> rusqlite::Result<Self> {
+    pub(super) fn open(file: Option<&Path>, key: Option<&StateKey>) -> rusqlite::Result<Self> {
         let connection = match file {
             None => Connection::open_in_memory()?,
             Some(file) => {
@@ -68,7 +69,7 @@ impl ParameterService {
                 if let Err(error) = made {
                     tracing::error!(%error, "the file of parameters cannot be made");
                 }
-                Connection::open(file)?
+                database::open(file, key)?
             }
         };
         connection.execute_batch(SCHEMA)?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
+    backup_arguments::{BackupArguments, DrillArguments, RestoreArguments, StateKeyCommand},
     git_credential_arguments::GitCredentialCommand,
     key_arguments::KeyCommand,
     service_arguments::{ConnectArguments, ServeArguments, StdioArguments},
@@ -190,6 +191,28 @@ pub(super) enum Command {
     /// Exit code: 0 nothing failed and the 95th percentile is within --p95-milliseconds, 1 something
     /// is not so, 2 wrong usage, 3 no stack.
     Load(LoadArguments),
+    /// Copy the state of the stack that runs here or is stopped; list copies, and check them
+    ///
+    /// Exit code: 0 the copy is there (list: shown; verify: all are whole), 1 it is not, 2 wrong usage.
+    Backup(BackupArguments),
+    /// Check a backup, and copy it into an empty state directory (--state)
+    ///
+    /// Exit code: 0 a stack can be started on the directory, 1 it cannot, 2 wrong usage.
+    Restore(RestoreArguments),
+    /// Lose a stack with sessions at work on purpose, restore it from a backup, and see that they go on
+    ///
+    /// In a directory of its own, with the offline model; nothing of yours is touched. Prints how long it
+    /// took and what was lost.
+    ///
+    /// Exit code: 0 recovered within 15 minutes and nothing older than 5 minutes was lost, 1 not so, 2
+    /// wrong usage, 3 a stack could not start.
+    Drill(DrillArguments),
+    /// Make the key that SHANNON_STATE_KEY_FILE names
+    StateKey {
+        /// What to do.
+        #[command(subcommand)]
+        command: StateKeyCommand,
+    },
     /// Show the notices that the running stack has published, and what could not be delivered
     Messages {
         /// As JSON

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use serde::Deserialize;
 
 use super::{FAILED, NO_STACK, SUCCESS, in_one_line, out, say, say_error};
-use crate::{loopback_client, settings::Settings, stack::state, token};
+use crate::{loopback_client, settings::Settings, stack::state};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -63,10 +63,10 @@ pub(super) async fn ask_stack(settings: &Settings, route: &str) -> Result<String
     };
     let token = match settings.text("SHANNON_DEV_TOKEN") {
         Some(token) => Ok(token.to_owned()),
-        None => token::kept(&directory.join("token")),
+        None => super::place::kept_token(directory, settings),
     };
-    let token = token.map_err(|error| {
-        say_error(&error);
+    let token = token.map_err(|problem| {
+        say(&problem);
         FAILED
     })?;
     ask(&running.aws_url, route, &token)

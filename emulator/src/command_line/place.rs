@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{NO_STACK, StartArguments, USAGE, in_one_line, say, stack_options};
 use crate::{
+    encryption,
     settings::Settings,
     stack::{self, RunningStack, state},
     token,
@@ -66,7 +67,7 @@ pub(super) fn running(
     if arguments.ephemeral {
         return Ok(None);
     }
-    let directory = directory(settings);
+    let directory = state::directory(settings);
     let Some(running) = state::running(directory).map_err(|error| in_one_line(&error))? else {
         return Ok(None);
     };
@@ -76,7 +77,7 @@ pub(super) fn running(
             .ok_or("SHANNON_ACCESS_TOKEN is not set: the token of the service that runs here")?
             .to_owned(),
         Some(token) => token.to_owned(),
-        None => token::kept(&directory.join("token")).map_err(|error| in_one_line(&error))?,
+        None => kept_token(directory, settings)?,
     };
     Ok(Some(Place {
         mcp_url: running.mcp_url,
@@ -88,7 +89,7 @@ pub(super) fn running(
 /// Starts a stack.
 pub(super) async fn start(arguments: &StartArguments, settings: Settings) -> Result<Place, String> {
     // state that is there belongs to the person; what was not asked for is not left behind
-    let ephemeral = arguments.ephemeral || !directory(&settings).join("token").exists();
+    let ephemeral = arguments.ephemeral || !state::directory(&settings).join("token").exists();
     // nobody else has to find this stack, so a port in use is no reason to fail
     let settings = settings.with_default("SHANNON_PORT", "0");
     let options = stack_options(arguments, settings, ephemeral)?;
@@ -114,7 +115,11 @@ pub(super) async fn start(arguments: &StartArguments, settings: Settings) -> Res
 
 /// The state directory.
 pub(super) fn directory(settings: &Settings) -> &Path {
-    settings
-        .path("SHANNON_STATE_DIRECTORY")
-        .unwrap_or(Path::new(".shannon"))
+    state::directory(settings)
+}
+
+/// The token that a stack keeps in its state directory.
+pub(super) fn kept_token(directory: &Path, settings: &Settings) -> Result<String, String> {
+    let key = encryption::key(settings).map_err(|error| in_one_line(&error))?;
+    token::kept(&directory.join(state::TOKEN), key.as_ref()).map_err(|error| in_one_line(&error))
 }

@@ -147,7 +147,8 @@ fn options(
     let installed = Installed::find(arguments, start)?;
     let settings = settings
         .with_default("SHANNON_STATE_DIRECTORY", STATE)
-        .with_default("SHANNON_DEV_ISSUER", "off");
+        .with_default("SHANNON_DEV_ISSUER", "off")
+        .with_default("SHANNON_BACKUPS", "true");
     Ok(StackOptions {
         settings,
         workspace: installed.directory,

@@ -5,9 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -15,7 +13,10 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use serde::{Deserialize, Serialize};
 
 use super::IssuerError;
-use crate::token::sha256_hex;
+use crate::{
+    encryption::{self, StateKey},
+    token::sha256_hex,
+};
 
 /// A code is fetched at once by the program whose page has just been opened.
 const CODE_SECONDS: u64 = 60;
@@ -60,6 +61,7 @@ struct Kept {
 /// See the module.
 pub(super) struct Grants {
     path: PathBuf,
+    key: Option<StateKey>,
     kept: Kept,
     codes: BTreeMap<String, Code>,
 }
@@ -85,12 +87,15 @@ fn random() -> Result<String, NotGranted> {
 
 impl Grants {
     /// Reads what is kept, or begins; with the seed of the issuer's key.
-    pub(super) fn open(path: &Path) -> Result<(Self, [u8; 32]), IssuerError> {
+    pub(super) fn open(
+        path: &Path,
+        key: Option<&StateKey>,
+    ) -> Result<(Self, [u8; 32]), IssuerError> {
         let unreadable = |problem: &str| IssuerError::Unreadable {
             path: path.to_owned(),
             problem: problem.to_owned(),
         };
-        let kept = match fs::read(path) {
+        let kept = match encryption::read(path, key) {
             Ok(json) => serde_json::from_slice(&json).map_err(|it| unreadable(&it.to_string()))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Kept {
                 seed: crate::token::random().map_err(|it| IssuerError::Key(it.to_string()))?,
@@ -106,6 +111,7 @@ impl Grants {
         let seed = seed.ok_or_else(|| unreadable("its key is none"))?;
         let grants = Self {
             path: path.to_owned(),
+            key: key.cloned(),
             kept,
             codes: BTreeMap::new(),
         };
@@ -117,13 +123,8 @@ impl Grants {
     }
 
     fn write(&self) -> io::Result<()> {
-        let beside = self.path.with_extension("new");
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&beside)?;
-        file.write_all(&serde_json::to_vec(&self.kept)?)?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.path)
+        let kept = serde_json::to_vec(&self.kept)?;
+        encryption::write_private(&self.path, &encryption::sealed(&kept, self.key.as_ref())?)
     }
 
     /// A code for what a person allowed.
@@ -262,13 +263,15 @@ impl Grants {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const NOW: u64 = 1_800_000_000;
 
     fn grants() -> (tempfile::TempDir, Grants) {
         let directory = tempfile::tempdir().unwrap();
-        let (grants, _) = Grants::open(&directory.path().join("issuer.json")).unwrap();
+        let (grants, _) = Grants::open(&directory.path().join("issuer.json"), None).unwrap();
         (directory, grants)
     }
 
@@ -363,17 +366,17 @@ mod tests {
         let token = login.unwrap().refresh_token;
         let text = fs::read_to_string(&path).unwrap();
         assert!(!text.contains(&token), "secrets are not kept");
-        let (mut again, seed) = Grants::open(&path).unwrap();
-        assert_eq!(Grants::open(&path).unwrap().1, seed);
+        let (mut again, seed) = Grants::open(&path, None).unwrap();
+        assert_eq!(Grants::open(&path, None).unwrap().1, seed);
         assert!(again.refresh(&token, "c", NOW).is_ok());
         let mode =
             std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
         for broken in ["", "{", r#"{"seed":"x","logins":{}}"#] {
             fs::write(&path, broken).unwrap();
-            let error = Grants::open(&path).err().unwrap().to_string();
+            let error = Grants::open(&path, None).err().unwrap().to_string();
             assert!(error.contains("delete it"), "{error}");
         }
-        assert!(Grants::open(Path::new("/nowhere/issuer.json")).is_err());
+        assert!(Grants::open(Path::new("/nowhere/issuer.json"), None).is_err());
     }
 }

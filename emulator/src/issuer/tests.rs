@@ -57,6 +57,8 @@ impl Tested {
             resource: format!("{URL}/mcp"),
             token: TOKEN.to_owned(),
             file: directory.path().join("issuer.json"),
+            key: None,
+            key: None,
             documents,
         });
         let others = Router::new().fallback(|| async { "others" });

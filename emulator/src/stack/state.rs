@@ -10,9 +10,18 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::file_lock;
+use crate::{
+    encryption::{MarkError, StateKey, mark},
+    file_lock,
+    settings::Settings,
+};
 
-const LOCK: &str = "lock";
+/// The token of the stack.
+pub(crate) const TOKEN: &str = "token";
+/// The lock of the process that uses the directory.
+pub(crate) const LOCK: &str = "lock";
+/// Lies in the directory while a backup is restored into it.
+pub(crate) const RESTORING: &str = "restoring";
 const DESCRIPTION: &str = "emulator.json";
 
 /// Why a state directory cannot be used.
@@ -32,6 +41,12 @@ pub enum StateError {
     /// Something else is kept there: the emulator would change its permissions and add files.
     #[error("{} holds other things than the state of an emulator; choose an empty or new directory", .0.display())]
     NotOurs(PathBuf),
+    /// Its key.
+    #[error(transparent)]
+    Key(#[from] MarkError),
+    /// A restore into it was cut off.
+    #[error("a restore into {} did not end; remove the directory and restore again", .0.display())]
+    HalfRestored(PathBuf),
     /// The operating system refused.
     #[error("cannot use the state directory: {action} {}", path.display())]
     System {
@@ -90,7 +105,7 @@ impl StateDirectory {
     ///
     /// # Errors
     /// See [`StateError`].
-    pub fn open(path: &Path) -> Result<Self, StateError> {
+    pub fn open(path: &Path, key: Option<&StateKey>) -> Result<Self, StateError> {
         let fail = |action, source| StateError::System {
             action,
             path: path.to_owned(),
@@ -102,9 +117,14 @@ impl StateDirectory {
             .create(path)
             .map_err(|source| fail("make", source))?;
         let path = path.canonicalize().map_err(|source| fail("find", source))?;
+        if path.join(RESTORING).exists() {
+            return Err(StateError::HalfRestored(path));
+        }
         if !is_ours(&path).map_err(|source| fail("read", source))? {
             return Err(StateError::NotOurs(path));
         }
+        let used = path.join(TOKEN).exists() || path.join("dynamodb.sqlite").exists();
+        mark::check(&path, key, used)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
             .map_err(|source| fail("make private", source))?;
         let lock = file_lock::lock(&path.join(LOCK)).map_err(|source| fail("lock", source))?;
@@ -119,6 +139,9 @@ impl StateDirectory {
             _lock: Some(lock),
             _temporary: None,
         };
+        if let Some(key) = key {
+            mark::make(&directory.path, key)?;
+        }
         // left by an emulator that was killed
         directory.forget()?;
         Ok(directory)
@@ -198,6 +221,14 @@ impl StateDirectory {
     }
 }
 
+/// The state directory that the settings name.
+#[must_use]
+pub fn directory(settings: &Settings) -> &Path {
+    settings
+        .path("SHANNON_STATE_DIRECTORY")
+        .unwrap_or(Path::new(".shannon"))
+}
+
 /// Empty, used before, or holding only a claude that was installed for a stack without state.
 fn is_ours(path: &Path) -> io::Result<bool> {
     if path.join(LOCK).exists() {
@@ -273,7 +304,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("state");
         assert!(running(&path).unwrap().is_none());
-        let first = StateDirectory::open(&path).unwrap();
+        let first = StateDirectory::open(&path, None).unwrap();
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o700
@@ -281,7 +312,7 @@ mod tests {
         assert!(running(&path).unwrap().is_none(), "not ready yet");
         first.publish(&description()).unwrap();
         assert_eq!(running(&path).unwrap().unwrap().pid, 4711);
-        let message = StateDirectory::open(&path)
+        let message = StateDirectory::open(&path, None)
             .map(|_| ())
             .unwrap_err()
             .to_string();
@@ -299,7 +330,7 @@ mod tests {
             );
             std::thread::yield_now();
         }
-        let second = StateDirectory::open(&path).unwrap();
+        let second = StateDirectory::open(&path, None).unwrap();
         assert!(!path.join(DESCRIPTION).exists());
         second.forget().unwrap();
     }
@@ -309,13 +340,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(directory.path().join("thesis.tex"), "x").unwrap();
-        let refused = StateDirectory::open(directory.path()).map(|_| ());
+        let refused = StateDirectory::open(directory.path(), None).map(|_| ());
         assert!(matches!(refused, Err(StateError::NotOurs(_))));
         let permissions = fs::metadata(directory.path()).unwrap().permissions();
         assert_eq!(permissions.mode() & 0o777, 0o755);
         fs::remove_file(directory.path().join("thesis.tex")).unwrap();
         fs::create_dir(directory.path().join("claude")).unwrap();
-        StateDirectory::open(directory.path()).unwrap();
+        StateDirectory::open(directory.path(), None).unwrap();
     }
 
     #[test]

@@ -189,6 +189,7 @@ async fn the_product_template_starts_and_starts_again() {
             .unwrap()
             .start(AwsOptions {
                 state: Some(directory.path().to_owned()),
+                key: None,
                 credentials,
                 stack: &stack,
                 invoker: Arc::new(crate::harness::Recorder::new()),

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use emulator::{
     aws::{AwsEndpoint, AwsError, AwsOptions, RunningAws},
     credentials::{AccessKey, Credentials, Principal},
+    encryption::StateKey,
     invoker::{InvocationError, Invoker},
     process::{self, Logs},
     template::{self, Stack},
@@ -297,6 +298,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) parameters: &'a [(&'a str, &'a str)],
     pub(crate) without_hooks: bool,
     pub(crate) program: Option<PathBuf>,
+    pub(crate) key: Option<StateKey>,
 }
 
 /// Stands for the functions: says which path was called with what, by whom.
@@ -336,6 +338,7 @@ impl Aws {
             .await?
             .start(AwsOptions {
                 state: wanted.state.map(Path::to_owned),
+                key: wanted.key,
                 credentials: credentials.clone(),
                 stack: &stack(wanted.parameters),
                 invoker: Arc::new(functions.clone()),

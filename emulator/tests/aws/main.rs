@@ -3,9 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backups;
 mod boto3;
 mod dynamodb;
 mod ecs;
+mod encryption;
 mod endpoint;
 mod events;
 mod harness;

@@ -71,6 +71,7 @@ impl Product {
             .unwrap()
             .start(AwsOptions {
                 state: None,
+                key: None,
                 credentials: credentials.clone(),
                 stack: &product_with(key),
                 invoker: Arc::new(Recorder::new()),

@@ -191,6 +191,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+mod backups;
 mod building;
 mod connect;
 mod logs;

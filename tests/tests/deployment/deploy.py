@@ -1,6 +1,7 @@
 """Deploys a translated template into ministack by CloudFormation calls, and updates it.
 
-stdin:  {"template", "code": [bucket, key], "left_out": [types and names], "parameters", "options", "changed"}
+stdin:  {"template", "code": [bucket, key], "left_out": [types and names], "parameters", "options", "changed",
+         "infra": directory of the scripts, "aws": directory of the command line}
 stdout: what came of it, as JSON
 """
 import ctypes
@@ -17,6 +18,8 @@ import zipfile
 
 import boto3
 from botocore.config import Config
+
+from recovery import recover
 
 asked = json.load(sys.stdin)
 
@@ -133,6 +136,8 @@ def main(url):
         "PointInTimeRecoverySpecification": backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"],
         "BucketEncryption": encryption["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"],
     }
+
+    answer["recovery"] = recover(asked, url, client, "plain", physical)
 
     zone = client("route53").create_hosted_zone(Name="example.com", CallerReference="1")["HostedZone"]["Id"].split("/")[-1]
     options = {**asked["parameters"], **asked["options"], "HostedZoneId": zone}

@@ -10,6 +10,8 @@ use e2e::translated::{CODE, template};
 use e2e::{checkout, installed};
 use serde_json::{Value, json};
 
+use crate::recovery;
+
 /// What ministack 1.5.33 does not make: a type or a resource, and what it says.
 const LEFT_OUT: &[(&str, &str)] = &[
     (
@@ -36,6 +38,8 @@ fn deployed() -> Value {
             "AnthropicApiKey": "a".repeat(64), "RunnerImage": "example.com/session-runner:1",
         },
         "changed": {"MaxSessions": "7"},
+        "infra": checkout::root().join("infra"),
+        "aws": installed::aws_cli().parent().expect("a directory"),
         "options": {
             "DomainName": "mcp.example.com",
             "CertificateArn": "arn:aws:acm:us-east-1:000000000000:certificate/01234567-89ab-cdef-0123-456789abcdef",
@@ -148,6 +152,8 @@ fn it_deploys_into_an_emulator_of_others() {
         json!({"PointInTimeRecoverySpecification": "DISABLED", "BucketEncryption": "AES256"}),
         "ministack applies more now: assert it"
     );
+
+    recovery::check(&answer["recovery"]);
 
     let options = &answer["options"];
     assert_eq!(

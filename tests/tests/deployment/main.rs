@@ -8,3 +8,4 @@ mod deployed;
 mod functions;
 mod guarded;
 mod patterns;
+mod recovery;

@@ -36,6 +36,7 @@ mod permissions;
 mod policies;
 mod rates;
 mod readiness;
+mod recovery;
 mod roles;
 mod sessions;
 mod settings;

@@ -6,6 +6,7 @@ use e2e::checkout;
 
 const BOOT: &str = "shared/boot/src/settings/tests.rs";
 const EMULATOR: &str = "emulator/tests/command_line/main.rs";
+const EMULATOR_BACKUPS: &str = "emulator/tests/command_line/backups.rs";
 const EMULATOR_LOGS: &str = "emulator/tests/command_line/logs.rs";
 const FAILURES: &str = "functions/session-runner/tests/runner/failures/mod.rs";
 const RUNNER_APPROVALS: &str = "functions/session-runner/tests/runner/approvals.rs";
@@ -136,6 +137,36 @@ const TESTED: &[(&str, &str, &str)] = &[
         "APPEND_BATCH_MILLISECONDS",
         JOURNAL,
         "entries_are_gathered_by_time_and_by_size",
+    ),
+    (
+        "BACKUPS",
+        EMULATOR_BACKUPS,
+        "a_service_takes_backups_where_and_when_the_settings_say",
+    ),
+    (
+        "BACKUP_COMMAND",
+        EMULATOR_BACKUPS,
+        "a_service_takes_backups_where_and_when_the_settings_say",
+    ),
+    (
+        "BACKUP_DIRECTORY",
+        EMULATOR_BACKUPS,
+        "a_service_takes_backups_where_and_when_the_settings_say",
+    ),
+    (
+        "BACKUP_INTERVAL_HOURS",
+        EMULATOR_BACKUPS,
+        "a_service_takes_backups_where_and_when_the_settings_say",
+    ),
+    (
+        "BACKUP_RETENTION_DAYS",
+        EMULATOR_BACKUPS,
+        "a_service_takes_backups_where_and_when_the_settings_say",
+    ),
+    (
+        "STATE_KEY_FILE",
+        EMULATOR_BACKUPS,
+        "a_state_with_a_key_is_read_with_that_key_only",
     ),
     ("BIND", EMULATOR, "an_address_for_others_is_warned_of"),
     (

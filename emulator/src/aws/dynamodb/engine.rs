@@ -14,7 +14,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Answer, DocumentDatabase, OpenError, places::Places};
-use crate::aws::streams::Place;
+use crate::{
+    aws::streams::Place,
+    encryption::{StateKey, database},
+};
 
 pub(super) struct Dynoxide {
     database: Database,
@@ -24,7 +27,9 @@ pub(super) struct Dynoxide {
 }
 
 impl Dynoxide {
-    pub(super) fn open(file: Option<&Path>) -> Result<Self, OpenError> {
+    pub(super) fn open(file: Option<&Path>, key: Option<&StateKey>) -> Result<Self, OpenError> {
+        // What is only in memory is not encrypted.
+        let key = file.and(key);
         let path = match file {
             // Memory that two connections of this process share, under a name of its own.
             None => format!(
@@ -36,9 +41,17 @@ impl Dynoxide {
                 .ok_or_else(|| OpenError::Engine(format!("{} is not UTF-8", path.display())))?
                 .to_owned(),
         };
-        let database =
-            Database::new(&path).map_err(|error| OpenError::Engine(error.to_string()))?;
-        let places = Places::open(&path).map_err(|error| OpenError::Engine(error.to_string()))?;
+        // The keyed connection comes first: it says what is wrong without showing the other's name.
+        if file.is_some_and(Path::exists) {
+            database::open(Path::new(&path), key)
+                .map_err(|error| OpenError::Engine(error.to_string()))?;
+        }
+        let name = database::name_with_key(&path, key);
+        let failed =
+            |error: DynoxideError| OpenError::Engine(error.to_string().replace(&name, &path));
+        let database = Database::new(&name).map_err(failed)?;
+        let places =
+            Places::open(&path, key).map_err(|error| OpenError::Engine(error.to_string()))?;
         Ok(Self {
             database,
             places: RwLock::new(places),
@@ -203,7 +216,7 @@ mod tests {
 
     #[test]
     fn an_unreadable_request_shows_no_marker() {
-        let engine = Dynoxide::open(None).unwrap();
+        let engine = Dynoxide::open(None, None).unwrap();
         for body in [
             "{",
             r#"{"TableName":"t","Item":{"a":{}}}"#,

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use self::threads::Threads;
 use super::streams::Place;
-use crate::template::TableResource;
+use crate::{encryption::StateKey, template::TableResource};
 
 /// Operations after which streams may have more records.
 const WRITES: &[&str] = &[
@@ -117,9 +117,10 @@ impl DocumentService {
     /// See [`OpenError`].
     pub(super) async fn open(
         file: Option<&Path>,
+        key: Option<&StateKey>,
         wanted: &[TableResource],
     ) -> Result<Self, OpenError> {
-        let engine = engine::Dynoxide::open(file)?;
+        let engine = engine::Dynoxide::open(file, key)?;
         let threads = Threads::start(Arc::new(engine)).map_err(OpenError::Threads)?;
         let service = Self {
             threads,

@@ -3,11 +3,17 @@
 //! what every mapping has behind it is deleted here, but for the last record, after which the engine
 //! numbers the next. The names of the engine's table and columns are those of the pinned version.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use crate::aws::streams::Place;
+use crate::{
+    aws::streams::Place,
+    encryption::{StateKey, database},
+};
 
 /// How long a stream keeps what nobody has taken, as on AWS.
 const KEPT_SECONDS: i64 = 24 * 60 * 60;
@@ -30,8 +36,8 @@ pub(super) struct Places(Mutex<Connection>);
 
 impl Places {
     /// Opens the file, which the engine has made.
-    pub(super) fn open(path: &str) -> rusqlite::Result<Self> {
-        let connection = Connection::open(path)?;
+    pub(super) fn open(path: &str, key: Option<&StateKey>) -> rusqlite::Result<Self> {
+        let connection = database::open(Path::new(path), key)?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         connection.execute_batch(SCHEMA)?;
         Ok(Self(Mutex::new(connection)))

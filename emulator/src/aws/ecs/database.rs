@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use serde_json::Value;
 
 use super::task::{Status, Task};
+use crate::encryption::{StateKey, database};
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS cluster (name TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -78,9 +79,9 @@ pub(super) struct FormerRun {
 pub(super) struct Database(Arc<Mutex<Connection>>);
 
 impl Database {
-    pub(super) fn open(file: Option<&Path>) -> Result<Self, DatabaseError> {
+    pub(super) fn open(file: Option<&Path>, key: Option<&StateKey>) -> Result<Self, DatabaseError> {
         let connection = match file {
-            Some(path) => Connection::open(path)?,
+            Some(path) => database::open(path, key)?,
             None => Connection::open_in_memory()?,
         };
         connection.busy_timeout(Duration::from_secs(5))?;

@@ -33,7 +33,7 @@ use super::{
     calls::Calls,
     events::{EventBus, envelope},
 };
-use crate::{credentials::Credentials, process::Logs};
+use crate::{credentials::Credentials, encryption::StateKey, process::Logs};
 
 /// Milliseconds since 1970, by the emulator's clock.
 pub(super) fn now() -> i64 {
@@ -110,6 +110,7 @@ impl TaskService {
     /// known. Repeating it adds a revision of a definition only when it changed.
     pub(super) async fn open(
         file: Option<&Path>,
+        key: Option<&StateKey>,
         options: TaskOptions,
         clusters: &[String],
         definitions: &[Value],
@@ -125,7 +126,7 @@ impl TaskService {
             Err(error) => return Err(at(error)),
         }
         std::fs::create_dir_all(&options.directory).map_err(at)?;
-        let database = Database::open(file)?;
+        let database = Database::open(file, key)?;
         let (clusters, definitions) = (clusters.to_vec(), definitions.to_vec());
         database
             .transact(move |rows| {

@@ -10,22 +10,19 @@ use std::{
 use bytes::Bytes;
 use futures_util::Stream;
 use s3s::stream::{ByteStream, RemainingLength};
-use tokio::io::AsyncReadExt;
-use tokio_util::io::ReaderStream;
 
-/// Bytes read from the disk at once.
-const READ_BYTES: usize = 64 * 1024;
+use super::object_file::{ObjectBytes, ObjectFile};
 
 /// The next `remaining` bytes of an open file.
 pub(super) struct FileBody {
-    stream: ReaderStream<tokio::io::Take<tokio::fs::File>>,
+    stream: ObjectBytes,
     remaining: u64,
 }
 
 impl FileBody {
-    pub(super) fn new(file: tokio::fs::File, remaining: u64) -> Self {
+    pub(super) fn new(file: ObjectFile, remaining: u64) -> Self {
         Self {
-            stream: ReaderStream::with_capacity(file.take(remaining), READ_BYTES),
+            stream: file.bytes(remaining),
             remaining,
         }
     }

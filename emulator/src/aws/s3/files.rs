@@ -14,6 +14,9 @@ use md5::{Digest, Md5};
 use s3s::{S3Error, S3Result, checksum::ChecksumHasher, dto::Checksum, s3_error};
 use tokio::io::AsyncWriteExt;
 
+use super::object_file::ObjectFile;
+use crate::encryption::{StateKey, sealed::Sealer};
+
 /// Bytes gathered before they go to the disk, so that small network reads are not small writes.
 const WRITE_BYTES: usize = 256 * 1024;
 
@@ -25,6 +28,7 @@ struct Directories {
     incoming: PathBuf,
     objects: PathBuf,
     durable: bool,
+    key: Option<StateKey>,
 }
 
 /// Bytes in their final place that no row names yet: deleted when dropped, unless kept.
@@ -69,11 +73,13 @@ impl Drop for Incoming {
 
 impl Files {
     /// Makes the directories below `root`. With `durable`, bytes are on the disk before they count.
-    pub(super) fn open(root: &Path, durable: bool) -> io::Result<Self> {
+    /// With a key they are encrypted.
+    pub(super) fn open(root: &Path, durable: bool, key: Option<StateKey>) -> io::Result<Self> {
         let directories = Directories {
             incoming: root.join("incoming"),
             objects: root.join("objects"),
             durable,
+            key,
         };
         fs::create_dir_all(&directories.incoming)?;
         fs::create_dir_all(&directories.objects)?;
@@ -106,8 +112,8 @@ impl Files {
     }
 
     /// Opens the bytes of an object.
-    pub(super) fn read(&self, name: &str) -> io::Result<fs::File> {
-        fs::File::open(self.path(name))
+    pub(super) fn read(&self, name: &str) -> io::Result<ObjectFile> {
+        ObjectFile::open(&self.path(name), self.0.key.as_ref())
     }
 
     /// Deletes bytes that no row names. If that fails they are swept at the next start.
@@ -158,6 +164,14 @@ impl Files {
         let mut file = tokio::io::BufWriter::with_capacity(WRITE_BYTES, file);
         let mut md5 = Md5::new();
         let mut size = 0_u64;
+        let mut sealer = self
+            .0
+            .key
+            .as_ref()
+            .map(Sealer::new)
+            .transpose()
+            .map_err(file_error)?;
+        let mut sealed = sealer.as_ref().map(Sealer::header).unwrap_or_default();
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(|error| {
                 let mut refused = s3_error!(
@@ -170,7 +184,17 @@ impl Files {
             size += chunk.len() as u64;
             md5.update(&chunk);
             hasher.update(&chunk);
-            file.write_all(&chunk).await.map_err(file_error)?;
+            if let Some(sealer) = &mut sealer {
+                sealer.push(&chunk, &mut sealed).map_err(file_error)?;
+                file.write_all(&sealed).await.map_err(file_error)?;
+                sealed.clear();
+            } else {
+                file.write_all(&chunk).await.map_err(file_error)?;
+            }
+        }
+        if let Some(sealer) = sealer {
+            sealer.finish(&mut sealed).map_err(file_error)?;
+            file.write_all(&sealed).await.map_err(file_error)?;
         }
         file.flush().await.map_err(file_error)?;
         if self.0.durable {

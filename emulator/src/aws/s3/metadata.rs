@@ -17,6 +17,7 @@ use super::{
     files::{Files, StoredFile},
     properties::{Properties, Tags},
 };
+use crate::encryption::{StateKey, database};
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS bucket (
@@ -180,8 +181,13 @@ pub(super) struct Metadata {
 
 impl Metadata {
     /// Opens or creates the rows. `durable` makes an acknowledged write survive a power cut.
-    pub(super) fn open(path: &Path, files: Files, durable: bool) -> rusqlite::Result<Self> {
-        let connection = Connection::open(path)?;
+    pub(super) fn open(
+        path: &Path,
+        key: Option<&StateKey>,
+        files: Files,
+        durable: bool,
+    ) -> rusqlite::Result<Self> {
+        let connection = database::open(path, key)?;
         connection.busy_timeout(Duration::from_secs(5))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
@@ -208,12 +214,7 @@ impl Metadata {
 
     /// Names of all files that a row refers to.
     pub(super) fn referenced_files(&self) -> rusqlite::Result<std::collections::HashSet<String>> {
-        self.with(|connection| {
-            let mut statement = connection.prepare(
-                "SELECT file FROM version WHERE file <> '' UNION ALL SELECT file FROM part",
-            )?;
-            statement.query_map([], |row| row.get(0))?.collect()
-        })
+        self.with(object_files)
     }
 
     /// Reads under the same lock as the writes, so that a file that a row names can be opened before
@@ -259,6 +260,16 @@ impl Metadata {
         .await
         .map_err(S3Error::internal_error)?
     }
+}
+
+/// Names of all files that a row refers to.
+pub(crate) fn object_files(
+    connection: &Connection,
+) -> rusqlite::Result<std::collections::HashSet<String>> {
+    connection
+        .prepare("SELECT file FROM version WHERE file <> '' UNION ALL SELECT file FROM part")?
+        .query_map([], |row| row.get(0))?
+        .collect()
 }
 
 /// A failure of SQLite as S3 would tell it. A full disk is told apart: repeating does not help.

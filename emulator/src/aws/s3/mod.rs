@@ -11,6 +11,7 @@ mod listing;
 mod lock;
 mod metadata;
 mod multipart;
+mod object_file;
 mod objects;
 mod operations;
 mod permitted;
@@ -30,6 +31,7 @@ use s3s::{
     service::{S3Service, S3ServiceBuilder},
 };
 
+pub(crate) use self::metadata::object_files;
 pub(super) use self::permitted::Surroundings;
 use self::{
     files::Files,
@@ -38,7 +40,7 @@ use self::{
     upload::Upload,
 };
 use super::faults::Faults;
-use crate::credentials::Credentials;
+use crate::{credentials::Credentials, encryption::StateKey};
 
 /// A bucket as the template asks for it.
 #[derive(Clone, Debug)]
@@ -85,6 +87,7 @@ impl ObjectService {
     pub(super) fn open(
         directory: &Path,
         durable: bool,
+        key: Option<&StateKey>,
         wanted: &[WantedBucket],
         surroundings: Surroundings,
     ) -> Result<Self, OpenError> {
@@ -92,8 +95,13 @@ impl ObjectService {
             directory: directory.display().to_string(),
             source,
         };
-        let files = Files::open(directory, durable).map_err(at)?;
-        let metadata = Metadata::open(&directory.join("metadata.sqlite"), files.clone(), durable)?;
+        let files = Files::open(directory, durable, key.cloned()).map_err(at)?;
+        let metadata = Metadata::open(
+            &directory.join("metadata.sqlite"),
+            key,
+            files.clone(),
+            durable,
+        )?;
         files.sweep(&metadata.referenced_files()?).map_err(at)?;
         metadata.make_buckets(wanted)?;
         let store = ObjectStore {

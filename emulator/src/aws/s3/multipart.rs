@@ -15,13 +15,13 @@ use s3s::{
     },
     s3_error,
 };
-use tokio_util::io::ReaderStream;
 
 use super::{
     ObjectStore,
     checksums::{self, Claims},
     conditions::{self, etag},
     metadata::{self, NewVersion, database_error, now, to_json},
+    object_file::ObjectBytes,
     objects::without_aws_chunked,
     properties::{
         Checksums, Properties, check_encryption_context, metadata_from, tags_from_header,
@@ -285,21 +285,20 @@ impl ObjectStore {
         );
         let names: Vec<_> = parts.iter().map(|part| part.file.clone()).collect();
         let files = self.files.clone();
-        let bytes = stream::iter(names)
-            .then(move |name| {
-                let files = files.clone();
-                async move {
-                    let file = tokio::task::spawn_blocking(move || files.read(&name))
-                        .await
-                        .map_err(std::io::Error::other)??;
-                    Ok::<_, std::io::Error>(ReaderStream::with_capacity(
-                        tokio::fs::File::from_std(file),
-                        256 * 1024,
-                    ))
-                }
-            })
-            .try_flatten();
-        self.files.receive(std::pin::pin!(bytes), hasher).await
+        let bytes: ObjectBytes = Box::pin(
+            stream::iter(names)
+                .then(move |name| {
+                    let files = files.clone();
+                    async move {
+                        let file = tokio::task::spawn_blocking(move || files.read(&name))
+                            .await
+                            .map_err(std::io::Error::other)??;
+                        Ok::<_, std::io::Error>(file.bytes(u64::MAX))
+                    }
+                })
+                .try_flatten(),
+        );
+        self.files.receive(bytes, hasher).await
     }
 
     /// AbortMultipartUpload.

@@ -1,7 +1,5 @@
 //! Reading one object: GetObject and HeadObject, of the newest or a named version, whole or a range.
 
-use std::io::Seek;
-
 use s3s::{
     S3Request, S3Response, S3Result,
     dto::{
@@ -59,10 +57,9 @@ impl ObjectStore {
             .map_err(|error| may_list.shown(error))?;
         let (start, end) = range.unwrap_or((0, found.size));
         if start > 0 {
-            file.seek(std::io::SeekFrom::Start(start))
-                .map_err(file_error)?;
+            file.skip_to(start).map_err(file_error)?;
         }
-        let body = FileBody::new(tokio::fs::File::from_std(file), end - start);
+        let body = FileBody::new(file, end - start);
         let properties = &found.properties;
         let checksums = shown_checksums(whole_checksum, properties);
         Ok(S3Response::new(GetObjectOutput {

@@ -83,6 +83,7 @@ impl Services {
             .expect("a free port")
             .start(AwsOptions {
                 state: None,
+                key: None,
                 credentials,
                 stack: &stack,
                 invoker: Arc::new(Nobody),

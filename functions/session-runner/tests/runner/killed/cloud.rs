@@ -55,6 +55,7 @@ impl Cloud {
             .expect("a free port")
             .start(AwsOptions {
                 state: None,
+                key: None,
                 credentials,
                 stack: &stack,
                 invoker: Arc::new(Nobody),

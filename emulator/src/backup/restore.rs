@@ -1,0 +1,73 @@
+//! Restoring a backup into an empty state directory.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    BackupError, Damage, Manifest, files,
+    manifest::relative,
+    verify::{differs, verify},
+};
+use crate::{file_lock, stack::state};
+
+/// What was restored.
+#[derive(Debug)]
+pub struct Restored {
+    /// The state directory.
+    pub state: PathBuf,
+    /// What the backup said of itself.
+    pub manifest: Manifest,
+}
+
+/// Checks all of a backup, then copies it into a new or empty directory, on which a stack can be
+/// started. Cut before its end, the directory holds a mark for which no stack starts on it; remove it
+/// and restore again. The backup is not changed.
+///
+/// # Errors
+/// See [`BackupError`]. When a file of the backup is damaged nothing is written.
+pub fn restore(backup: &Path, state: &Path) -> Result<Restored, BackupError> {
+    let manifest = verify(backup)?;
+    files::make_directory(state)?;
+    let fail = || BackupError::system("read", state);
+    if fs::read_dir(state).map_err(fail())?.next().is_some() {
+        return Err(BackupError::NotEmpty(state.to_owned()));
+    }
+    let mark = state.join(state::RESTORING);
+    files::write(&mark, b"")?;
+    // Held until the end: a stack that is started meanwhile says that the directory is in use.
+    let path = state.join(state::LOCK);
+    let lock = file_lock::lock(&path).map_err(BackupError::system("lock", &path))?;
+    let _lock = lock.ok_or(BackupError::Busy(path))?;
+    for entry in &manifest.files {
+        let relative = relative(&entry.path).ok_or_else(|| BackupError::Manifest {
+            path: backup.to_owned(),
+            problem: format!("{:?} is no path in a backup", entry.path),
+        })?;
+        let target = state.join(&relative);
+        if let Some(parent) = target.parent() {
+            files::make_directory(parent)?;
+        }
+        let copied = files::copy(&backup.join(&relative), &target)?;
+        // It may be damaged since it was checked.
+        if let Some(problem) = differs(entry, &copied) {
+            return Err(BackupError::Damaged {
+                path: backup.to_owned(),
+                damage: Damage(vec![(entry.path.clone(), problem)]),
+            });
+        }
+    }
+    files::sync_directory(state)?;
+    fs::remove_file(&mark)
+        .or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })
+        .map_err(BackupError::system("remove", &mark))?;
+    files::sync_directory(state)?;
+    Ok(Restored {
+        state: state.to_owned(),
+        manifest,
+    })
+}

@@ -1,0 +1,182 @@
+//! Backups that a running service takes by itself, and what becomes of old ones.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::{BackupError, Taken, files, list, newest, take};
+use crate::{encryption::StateKey, settings::Settings};
+
+/// After a backup that failed, the next is tried before its time.
+const AGAIN: Duration = Duration::from_secs(10 * 60);
+const DAY_MILLISECONDS: i64 = 24 * 60 * 60 * 1000;
+
+/// When a service takes backups, where, and for how long they are kept.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// Of which state directory.
+    pub state: PathBuf,
+    /// To which directory.
+    pub to: PathBuf,
+    /// How long after the one before.
+    pub interval: Duration,
+    /// Days after which one is removed.
+    pub keep_days: u64,
+    /// A program that is run with the path of each backup, to bring it elsewhere.
+    pub command: Option<PathBuf>,
+    /// The key of the state.
+    pub key: Option<StateKey>,
+}
+
+impl Schedule {
+    /// As the settings have it, whether or not `SHANNON_BACKUPS` is on.
+    #[must_use]
+    pub fn of(settings: &Settings, state: &Path, key: Option<StateKey>) -> Self {
+        let number = |name: &str, default| settings.integer(name).unwrap_or(default);
+        Self {
+            state: state.to_owned(),
+            to: directory(settings, state),
+            interval: Duration::from_secs(number("SHANNON_BACKUP_INTERVAL_HOURS", 6) * 60 * 60),
+            keep_days: number("SHANNON_BACKUP_RETENTION_DAYS", 30),
+            command: settings.path("SHANNON_BACKUP_COMMAND").map(Path::to_owned),
+            key,
+        }
+    }
+
+    /// Takes one whenever the newest is as old as the interval, for ever. A restart of the service does
+    /// not move the time; a clock that was put back does not keep it from coming. What fails is in the
+    /// log, and tried again after ten minutes.
+    pub async fn run(self) {
+        let mut to_bring: Option<PathBuf> = None;
+        loop {
+            if let Some(backup) = to_bring.take()
+                && let Err(problem) = self.bring_elsewhere(&backup).await
+            {
+                tracing::error!(problem, "the backup is only on this machine");
+                to_bring = Some(backup);
+            }
+            let wait = match self.due() {
+                Ok(wait) if wait.is_zero() => match self.once().await {
+                    Ok(backup) => {
+                        to_bring = Some(backup);
+                        continue;
+                    }
+                    Err(problem) => {
+                        tracing::error!(problem, "no backup was taken");
+                        AGAIN
+                    }
+                },
+                Ok(wait) if to_bring.is_some() => wait.min(AGAIN),
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::error!(%error, "the backups cannot be read");
+                    AGAIN
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn due(&self) -> Result<Duration, BackupError> {
+        let Some((_, newest)) = newest(&self.to)? else {
+            return Ok(Duration::ZERO);
+        };
+        let taken = u64::try_from(newest.taken_at_ms).unwrap_or(0);
+        let taken = UNIX_EPOCH + Duration::from_millis(taken);
+        // One from the future says nothing about how long ago it was.
+        let Ok(age) = SystemTime::now().duration_since(taken) else {
+            return Ok(Duration::ZERO);
+        };
+        Ok(self.interval.saturating_sub(age))
+    }
+
+    async fn once(&self) -> Result<PathBuf, String> {
+        let schedule = self.clone();
+        let work = tokio::task::spawn_blocking(move || schedule.take());
+        let taken = match work.await {
+            Ok(taken) => taken.map_err(|error| crate::command_line::in_one_line(&error))?,
+            Err(error) => return Err(error.to_string()),
+        };
+        tracing::info!(
+            path = %taken.path.display(),
+            bytes = taken.manifest.bytes(),
+            took_ms = u64::try_from(taken.took.as_millis()).unwrap_or(u64::MAX),
+            "a backup was taken"
+        );
+        Ok(taken.path)
+    }
+
+    /// Takes a backup and removes those that are too old.
+    ///
+    /// # Errors
+    /// See [`BackupError`]. The backup may be there although an old one could not be removed.
+    pub fn take(&self) -> Result<Taken, BackupError> {
+        let taken = take(&self.state, &self.to, self.key.as_ref())?;
+        for gone in prune(&self.to, self.keep_days, taken.manifest.taken_at_ms)? {
+            tracing::info!(path = %gone.display(), "an old backup was removed");
+        }
+        Ok(taken)
+    }
+
+    /// Runs the command, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be run, or does not end well. The backup is there all the same.
+    pub async fn bring_elsewhere(&self, backup: &Path) -> Result<(), String> {
+        let Some(command) = &self.command else {
+            return Ok(());
+        };
+        let said = |what: String| format!("SHANNON_BACKUP_COMMAND {}: {what}", command.display());
+        let output = tokio::process::Command::new(command)
+            .arg(backup)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(|error: io::Error| said(error.to_string()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let last = errors.trim().lines().last().unwrap_or_default();
+        Err(said(format!("{} {last}", output.status)))
+    }
+}
+
+/// Where backups of a state go.
+pub fn directory(settings: &Settings, state: &Path) -> PathBuf {
+    settings
+        .path("SHANNON_BACKUP_DIRECTORY")
+        .map_or_else(|| state.join("backups"), Path::to_owned)
+}
+
+/// Removes backups that are older than so many days; never the newest whole one, and none that cannot be
+/// read, which a person has to look at. Gives those that are gone.
+///
+/// # Errors
+/// The directory cannot be read, or one cannot be removed.
+pub fn prune(directory: &Path, days: u64, now: i64) -> Result<Vec<PathBuf>, BackupError> {
+    let newest = newest(directory)?.map(|(path, _)| path);
+    let days = i64::try_from(days).unwrap_or(i64::MAX);
+    let oldest = now.saturating_sub(days.saturating_mul(DAY_MILLISECONDS));
+    let mut gone = Vec::new();
+    for listed in list(directory)? {
+        let old = listed
+            .manifest
+            .is_ok_and(|manifest| manifest.taken_at_ms < oldest);
+        if old && Some(&listed.path) != newest.as_ref() {
+            // Without its manifest it is no backup any more: cut here, the rest has no name that counts.
+            let half = directory.join(format!(".partial-{}", uuid::Uuid::new_v4().simple()));
+            std::fs::rename(&listed.path, &half)
+                .map_err(BackupError::system("remove", &listed.path))?;
+            files::remove_directory(&half)?;
+            gone.push(listed.path);
+        }
+    }
+    Ok(gone)
+}
