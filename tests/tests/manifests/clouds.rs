@@ -189,30 +189,31 @@ fn the_service_takes_the_settings_of_the_deployed_function_and_no_secret() {
     cloud_run(&service).accepts();
     let containers = &service["spec"]["template"]["spec"]["containers"];
     let environment = containers[0]["env"].as_array().expect("variables");
-    let value = |name: &str| -> Option<&Value> {
+    let value = |name: &str| -> Option<Value> {
         let found: Vec<&Value> = environment
             .iter()
             .filter(|one| one["name"] == name)
             .collect();
         assert!(found.len() < 2, "{name} twice");
-        found
-            .first()
-            .map(|one| one.get("value").unwrap_or(&Value::Null))
+        found.first().map(|one| one["value"].clone())
     };
-    assert_eq!(value("SHANNON_STAGE"), Some(&variables["SHANNON_STAGE"]));
+    assert_eq!(
+        value("SHANNON_STAGE"),
+        Some(variables["SHANNON_STAGE"].clone())
+    );
     assert_eq!(
         value("SHANNON_BIND"),
-        Some(&json!("0.0.0.0")),
+        Some(json!("0.0.0.0")),
         "what the container needs wins"
     );
     assert_eq!(
         value("SHANNON_ALLOWED_HOSTS"),
-        Some(&json!("shannon-mcp-1.run.app"))
+        Some(json!("shannon-mcp-1.run.app"))
     );
-    assert_eq!(value("AWS_ROLE_ARN"), Some(&json!(role[1])));
+    assert_eq!(value("AWS_ROLE_ARN"), Some(json!(role[1])));
     assert_eq!(
         value("SHANNON_SIGNING_KEY"),
-        Some(&Value::Null),
+        Some(Value::Null),
         "by reference"
     );
     assert_eq!(

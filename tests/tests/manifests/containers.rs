@@ -6,7 +6,7 @@ use std::process::Command;
 use e2e::{checkout, installed};
 use serde_json::{Value, json};
 
-use crate::judges::{Copy, changed, holds, path, run, schema, yaml};
+use crate::judges::{Draft, changed, holds, path, run, schema, yaml};
 
 const DOCKERFILE: &str = "infra/self-hosted/Dockerfile";
 const COMPOSE: &str = "infra/self-hosted/compose.yaml";
@@ -25,7 +25,7 @@ fn hadolint_takes_the_image_and_refuses_a_broken_one() {
     verdict.accepts();
     assert_eq!(verdict.said, "");
     judge(
-        &Copy::broken(
+        &Draft::broken(
             DOCKERFILE,
             "install -y --no-install-recommends ca-",
             "install ca-",
@@ -97,9 +97,9 @@ fn the_script_builds_both_images_of_the_file() {
 #[test]
 fn the_compose_file_follows_its_specification() {
     schema("vendor.compose-spec", &[], &path(COMPOSE)).accepts();
-    let broken = Copy::broken(COMPOSE, "stop_grace_period", "stop_grace");
+    let broken = Draft::broken(COMPOSE, "stop_grace_period", "stop_grace");
     schema("vendor.compose-spec", &[], &broken.path).refuses("stop_grace");
-    let broken = Copy::broken(COMPOSE, "retries: 3", "retries: [3]");
+    let broken = Draft::broken(COMPOSE, "retries: 3", "retries: [3]");
     schema("vendor.compose-spec", &[], &broken.path).refuses("retries");
 }
 

@@ -97,13 +97,14 @@ pub(crate) fn changed(file: &str, from: &str, to: &str) -> String {
 }
 
 /// A file with the same name and that text, in a directory that goes with the value.
-pub(crate) struct Copy {
+#[derive(Debug)]
+pub(crate) struct Draft {
     _directory: tempfile::TempDir,
     /// Where it is.
     pub(crate) path: PathBuf,
 }
 
-impl Copy {
+impl Draft {
     pub(crate) fn of(file: &str, text: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let name = Path::new(file).file_name().expect("a file");

@@ -5,7 +5,7 @@ use std::path::Path;
 use e2e::checkout;
 use serde_json::{Value, json};
 
-use crate::judges::{Copy, Verdict, documents, holds, path, run, tool};
+use crate::judges::{Draft, Verdict, documents, holds, path, run, tool};
 
 const FILE: &str = "infra/self-hosted/kubernetes.yaml";
 
@@ -25,8 +25,8 @@ fn its_schemas_take_every_resource() {
         "{}",
         verdict.said
     );
-    judge(&Copy::broken(FILE, "hostUsers:", "hostUser:").path).refuses("hostUser");
-    judge(&Copy::broken(FILE, "replicas: 1", "replicas: one").path).refuses("replicas");
+    judge(&Draft::broken(FILE, "hostUsers:", "hostUser:").path).refuses("hostUser");
+    judge(&Draft::broken(FILE, "replicas: 1", "replicas: one").path).refuses("replicas");
 }
 
 fn find(kind: &str) -> Value {

@@ -7,7 +7,7 @@ use std::process::Command;
 use e2e::{checkout, installed};
 use serde_json::{Value, json};
 
-use crate::judges::{Copy, Verdict, changed, holds, path, run, tool, yaml};
+use crate::judges::{Draft, Verdict, changed, holds, path, run, tool, yaml};
 
 const UNIT: &str = "infra/self-hosted/shannon.service";
 const PLIST: &str = "infra/self-hosted/shannon.plist";
@@ -15,7 +15,7 @@ const CLOUD: &str = "infra/self-hosted/cloud-init.yaml";
 
 fn systemd(arguments: &[&str], unit: &str) -> Verdict {
     // The program is not installed here, and that it is there is checked too.
-    let unit = Copy::of(
+    let unit = Draft::of(
         UNIT,
         &unit.replace("/opt/shannon/emulator serve", "/bin/true"),
     );
@@ -186,9 +186,9 @@ fn the_property_list_is_one_and_holds_the_numbers() {
     for name in list.as_object().expect("a dictionary").keys() {
         assert!(known.contains(&name.as_str()), "{name}");
     }
-    plist(&Copy::broken(PLIST, "<integer>10</integer>", "<integer>ten</integer>").path)
+    plist(&Draft::broken(PLIST, "<integer>10</integer>", "<integer>ten</integer>").path)
         .refuses("ValueError");
-    plist(&Copy::broken(PLIST, "</dict>", "").path).refuses("Error");
+    plist(&Draft::broken(PLIST, "</dict>", "").path).refuses("Error");
 }
 
 fn cloud_init(file: &Path) -> Verdict {
@@ -203,9 +203,9 @@ fn cloud_init(file: &Path) -> Verdict {
 #[test]
 fn cloud_init_takes_the_user_data() {
     cloud_init(&path(CLOUD)).accepts();
-    cloud_init(&Copy::broken(CLOUD, "permissions: \"0600\"", "permissions: 600").path)
+    cloud_init(&Draft::broken(CLOUD, "permissions: \"0600\"", "permissions: 600").path)
         .refuses("permissions");
-    cloud_init(&Copy::broken(CLOUD, "#cloud-config\n", "").path).refuses("cloud-config");
+    cloud_init(&Draft::broken(CLOUD, "#cloud-config\n", "").path).refuses("cloud-config");
     let data = yaml(CLOUD);
     let files = data["write_files"].as_array().expect("files");
     let content = |path: &str| {
@@ -223,7 +223,7 @@ fn cloud_init_takes_the_user_data() {
         ["curl ", "sha256sum --check", "tar --extract", "/install\""]
             .map(|word| fetch.find(word).unwrap_or_else(|| panic!("no {word}")));
     assert!(fetched < checked && checked < unpacked && unpacked < run);
-    let script = Copy::of("fetch", &fetch);
+    let script = Draft::of("fetch", &fetch);
     run_shellcheck(&script.path).accepts();
 }
 
@@ -245,7 +245,7 @@ fn shellcheck_takes_the_scripts() {
     ] {
         run_shellcheck(&path(file)).accepts();
     }
-    let broken = Copy::broken(
+    let broken = Draft::broken(
         "infra/self-hosted/install",
         "install -m 0755 \"$file\"",
         "install -m 0755 $file",

@@ -8,7 +8,7 @@ use std::process::Command;
 use e2e::{checkout, installed};
 use serde_json::Value;
 
-use crate::judges::{Copy, Verdict, path, run, schema, tool, yaml};
+use crate::judges::{Draft, Verdict, path, run, schema, tool, yaml};
 
 const GITLAB: &str = ".gitlab-ci.yml";
 
@@ -38,8 +38,8 @@ fn actionlint_takes_every_workflow() {
         actionlint(&path(&file)).accepts();
     }
     let test = ".github/workflows/test.yml";
-    actionlint(&Copy::broken(test, "    runs-on: ubuntu-24.04\n", "").path).refuses("runs-on");
-    actionlint(&Copy::broken(test, "github.ref }}", "github.nothing }}").path).refuses("nothing");
+    actionlint(&Draft::broken(test, "    runs-on: ubuntu-24.04\n", "").path).refuses("runs-on");
+    actionlint(&Draft::broken(test, "github.ref }}", "github.nothing }}").path).refuses("nothing");
 }
 
 #[test]
@@ -47,11 +47,11 @@ fn the_schemas_take_every_pipeline() {
     for file in workflows() {
         schema("vendor.github-workflows", &[], &path(&file)).accepts();
     }
-    let broken = Copy::broken(".github/workflows/test.yml", "jobs:", "job:");
+    let broken = Draft::broken(".github/workflows/test.yml", "jobs:", "job:");
     schema("vendor.github-workflows", &[], &broken.path).refuses("jobs");
     let gitlab = |file: &Path| schema("vendor.gitlab-ci", &["--data-transform", "gitlab-ci"], file);
     gitlab(&path(GITLAB)).accepts();
-    gitlab(&Copy::broken(GITLAB, "when: manual", "when: ever").path).refuses("ever");
+    gitlab(&Draft::broken(GITLAB, "when: manual", "when: ever").path).refuses("ever");
 }
 
 fn steps(workflow: &Value) -> Vec<Value> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::{Router, routing};
-use e2e::mcp::Client;
+use e2e::mcp::{Client, http_client};
 use e2e::on_port::Server;
 use e2e::session::Session;
 use e2e::{checkout, process, stack};
@@ -125,7 +125,9 @@ async fn the_whole_endpoint_is_served_on_a_port_with_a_role_that_an_identity_ass
     });
     let server = server.unwrap_or_else(|said| panic!("{said}"));
     let base = server.url.trim_end_matches("/mcp").to_owned();
-    let health = reqwest::get(format!("{base}/health"))
+    let health = http_client()
+        .get(format!("{base}/health"))
+        .send()
         .await
         .expect("an answer");
     assert_eq!(health.status(), 200);
