@@ -76,8 +76,11 @@ struct Beside(Child);
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        // It may have ended already, which is what is wanted.
-        let _ = self.0.kill().and_then(|()| self.0.wait());
+        // It ends what it waits with; a kill would leave that behind.
+        process::ask_to_end(self.0.id());
+        if let Err(error) = self.0.wait() {
+            eprintln!("waiting for the identity: {error}");
+        }
     }
 }
 
