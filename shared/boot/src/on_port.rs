@@ -13,7 +13,7 @@ use hyper::body::Incoming as Arriving;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use lambda_http::http::{Request, Response, StatusCode, header::AUTHORIZATION};
+use lambda_http::http::{Method, Request, Response, StatusCode, header::AUTHORIZATION};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,6 +34,9 @@ pub(crate) struct Port {
     pub(crate) port: u16,
     pub(crate) token: Option<AccessToken>,
     pub(crate) slow: Duration,
+    /// What `GET /health` says, whichever function this is: a container platform asks each of its
+    /// containers, where the deployment asks only `discover`.
+    pub(crate) health: serde_json::Value,
 }
 
 /// Serves until SIGTERM or SIGINT, then lets running requests end.
@@ -137,6 +140,9 @@ where
     let (method, path) = (parts.method.to_string(), parts.uri.path().to_owned());
     // Kilobytes, which everything around it would otherwise carry in itself, each time it is moved.
     let handled = Box::pin(async {
+        if parts.method == Method::GET && parts.uri.path() == "/health" {
+            return json_response(StatusCode::OK, &port.health);
+        }
         let bytes = match whole(body).await {
             Ok(bytes) => bytes,
             Err(refused) => return *refused,
@@ -256,6 +262,7 @@ mod tests {
             port: 0,
             token: Some(AccessToken::from_sha256_hex(&sha256).expect("a hash")),
             slow: Duration::from_secs(1),
+            health: json!({"status": "ok"}),
         };
         let server = tokio::spawn(serve_on(listener, handler, port, async {
             let _ = stopped.await;
@@ -266,6 +273,12 @@ mod tests {
                 .await
                 .ends_with("false 3")
         );
+
+        // Nobody has to be known for this, and the handler is not asked.
+        let health = "GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let health = exchange(address, health.to_owned()).await;
+        assert!(health.starts_with("HTTP/1.1 200 "), "{health}");
+        assert!(health.ends_with("{\"status\":\"ok\"}"), "{health}");
 
         let slow = tokio::spawn(exchange(
             address,
@@ -288,6 +301,7 @@ mod tests {
             port: 0,
             token: None,
             slow: Duration::from_secs(1),
+            health: json!({"status": "ok"}),
         };
         let handler = |_: Incoming| async { Response::new(full(Bytes::new())) };
         tokio::spawn(serve_on(listener, handler, port, std::future::pending()));

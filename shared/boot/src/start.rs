@@ -16,6 +16,9 @@ use crate::{AccessToken, Settings, SettingsError, events, logging, on_lambda, on
 
 /// Set by Lambda for every function.
 const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
+/// Functions that know their callers without the deployment's token: the model gateway's are sessions,
+/// each with a token of its own.
+const OTHER_CALLERS: [&str; 1] = ["model-gateway"];
 /// Port outside Lambda when `PORT` names none.
 const DEFAULT_PORT: u16 = 8080;
 
@@ -31,6 +34,12 @@ pub enum StartError {
     /// The port cannot be listened on, or signals cannot be received.
     #[error("cannot serve HTTP")]
     Serve(#[source] std::io::Error),
+    /// A function would serve a port without a way to tell who calls.
+    #[error(
+        "SHANNON_ACCESS_TOKEN_SHA256 is not set: on a port no authorizer stands in front of {0}, so it \
+         needs the SHA-256, in hex, of the token that its callers have"
+    )]
+    NoCallers(&'static str),
     /// A function of events was started outside Lambda.
     #[error("this program serves events of Lambda; AWS_LAMBDA_RUNTIME_API is not set")]
     NeedsLambda,
@@ -93,10 +102,12 @@ pub fn run(
 }
 
 impl Boot {
-    /// Serves requests: on Lambda with response streaming, elsewhere on a port.
+    /// Serves requests: on Lambda with response streaming, elsewhere on a port, where the deployment's
+    /// token is the only one that opens anything: API keys and identity providers are known to the
+    /// authorizer of a deployment.
     ///
     /// # Errors
-    /// [`StartError`] when it cannot serve, or can no longer.
+    /// [`StartError::NoCallers`] on a port without that token; [`StartError`] when it cannot serve, or can no longer.
     pub async fn serve_http<H, F>(&self, handler: H) -> Result<(), StartError>
     where
         H: Fn(Incoming) -> F + Send + Sync + 'static,
@@ -114,6 +125,9 @@ impl Boot {
         };
         let address = self.settings.optional("SHANNON_BIND")?;
         let token = self.settings.optional("SHANNON_ACCESS_TOKEN_SHA256")?;
+        if token.is_none() && !OTHER_CALLERS.contains(&self.function) {
+            return Err(StartError::NoCallers(self.function));
+        }
         let port = on_port::Port {
             address: address
                 .and_then(|text| text.parse().ok())
@@ -121,6 +135,11 @@ impl Boot {
             port,
             token: token.map(AccessToken::from_sha256_hex).transpose()?,
             slow,
+            health: serde_json::json!({
+                "status": "ok",
+                "version": env!("CARGO_PKG_VERSION"),
+                "stage": self.settings.text("SHANNON_STAGE")?,
+            }),
         };
         on_port::serve(handler, port)
             .await

@@ -12,6 +12,7 @@ mod bad_input;
 mod calls;
 mod catalog;
 mod checkpoints;
+mod cloud_run;
 mod command_line;
 mod costs;
 mod damage;
