@@ -58,7 +58,6 @@ impl Tested {
             token: TOKEN.to_owned(),
             file: directory.path().join("issuer.json"),
             key: None,
-            key: None,
             documents,
         });
         let others = Router::new().fallback(|| async { "others" });
