@@ -169,12 +169,13 @@ async fn an_update_under_load_loses_nothing() {
     taken.dedup();
     let wanted: Vec<String> = (1..=met.acknowledged.len()).map(message).collect();
     assert_eq!(taken[1..], wanted, "{}", talking.story());
-    // (Messages that waited together may be answered together.)
+    // (Messages that waited together may be answered together; what was answered after the last cut is
+    // abandoned, and answered again by the next runner: once more, at the most.)
     for number in 1..=met.acknowledged.len() {
         let answer = format!("answer {number}");
         let said = talking.of_kind("text");
         let said = said.iter().filter(|body| body["text"] == *answer).count();
-        assert!(said <= 1, "{answer}: {}", talking.story());
+        assert!(said <= 2, "{answer}: {}", talking.story());
     }
     // And all of it still hangs together.
     let (mut question, mut batches) = (json!({}), 0);
