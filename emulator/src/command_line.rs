@@ -3,7 +3,7 @@
 //! Standard output carries only what was asked for (the start message, a session, a table);
 //! everything else goes to standard error or to files.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use crate::{
     build::{self, Functions},
@@ -48,6 +48,8 @@ const KEY_FILE: &str = "ANTHROPIC_API_KEY_FILE";
 /// The edge function, in the checkout.
 const EDGE_FUNCTION: &str = "infra/edge/viewer-request.js";
 
+/// How long threads may take to end at the very end.
+const THREADS_END_WITHIN: Duration = Duration::from_secs(1);
 /// Everything went well.
 const SUCCESS: u8 = 0;
 /// What was asked for failed.
@@ -139,8 +141,9 @@ pub fn main() -> ExitCode {
             Some(Command::Messages { json }) => messages::run(&settings, json).await,
         }
     });
-    // a thread that reads or resolves a name may hang; nothing of ours waits for it
-    runtime.shutdown_background();
+    // A thread that reads or resolves a name may hang, and is not waited for. The others are: threads that
+    // end while the process does would clean up after libcrypto, which an encrypted state works with, twice.
+    runtime.shutdown_timeout(THREADS_END_WITHIN);
     ExitCode::from(code)
 }
 

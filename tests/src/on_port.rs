@@ -82,7 +82,13 @@ impl Server {
             return Err(format!("{status}: {said}"));
         };
         // Its log must be read, or it would wait for a reader.
-        std::thread::spawn(move || lines.map_while(Result::ok).count());
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if line.contains("\"level\":\"error\"") {
+                    eprintln!("{line}");
+                }
+            }
+        });
         Ok(Self {
             child,
             url: format!("http://{address}/mcp"),

@@ -122,7 +122,9 @@ pub(super) fn verify(
         // Compares in constant time.
         .verify_slice(&given)
         .map_err(|_| SignatureError::Mismatch)?;
-    credentials.check_token(authorization.key, header("x-amz-security-token"))?;
+    // An empty one is none.
+    let token = header("x-amz-security-token").filter(|token| !token.is_empty());
+    credentials.check_token(authorization.key, token)?;
     Ok(principal)
 }
 

@@ -216,11 +216,20 @@ async fn requests_end_at_their_time() {
         -32602
     );
     let hang = json!({"service": "dynamodb", "operation": "GetItem", "error": "Hang", "count": 1});
-    stack.plan_fault(hang).await;
-    let began = Instant::now();
-    let short = polling.request("tasks/get", task).await;
-    let took = began.elapsed();
-    assert!(short.error().1.contains(TOO_LONG), "{}", short.body);
+    // Somebody else of the stack may read at that moment, and hang in its place.
+    let mut short = None;
+    let mut took = Duration::ZERO;
+    for _ in 0..5 {
+        stack.plan_fault(hang.clone()).await;
+        let began = Instant::now();
+        let answer = polling.request("tasks/get", task.clone()).await;
+        took = began.elapsed();
+        if answer.error().1.contains(TOO_LONG) {
+            short = Some(answer);
+            break;
+        }
+    }
+    assert!(short.is_some(), "no request ended at its time");
     // A second is left to say so before the function's own end.
     assert!(
         (Duration::from_millis(1500)..Duration::from_secs(4)).contains(&took),

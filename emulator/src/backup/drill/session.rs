@@ -85,6 +85,8 @@ impl Worker {
         self.cursor = None;
         self.read_on(client).await?;
         self.compare(&seen)?;
+        // What is sent to a turn that still runs becomes a part of it.
+        self.until_it_rests(client).await?;
         let checkpoint_ms = of_kind(&self.log, "checkpoint_created")
             .filter_map(|event| event["time_unix_ms"].as_u64())
             .max()
@@ -150,6 +152,24 @@ impl Worker {
             if answer["more"] != true {
                 return Ok(answer["state"].as_str().unwrap_or_default().to_owned());
             }
+        }
+    }
+
+    /// Reads on until no turn runs.
+    async fn until_it_rests(&mut self, client: &Client) -> Result<(), DrillError> {
+        let start = Instant::now();
+        loop {
+            let state = self.read_on(client).await?;
+            if state == "idle" || state == "suspended" {
+                return Ok(());
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(DrillError::InVain {
+                    session: self.id.clone(),
+                    what: format!("the end of its turn ({state})"),
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
         }
     }
 
