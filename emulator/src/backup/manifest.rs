@@ -165,8 +165,8 @@ mod tests {
 
     #[test]
     fn backward_is_refused_and_forward_is_read() {
-        let directory = tempfile::tempdir().unwrap();
         let read = |change: fn(&mut Manifest)| {
+            let directory = tempfile::tempdir().unwrap();
             let mut written = manifest();
             change(&mut written);
             written.write(directory.path()).unwrap();
@@ -189,8 +189,8 @@ mod tests {
 
     #[test]
     fn no_path_leads_out_of_a_backup() {
-        let directory = tempfile::tempdir().unwrap();
         for path in ["../token", "/etc/passwd", "a/../../b", "", "."] {
+            let directory = tempfile::tempdir().unwrap();
             let mut written = manifest();
             written.files[0].path = path.into();
             written.write(directory.path()).unwrap();
