@@ -34,12 +34,13 @@ pub fn restore(backup: &Path, state: &Path) -> Result<Restored, BackupError> {
     if fs::read_dir(state).map_err(fail())?.next().is_some() {
         return Err(BackupError::NotEmpty(state.to_owned()));
     }
-    let mark = state.join(state::RESTORING);
-    files::write(&mark, b"")?;
-    // Held until the end: a stack that is started meanwhile says that the directory is in use.
+    // Held until the end: a stack that is started meanwhile says that the directory is in use. Taken before
+    // anything is written, so that nothing of ours lies in the directory of one that was quicker.
     let path = state.join(state::LOCK);
     let lock = file_lock::lock(&path).map_err(BackupError::system("lock", &path))?;
     let _lock = lock.ok_or(BackupError::Busy(path))?;
+    let mark = state.join(state::RESTORING);
+    files::write(&mark, b"")?;
     for entry in &manifest.files {
         let relative = relative(&entry.path).ok_or_else(|| BackupError::Manifest {
             path: backup.to_owned(),

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{BackupError, Taken, files, list, newest, take};
+use super::{BackupError, Listed, Taken, files, list, newest, take};
 use crate::{encryption::StateKey, settings::Settings};
 
 /// After a backup that failed, the next is tried before its time.
@@ -81,16 +81,16 @@ impl Schedule {
     }
 
     fn due(&self) -> Result<Duration, BackupError> {
-        let Some((_, newest)) = newest(&self.to)? else {
-            return Ok(Duration::ZERO);
+        let now = SystemTime::now();
+        // One from the future, of a clock that was wrong, says nothing about how long ago it was, and keeps
+        // those that come after it from counting no more than it counts itself.
+        let age = |listed: Listed| {
+            let taken = u64::try_from(listed.manifest.ok()?.taken_at_ms).ok()?;
+            let taken = UNIX_EPOCH + Duration::from_millis(taken);
+            now.duration_since(taken).ok()
         };
-        let taken = u64::try_from(newest.taken_at_ms).unwrap_or(0);
-        let taken = UNIX_EPOCH + Duration::from_millis(taken);
-        // One from the future says nothing about how long ago it was.
-        let Ok(age) = SystemTime::now().duration_since(taken) else {
-            return Ok(Duration::ZERO);
-        };
-        Ok(self.interval.saturating_sub(age))
+        let youngest = list(&self.to)?.into_iter().filter_map(age).min();
+        Ok(youngest.map_or(Duration::ZERO, |age| self.interval.saturating_sub(age)))
     }
 
     async fn once(&self) -> Result<PathBuf, String> {
@@ -111,12 +111,22 @@ impl Schedule {
 
     /// Takes a backup and removes those that are too old.
     ///
+    /// Where an old one cannot be removed, the log says so: the new one is there all the same.
+    ///
     /// # Errors
-    /// See [`BackupError`]. The backup may be there although an old one could not be removed.
+    /// See [`BackupError`].
     pub fn take(&self) -> Result<Taken, BackupError> {
         let taken = take(&self.state, &self.to, self.key.as_ref())?;
-        for gone in prune(&self.to, self.keep_days, taken.manifest.taken_at_ms)? {
-            tracing::info!(path = %gone.display(), "an old backup was removed");
+        match prune(&self.to, self.keep_days, taken.manifest.taken_at_ms) {
+            Ok(gone) => {
+                for gone in gone {
+                    tracing::info!(path = %gone.display(), "an old backup was removed");
+                }
+            }
+            Err(error) => {
+                let error = crate::command_line::in_one_line(&error);
+                tracing::error!(error, "old backups are not removed");
+            }
         }
         Ok(taken)
     }
@@ -124,21 +134,28 @@ impl Schedule {
     /// Runs the command, if there is one.
     ///
     /// # Errors
-    /// It cannot be run, or does not end well. The backup is there all the same.
+    /// It cannot be run, does not end well, or not within the interval of the backups. The backup is there
+    /// all the same.
     pub async fn bring_elsewhere(&self, backup: &Path) -> Result<(), String> {
         let Some(command) = &self.command else {
             return Ok(());
         };
         let said = |what: String| format!("SHANNON_BACKUP_COMMAND {}: {what}", command.display());
-        let output = tokio::process::Command::new(command)
+        let running = tokio::process::Command::new(command)
             .arg(backup)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
-            .output()
-            .await
-            .map_err(|error: io::Error| said(error.to_string()))?;
+            .output();
+        // The next backup does not wait for ever for the one before it.
+        let Ok(output) = tokio::time::timeout(self.interval, running).await else {
+            return Err(said(format!(
+                "it runs longer than {} s",
+                self.interval.as_secs()
+            )));
+        };
+        let output = output.map_err(|error: io::Error| said(error.to_string()))?;
         if output.status.success() {
             return Ok(());
         }

@@ -139,12 +139,17 @@ impl Snapshot {
         };
         let (readers, writers) = (open()?, open()?);
         // What is there already, while everybody goes on.
+        let mut before = HashSet::new();
         for name in object_names(&readers)? {
-            held.hold(state, &name)?;
+            if held.hold(state, &name)? {
+                before.insert(name);
+            }
         }
         let start = Instant::now();
         let (taken_at, locked) = loop {
-            match at_once(&readers, &writers, || hold_the_rest(&readers, state, &held))? {
+            match at_once(&readers, &writers, || {
+                hold_the_rest(&readers, state, &held, &before)
+            })? {
                 Some(found) => break found,
                 None if start.elapsed() > LONGEST => return Err(BackupError::Locked),
                 None => std::thread::sleep(PAUSE),
@@ -262,9 +267,15 @@ fn end(which: &[Reader]) -> Result<(), BackupError> {
     Ok(())
 }
 
-fn hold_the_rest(readers: &[Reader], state: &Path, held: &Held) -> Result<(), BackupError> {
+/// What came since then, while everybody waits.
+fn hold_the_rest(
+    readers: &[Reader],
+    state: &Path,
+    held: &Held,
+    before: &HashSet<String>,
+) -> Result<(), BackupError> {
     for name in object_names(readers)? {
-        if !held.hold(state, &name)? {
+        if !before.contains(&name) && !held.hold(state, &name)? {
             return Err(BackupError::LostObject(name));
         }
     }

@@ -8,7 +8,10 @@ use std::{
 use serde_json::{Value, json};
 
 use super::backup_arguments::{BackupArguments, BackupCommand, DrillArguments, RestoreArguments};
-use super::{FAILED, NO_STACK, SUCCESS, StartArguments, USAGE, in_one_line, out, say, say_error};
+use super::{
+    FAILED, INTERRUPTED, Interrupts, NO_STACK, SUCCESS, StartArguments, USAGE, in_one_line, out,
+    say, say_error,
+};
 use crate::{
     backup::{
         self, Manifest, Schedule,
@@ -231,7 +234,19 @@ pub(super) async fn drill(asked: DrillArguments, start: &StartArguments, setting
         key,
         token: settings.text("SHANNON_DEV_TOKEN").map(str::to_owned),
     };
-    match drill::run(usize::from(asked.sessions), &launch, &say).await {
+    let interrupts = match Interrupts::listen() {
+        Ok(interrupts) => interrupts,
+        Err(error) => {
+            say(&format!("cannot listen for signals: {error}"));
+            return FAILED;
+        }
+    };
+    let drilled = tokio::select! {
+        drilled = drill::run(usize::from(asked.sessions), &launch, &say) => drilled,
+        // Its stack is killed with it, and its directory removed.
+        () = interrupts.asked() => return INTERRUPTED,
+    };
+    match drilled {
         Ok(report) => {
             if asked.json {
                 out(&format!("{}\n", report.json()));

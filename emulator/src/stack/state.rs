@@ -134,6 +134,10 @@ impl StateDirectory {
                 directory: path,
             });
         };
+        // A restore may have begun, and have been cut, while we waited for the lock.
+        if path.join(RESTORING).exists() {
+            return Err(StateError::HalfRestored(path));
+        }
         let directory = Self {
             path,
             _lock: Some(lock),

@@ -30,7 +30,8 @@ fn sessions_at_work_come_back_from_a_backup() {
     assert!(output.status.success(), "{said}");
     let report: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
-    assert_eq!(report["sessions"], 4, "all were at work: {report}");
+    assert_eq!(report["sessions"], 4, "{report}");
+    assert_eq!(report["at_work"], 4, "all were at work: {report}");
     assert_eq!(report["within_limits"], true, "{report}");
     for field in ["recovery_time_seconds", "recovery_point_seconds"] {
         assert!(report[field].as_f64() > Some(0.0), "{report}");

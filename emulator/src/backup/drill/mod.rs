@@ -106,8 +106,10 @@ impl DrillError {
 /// What a drill found.
 #[derive(Debug)]
 pub struct Report {
-    /// Sessions that were at work, and went on.
+    /// Sessions that went on, which is all of them.
     pub sessions: usize,
+    /// How many of them still wrote when the backup was taken.
+    pub at_work: usize,
     /// Files that were restored, each with the hash that it had.
     pub files: usize,
     /// Their bytes.
@@ -141,7 +143,7 @@ impl Report {
     #[must_use]
     pub fn json(&self) -> Value {
         json!({
-            "sessions": self.sessions, "files": self.files, "bytes": self.bytes, "events": self.events,
+            "sessions": self.sessions, "at_work": self.at_work, "files": self.files, "bytes": self.bytes, "events": self.events,
             "writers_waited_seconds": self.locked.as_secs_f64(),
             "backup_seconds": self.backup.as_secs_f64(),
             "recovery_time_seconds": self.recovery_time.as_secs_f64(),
@@ -158,8 +160,9 @@ impl fmt::Display for Report {
         let seconds = |duration: Duration| duration.as_secs_f64();
         writeln!(
             to,
-            "{} sessions were at work and went on; {} events and {} files ({} bytes) came back with their hashes",
-            self.sessions, self.events, self.files, self.bytes
+            "{} sessions went on, {} of them still wrote while the backup was taken; \
+             {} events and {} files ({} bytes) came back with their hashes",
+            self.sessions, self.at_work, self.events, self.files, self.bytes
         )?;
         writeln!(
             to,
@@ -221,13 +224,14 @@ pub async fn run(
     say("the restored stack runs; its sessions go on ...");
     let mut file_point = Duration::ZERO;
     let mut events = 0;
-    for went_on in go_on(workers, &stack.client()).await? {
+    for went_on in go_on(workers, &stack.client(), taken.manifest.taken_at_ms).await? {
         events += went_on.events;
         let checkpoint = i64::try_from(went_on.checkpoint_ms).unwrap_or(0);
         file_point = file_point.max(between(checkpoint, lost_at));
     }
     let report = Report {
-        sessions: at_work,
+        sessions,
+        at_work,
         files,
         bytes,
         events,
@@ -255,7 +259,7 @@ async fn put_to_work(client: &Arc<Client>, sessions: usize) -> Result<Vec<Worker
     let mut working = JoinSet::new();
     for worker in workers {
         let client = Arc::clone(client);
-        working.spawn(async move { worker.work(&client).await });
+        working.spawn(async move { worker.work(&client, sessions).await });
     }
     let mut workers = Vec::new();
     while let Some(worker) = working.join_next().await {
@@ -291,11 +295,12 @@ async fn bring_back(taken: &Taken, state: &Path) -> Result<(usize, u64), DrillEr
 async fn go_on(
     workers: Vec<Worker>,
     client: &Arc<Client>,
+    backup_ms: i64,
 ) -> Result<Vec<session::WentOn>, DrillError> {
     let mut going = JoinSet::new();
     for worker in workers {
         let client = Arc::clone(client);
-        going.spawn(async move { worker.goes_on(&client).await });
+        going.spawn(async move { worker.goes_on(&client, backup_ms).await });
     }
     let mut all = Vec::new();
     while let Some(went_on) = going.join_next().await {
@@ -323,6 +328,7 @@ mod tests {
     fn slow_or_old_is_not_within_the_limits() {
         let report = |time: u64, log: u64, files: u64| Report {
             sessions: 1,
+            at_work: 1,
             files: 1,
             bytes: 1,
             events: 1,

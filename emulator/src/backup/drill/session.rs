@@ -9,7 +9,8 @@ use crate::try_session::Client;
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Files that a session writes, one after the other, while the backup is taken.
+/// Files that a session writes, one after the other, while the backup is taken; and one more for each
+/// session, since the last of many is at work later, and the first are to be still.
 const WRITES: usize = 15;
 /// One that it wrote before, which its checkpoint has.
 const KEPT: &str = "/workspace/kept.txt";
@@ -57,8 +58,12 @@ impl Worker {
     }
 
     /// Gives it work that lasts, and waits until it is at it.
-    pub(super) async fn work(mut self, client: &Client) -> Result<Self, DrillError> {
-        let mut steps: Vec<String> = (0..WRITES)
+    pub(super) async fn work(
+        mut self,
+        client: &Client,
+        sessions: usize,
+    ) -> Result<Self, DrillError> {
+        let mut steps: Vec<String> = (0..WRITES + sessions)
             .map(|number| write(&format!("/workspace/{number}.txt"), &"x".repeat(2000)))
             .collect();
         steps.push("TEXT:done".to_owned());
@@ -80,7 +85,11 @@ impl Worker {
     }
 
     /// The session has what was seen of it, and does what it is told next with the file that it kept.
-    pub(super) async fn goes_on(mut self, client: &Client) -> Result<WentOn, DrillError> {
+    pub(super) async fn goes_on(
+        mut self,
+        client: &Client,
+        backup_ms: i64,
+    ) -> Result<WentOn, DrillError> {
         let seen = std::mem::take(&mut self.log);
         self.cursor = None;
         self.read_on(client).await?;
@@ -89,6 +98,8 @@ impl Worker {
         self.until_it_rests(client).await?;
         let checkpoint_ms = of_kind(&self.log, "checkpoint_created")
             .filter_map(|event| event["time_unix_ms"].as_u64())
+            // Those that it makes as it goes on are none that came back.
+            .filter(|time| i64::try_from(*time).is_ok_and(|time| time <= backup_ms))
             .max()
             .ok_or_else(|| self.lost("its checkpoint is gone"))?;
         let read = json!({"file_path": KEPT});
