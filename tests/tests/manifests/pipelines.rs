@@ -174,7 +174,7 @@ fn deploy(arguments: &[&str], stack: &str, repository: &str) -> Verdict {
 }
 
 #[test]
-fn a_deployment_changes_the_image_and_the_release_and_no_other_parameter() {
+fn a_deployment_changes_the_image_with_its_cli_and_the_release_and_no_other_parameter() {
     let ecr = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shannon-session-runner";
     let verdict = deploy(&["--dry-run"], "shannon", ecr);
     verdict.accepts();
@@ -190,12 +190,22 @@ fn a_deployment_changes_the_image_and_the_release_and_no_other_parameter() {
         .split_whitespace()
         .filter_map(|word| Some(word.split_once('=')?.0))
         .collect();
-    assert_eq!(names, ["RunnerImage", "Release"]);
+    assert_eq!(names, ["RunnerImage", "ClaudeVersion", "Release"]);
+    // Of the checkout, as in the image.
+    let settings = checkout::read("infra/settings.toml");
+    let (_, version) = settings
+        .split_once("name = \"SHANNON_CLAUDE_VERSION\"\ndefault = \"")
+        .expect("the setting");
+    let version = version.split('"').next().expect("a version");
+    assert!(
+        said.contains(&format!("ClaudeVersion={version} ")),
+        "{said}"
+    );
     let template = checkout::read("template.yaml");
     assert!(
         names
             .iter()
-            .all(|name| template.contains(&format!("\n  {name}:\n")))
+            .all(|name| template.contains(&format!("\n  {name}:")))
     );
     let release = checkout::read(".ci/release");
     for pinned in ["cargo-lambda==", "ziglang==", "aws-sam-cli=="] {
