@@ -5,6 +5,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use domain::UnixMillis;
+use http::StatusCode;
 use serde::Deserialize;
 use store::{CredentialSource, SessionCredentials};
 
@@ -59,7 +60,8 @@ impl FromGateway {
         if !status.is_success() {
             // A session that has another runner never is for this one again.
             let why = format!("the gateway answered {status}");
-            return Err((why, status.is_server_error()));
+            let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+            return Err((why, passes));
         }
         let read = answer.json().await;
         read.map_err(|error| (error.without_url().to_string(), true))
@@ -97,7 +99,6 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use axum::response::IntoResponse;
-    use http::StatusCode;
 
     use super::*;
 

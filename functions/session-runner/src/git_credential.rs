@@ -1,5 +1,5 @@
 //! What the session's owner stored for the host of its repository: the model gateway gives it for the
-//! session token, when the workspace is made. It goes to git and is not kept.
+//! session token, when the workspace is made. It goes to git; of it the runner keeps what it takes out of its log lines.
 
 use std::time::Duration;
 
@@ -81,7 +81,8 @@ async fn ask(
         StatusCode::OK => {}
         status => {
             let why = format!("the gateway answered {status}");
-            return Err((why, status.is_server_error()));
+            let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+            return Err((why, passes));
         }
     }
     let answer: Answer = answer
