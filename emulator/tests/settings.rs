@@ -460,7 +460,9 @@ fn another(setting: &Setting) -> String {
     let of_kind = match setting.kind {
         Kind::Boolean => ["true", "false"].map(str::to_owned).to_vec(),
         Kind::Version => vec!["9.8.7".to_owned()],
-        _ if default.starts_with("https://") => vec!["https://example.com".to_owned()],
+        _ if default.starts_with("https://") || setting.name.ends_with("_URL") => {
+            vec!["https://example.com".to_owned()]
+        }
         _ => vec!["debug".to_owned()],
     };
     candidates
