@@ -33,6 +33,8 @@ const STRAY_BYTES: usize = 16 * 1024;
 pub enum Effect {
     /// Write to the log.
     Note(Entry),
+    /// The CLI began a turn for which it got no message: a task in the background was over.
+    TurnBegan,
     /// A turn ended: look at the files, then write this with what changed.
     TurnEnded(Entry),
     /// The turn stopped at a call that the gate deferred.

@@ -1,5 +1,6 @@
 //! What the session's deployment and owner have stored: read when the session is taken, and again
-//! before each turn begins, so that a change counts from the next turn on.
+//! before each turn begins and before a person's decision is carried out, so that a change counts from
+//! the next turn on, and for every call that waits for a person.
 //!
 //! Nothing runs on what is not known. Where a book cannot be read after a few tries, or a policy in it
 //! cannot be used, every call is denied with the reason, until a later turn reads it whole.
@@ -54,7 +55,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         Ok(true)
     }
 
-    /// A turn begins: from here on the gate decides by what is stored now.
+    /// A turn begins, or a person decided: from here on the gate decides by what is stored now.
     pub(crate) async fn renew_policies(&mut self, started: &Started) -> Result<(), Stop> {
         if !self.read_stored().await? {
             return Ok(());

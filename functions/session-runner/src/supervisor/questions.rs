@@ -154,11 +154,13 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         else {
             return Ok(true);
         };
-        let held = started
-            .question
-            .as_ref()
-            .filter(|held| held.pending.id == *question);
-        let Some(held) = held else {
+        let waits = |held: &&HeldQuestion| held.pending.id == *question;
+        let held = started.question.as_ref().filter(waits);
+        if held.is_some_and(|held| held.pending.approval.is_some()) {
+            // It may have waited for days: what was stored meanwhile counts for it.
+            self.renew_policies(started).await?;
+        }
+        let Some(held) = started.question.as_ref().filter(waits) else {
             let awaited = self
                 .known_questions
                 .iter()

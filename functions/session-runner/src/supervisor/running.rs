@@ -293,6 +293,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
     ) -> Result<(), Stop> {
         match effect {
             Effect::Note(entry) => self.note(entry),
+            Effect::TurnBegan => self.renew_policies(started).await?,
             Effect::TurnEnded(entry) => {
                 // The question of a subagent outlives the turn where the subagent does.
                 if !(asks_for_agent(started) && started.calls.agents_go_on()) {

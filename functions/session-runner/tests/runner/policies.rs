@@ -3,10 +3,11 @@
 
 use domain::event::EventBody;
 use domain::ports::{BookChange, Clock, PolicyBooks};
-use domain::{Event, PermissionMode, PolicyName, PolicyScope, Tier};
+use domain::{Decision, Event, PermissionMode, PolicyName, PolicyScope, Tier};
 use serde_json::{Value, json};
 use session_runner::supervisor::Outcome;
 
+use crate::approvals::{decide, exists, next_approval};
 use crate::support::installed::real_claude;
 use crate::support::{World, bodies, model, results, script};
 
@@ -60,10 +61,6 @@ fn denied(events: &[Event]) -> Vec<(&str, &[String])> {
 fn asked(events: &[Event]) -> usize {
     let asks = |event: &&Event| matches!(event.body, EventBody::ApprovalRequested { .. });
     events.iter().filter(asks).count()
-}
-
-fn exists(world: &World, name: &str) -> bool {
-    world.base.path().join("workspace").join(name).exists()
 }
 
 async fn finish(mut world: World) {
@@ -156,6 +153,48 @@ async fn a_change_counts_from_the_next_turn_on() {
     let events = world.idle_after(4).await;
     assert!(!exists(&world, "four"));
     assert_eq!(denied(&events).len(), 3, "{:#?}", bodies(&events));
+    finish(world).await;
+}
+
+/// Days may lie between a call and the decision about it.
+#[tokio::test]
+async fn a_change_counts_for_the_call_that_waits_for_a_person() {
+    let steps = json!([bash("touch made"), bash("touch more"), {"text": "done"}]);
+    let mut world = world(PermissionMode::Review, Tier::Review, steps).await;
+    world.start();
+    let asked = next_approval(&world, None).await;
+    store(&world, &owner(&world), "no-touch", Some(NO_TOUCH)).await;
+    decide(&world, &asked, Decision::AllowCall).await;
+    let events = world.idle_after(1).await;
+    let results = results(&events);
+    let refused = |(failed, text): &(bool, String)| *failed && text.contains("Nothing is touched");
+    assert!(results.iter().all(refused), "{results:?}");
+    assert!(!exists(&world, "made") && !exists(&world, "more"));
+    assert_eq!(world.head().await.grants, []);
+    finish(world).await;
+}
+
+/// A task in the background is over, and the CLI tells the model by itself.
+#[tokio::test]
+async fn a_change_counts_for_a_turn_that_the_cli_begins_by_itself() {
+    let steps = json!([
+        {"tool": "Bash", "input": {
+            "command": "while [ ! -e go ]; do sleep 0.1; done",
+            "description": "d",
+            "run_in_background": true
+        }},
+        {"text": "it runs"},
+        bash("touch made"),
+        {"text": "done"},
+    ]);
+    let mut world = world(PermissionMode::Bypass, Tier::Review, steps).await;
+    world.start();
+    world.idle_after(1).await;
+    store(&world, &owner(&world), "no-touch", Some(NO_TOUCH)).await;
+    std::fs::write(world.base.path().join("workspace/go"), "").expect("the workspace");
+    let events = world.idle_after(2).await;
+    assert_eq!(denied(&events).len(), 1, "{:#?}", bodies(&events));
+    assert!(!exists(&world, "made"));
     finish(world).await;
 }
 

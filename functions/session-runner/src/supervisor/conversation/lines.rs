@@ -13,9 +13,11 @@ impl Conversation {
         match message {
             Message::Init(init) => {
                 let mut entry = self.woken(now);
+                let mut effects = Vec::new();
                 if !self.turn_open {
                     self.turn += 1;
                     self.turn_open = true;
+                    effects.push(Effect::TurnBegan);
                 }
                 entry.turn = Some(self.turn);
                 entry.events.push(self.event(
@@ -23,7 +25,8 @@ impl Conversation {
                     None,
                     EventBody::TurnStarted { model: init.model },
                 ));
-                vec![Effect::Note(entry)]
+                effects.push(Effect::Note(entry));
+                effects
             }
             Message::StateChanged(changed) => match changed.state.as_str() {
                 "idle" => self.idle(now),

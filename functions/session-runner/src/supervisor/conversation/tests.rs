@@ -159,7 +159,10 @@ fn while_a_callers_command_is_under_way_the_session_is_not_idle() {
 fn work_that_nobody_asked_for_is_a_turn_too() {
     let mut conversation = ready();
     assert_eq!(hear(&mut conversation, RUNNING), ["now running turn 0"]);
-    assert_eq!(hear(&mut conversation, INIT), ["turn_started turn 1"]);
+    assert_eq!(
+        hear(&mut conversation, INIT),
+        ["TurnBegan", "turn_started turn 1"]
+    );
     assert_eq!(
         hear(&mut conversation, &result(&[])),
         ["end turn_ended turn 1"]
