@@ -2,6 +2,7 @@
 //! them: long-lived keys, actions that somebody else can change, deployments that nobody approves.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use crate::judges::{Draft, Verdict, path, run, schema, tool, yaml};
 
+const ECR: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shannon-session-runner";
 const GITLAB: &str = ".gitlab-ci.yml";
 
 fn workflows() -> Vec<String> {
@@ -175,17 +177,19 @@ fn deploy(arguments: &[&str], stack: &str, repository: &str) -> Verdict {
 
 #[test]
 fn a_deployment_changes_the_image_with_its_cli_and_the_release_and_no_other_parameter() {
-    let ecr = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shannon-session-runner";
+    let ecr = ECR;
     let verdict = deploy(&["--dry-run"], "shannon", ecr);
     verdict.accepts();
     let said = verdict.said.replace('\\', "");
+    let built = format!("infra/runner/build --platform linux/arm64 {ecr}");
+    assert!(said.contains(&built), "{said}");
+    let (_, parameters) = said
+        .rsplit_once("--parameter-overrides ")
+        .expect("parameters");
     assert!(
-        said.contains(&format!("infra/runner/build {ecr}")),
+        said.contains("sam build --parameter-overrides Architecture=arm64 \n"),
         "{said}"
     );
-    let (_, parameters) = said
-        .split_once("--parameter-overrides ")
-        .expect("parameters");
     let names: Vec<&str> = parameters
         .split_whitespace()
         .filter_map(|word| Some(word.split_once('=')?.0))
@@ -216,12 +220,73 @@ fn a_deployment_changes_the_image_with_its_cli_and_the_release_and_no_other_para
             "{pinned}{version}"
         );
     }
-    let verdict = deploy(&["--rebuild", "--dry-run"], "shannon", ecr);
-    verdict.accepts();
-    assert!(verdict.said.contains("--refresh") && !verdict.said.contains("sam deploy"));
     deploy(&["--dry-run"], "", ecr).refuses("STACK_NAME");
     deploy(&["--dry-run"], "shannon", "docker.io/owner/image").refuses("RUNNER_REPOSITORY");
     deploy(&["--dry-runs"], "shannon", ecr).refuses("unknown argument");
+}
+
+/// What the script asks of AWS, and what it starts, on a path of its own: the stack is one of `architecture`
+/// that runs the image `image`. Docker, and what the checkout's own script starts with it, only write down
+/// what they are told.
+fn of_a_stack(architecture: &str, image: &str) -> (Verdict, String) {
+    let place = tempfile::tempdir().expect("a directory");
+    let log = place.path().join("log");
+    let aws = format!(
+        "case \"$*\" in *Architecture*) echo {architecture} ;; *RunnerImage*) echo {image} ;; *) echo x ;; esac"
+    );
+    let docker = format!(
+        "echo \"docker $*\" >> {}; case \"$*\" in login*) cat > /dev/null ;; \
+         *imagetools*) echo sha256:{} ;; esac",
+        log.display(),
+        "a".repeat(64)
+    );
+    for (name, body) in [("aws", aws.as_str()), ("docker", docker.as_str())] {
+        let file = place.path().join(name);
+        std::fs::write(&file, format!("#!/bin/sh\n{body}\n")).expect("a program");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+    let path_variable = std::env::var("PATH").expect("a path");
+    let mut command = Command::new(path("infra/pipelines/deploy"));
+    command
+        .arg("--rebuild")
+        .env(
+            "PATH",
+            format!("{}:{path_variable}", place.path().display()),
+        )
+        .env("STACK_NAME", "shannon")
+        .env("RUNNER_REPOSITORY", ECR);
+    let verdict = run(&mut command);
+    (verdict, std::fs::read_to_string(log).unwrap_or_default())
+}
+
+/// Not what lies in the checkout: the stack may run an older commit.
+#[test]
+fn the_image_that_a_stack_runs_is_built_again_for_its_architecture() {
+    let commit = |revision: &str| {
+        let mut git = Command::new("git");
+        git.args(["rev-parse", "--short=12", revision]);
+        let output = git.current_dir(path(".")).output().expect("git");
+        String::from_utf8(output.stdout)
+            .expect("text")
+            .trim()
+            .to_owned()
+    };
+    let deployed = commit("HEAD");
+    let (verdict, told) = of_a_stack("x86_64", &format!("{ECR}:{deployed}"));
+    verdict.accepts();
+    assert!(told.contains("--platform linux/amd64 "), "{told}");
+    assert!(told.contains(&format!("--tag {ECR}:{deployed} ")), "{told}");
+    assert!(told.contains("imagetools inspect"), "{told}");
+    of_a_stack("arm64", &format!("{ECR}:latest"))
+        .0
+        .refuses("deploy it once");
+    of_a_stack("arm64", &format!("{ECR}:0123456789ab"))
+        .0
+        .refuses("the whole history");
+    of_a_stack("arm64", "None")
+        .0
+        .refuses("no parameter RunnerImage");
+    of_a_stack("riscv64", "x").0.refuses("riscv64");
 }
 
 #[test]
