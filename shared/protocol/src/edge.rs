@@ -11,9 +11,6 @@ use http::header::{
     ORIGIN, VARY,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
-use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
-use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -22,10 +19,9 @@ use crate::answer::{Body, INVALID_REQUEST, error_response, json_bytes_response};
 use crate::asked::{Asked, Notices};
 use crate::back::{Back, Source};
 use crate::front::{Checked, Era, Front, check, record_principal};
-use crate::legacy::{Bridge, ClientPorts, ClientSessionSettings, NoSessions, Sessioned};
+use crate::legacy::{Alone, Bridge, ClientPorts, ClientSessionSettings, NoSessions, Sessioned};
 use crate::modern::{Shared, Sharing};
 use crate::rates::{Held, Limiter, Unlimited, holding, is_stream};
-use crate::server::Server;
 use crate::work::Work;
 use crate::{Class, EdgeSettings};
 
@@ -34,11 +30,9 @@ pub struct Edge<W: Work, E = NoSessions, L = Unlimited> {
     class: Class,
     settings: Arc<EdgeSettings>,
     shared: Sharing<W>,
-    /// The initialize era: requests of clients' sessions.
+    /// The initialize era.
     sessioned: E,
     limiter: L,
-    /// The initialize era: requests that stand alone.
-    legacy: StreamableHttpService<Server<W>, NeverSessionManager>,
 }
 
 impl<W: Work, E: Clone, L: Clone> Clone for Edge<W, E, L> {
@@ -49,7 +43,6 @@ impl<W: Work, E: Clone, L: Clone> Clone for Edge<W, E, L> {
             shared: Sharing::clone(&self.shared),
             sessioned: self.sessioned.clone(),
             limiter: self.limiter.clone(),
-            legacy: self.legacy.clone(),
         }
     }
 }
@@ -108,10 +101,19 @@ fn preflight() -> Response<Body> {
 }
 
 impl<W: Work> Edge<W> {
-    /// Serves `class` with `work` behind it.
+    /// Serves `class` with `work` behind it, to clients of the modern era.
     pub fn new(class: Class, settings: EdgeSettings, work: W) -> Self {
         let shared = Sharing::new(Shared::new(work, &settings));
         Self::over(class, settings, shared, NoSessions)
+    }
+}
+
+impl<W: Work> Edge<W, Alone<W>> {
+    /// Serves `class`; where that is [`Class::Legacy`], each request of the initialize era by itself.
+    pub fn alone(class: Class, settings: EdgeSettings, work: W) -> Self {
+        let shared = Sharing::new(Shared::new(work, &settings));
+        let alone = Alone::new(Sharing::clone(&shared));
+        Self::over(class, settings, shared, alone)
     }
 }
 
@@ -131,26 +133,12 @@ impl<W: Work, P: ClientPorts> Edge<W, Bridge<W, P>> {
 
 impl<W: Work, E: Sessioned> Edge<W, E> {
     fn over(class: Class, settings: EdgeSettings, shared: Sharing<W>, sessioned: E) -> Self {
-        let server = Server::new(Sharing::clone(&shared));
-        let config = StreamableHttpServerConfig::default()
-            .with_legacy_session_mode(false)
-            .with_json_response(true)
-            .with_sse_keep_alive(None)
-            .with_sse_retry(None)
-            .disable_allowed_hosts()
-            .disable_allowed_origins()
-            .with_max_request_body_bytes(usize::MAX);
         Self {
             class,
             settings: Arc::new(settings),
             shared,
             sessioned,
             limiter: Unlimited,
-            legacy: StreamableHttpService::new(
-                move || Ok(server.clone()),
-                Arc::new(NeverSessionManager::default()),
-                config,
-            ),
         }
     }
 
@@ -162,7 +150,6 @@ impl<W: Work, E: Sessioned> Edge<W, E> {
             shared: self.shared,
             sessioned: self.sessioned,
             limiter,
-            legacy: self.legacy,
         }
     }
 }
@@ -349,15 +336,22 @@ impl<W: Work, E: Sessioned, L: Limiter> Edge<W, E, L> {
             deadline: started
                 + Duration::from_secs(self.settings.longest_seconds.saturating_sub(1).max(1)),
         };
-        let mut response = back.answer(self.source(era, principal)).await;
+        let Some(source) = self.source(era, principal) else {
+            let message = format!(
+                "only MCP {} is served here; send it to /mcp",
+                crate::modern::FIRST
+            );
+            return error_response(StatusCode::BAD_REQUEST, &back.id, INVALID_REQUEST, &message);
+        };
+        let mut response = back.answer(source).await;
         if waits {
             response.extensions_mut().insert(started.elapsed());
         }
         response
     }
 
-    /// The work of one request; nothing of it has begun.
-    fn source(&self, era: Era, principal: Principal) -> Source {
+    /// The work of one request; nothing of it has begun. `None` where its era is not served.
+    fn source(&self, era: Era, principal: Principal) -> Option<Source> {
         match era {
             Era::Modern(request, headers) => {
                 let (notices, heard) = Notices::stream();
@@ -371,14 +365,9 @@ impl<W: Work, E: Sessioned, L: Limiter> Edge<W, E, L> {
                 };
                 let shared = Sharing::clone(&self.shared);
                 let work = Box::pin(async move { shared.serve(&headers, *request, asked).await });
-                Source::Modern { work, heard }
+                Some(Source::Modern { work, heard })
             }
-            Era::Legacy(request) => {
-                let mut request = request.map(Full::new);
-                request.extensions_mut().insert(principal);
-                let legacy = self.legacy.clone();
-                Source::Legacy(Box::pin(async move { legacy.handle(request).await }))
-            }
+            Era::Legacy(request) => self.sessioned.alone(request, principal).map(Source::Legacy),
         }
     }
 }

@@ -256,7 +256,8 @@ fn read(
             );
         }
     }
-    if modern::claims(request.headers(), &method, parameters) {
+    // Only that class serves both eras; what came to another by itself is told what it lacks.
+    if class != Class::Legacy || modern::claims(request.headers(), &method, parameters) {
         let params = match object.shift_remove("params") {
             Some(Value::Object(params)) => params,
             _ => JsonObject::new(),

@@ -8,6 +8,7 @@
 //!
 //! A request without a session is served all the same, by itself, and can ask nothing.
 
+mod alone;
 mod asked;
 mod cancelled;
 mod exchange;
@@ -27,6 +28,7 @@ use domain::ports::{
     ClientSession, ClientSessions, Clock, IdSource, PostedMessages, ReplyMailbox, StreamEvents,
     Unavailable, Withdrawals,
 };
+use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -37,10 +39,13 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::answer::{Body, INTERNAL_ERROR, INVALID_REQUEST, error_response, full};
+use crate::back::Served;
 use crate::front::{Era, Front, Parsed, check, record_request};
 use crate::modern::{self, Sharing};
 use crate::work::Work;
 use crate::{Class, EdgeSettings};
+
+pub use alone::Alone;
 
 /// The header that names a client's session.
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -125,7 +130,7 @@ pub(crate) struct Askable;
 /// A request, answered or given back: it belongs to no session.
 pub type Bridged = Result<Response<Body>, Box<Request<Bytes>>>;
 
-/// Who serves the requests of clients' sessions.
+/// Who serves the requests of the initialize era.
 pub trait Sessioned: Clone + Send + Sync + 'static {
     /// Answers a request that belongs to a session.
     fn serve(
@@ -133,6 +138,14 @@ pub trait Sessioned: Clone + Send + Sync + 'static {
         request: Request<Bytes>,
         principal: &Principal,
     ) -> impl Future<Output = Bridged> + Send;
+
+    /// The work of a request that belongs to none; nothing of it has begun. `None` where this era is
+    /// not served: the programs of those classes do without what it takes.
+    fn alone(
+        &self,
+        request: Request<Bytes>,
+        principal: Principal,
+    ) -> Option<BoxFuture<'static, Served>>;
 }
 
 /// Nobody: classes that clients of the initialize era do not reach.
@@ -143,34 +156,45 @@ impl Sessioned for NoSessions {
     async fn serve(&self, request: Request<Bytes>, _principal: &Principal) -> Bridged {
         Err(Box::new(request))
     }
+
+    fn alone(
+        &self,
+        _request: Request<Bytes>,
+        _principal: Principal,
+    ) -> Option<BoxFuture<'static, Served>> {
+        None
+    }
 }
 
 /// Serves them with the work behind it, on any instance.
-pub struct Bridge<W, P> {
+pub struct Bridge<W: Work, P> {
     shared: Sharing<W>,
+    alone: Alone<W>,
     ports: P,
     settings: BridgeSettings,
 }
 
-impl<W, P: Clone> Clone for Bridge<W, P> {
+impl<W: Work, P: Clone> Clone for Bridge<W, P> {
     fn clone(&self) -> Self {
         Self {
             shared: Sharing::clone(&self.shared),
+            alone: self.alone.clone(),
             ports: self.ports.clone(),
             settings: self.settings.clone(),
         }
     }
 }
 
-impl<W, P> Bridge<W, P> {
+impl<W: Work, P> Bridge<W, P> {
     /// `shared` answers; `ports` keep what is between requests.
-    pub(crate) const fn new(
+    pub(crate) fn new(
         shared: Sharing<W>,
         ports: P,
         settings: &EdgeSettings,
         sessions: ClientSessionSettings,
     ) -> Self {
         Self {
+            alone: Alone::new(Sharing::clone(&shared)),
             shared,
             ports,
             settings: BridgeSettings {
@@ -204,6 +228,14 @@ where
             // Without a session there is nothing to resume and nothing to delete.
             _ => Err(Box::new(request)),
         }
+    }
+
+    fn alone(
+        &self,
+        request: Request<Bytes>,
+        principal: Principal,
+    ) -> Option<BoxFuture<'static, Served>> {
+        Some(self.alone.serving(request, principal))
     }
 }
 

@@ -46,7 +46,9 @@ pub use challenge::METADATA_PATH;
 pub use class::{Class, METHODS};
 pub use description::Description;
 pub use edge::Edge;
-pub use legacy::{Bridge, Bridged, ClientPorts, ClientSessionSettings, NoSessions, Sessioned};
+pub use legacy::{
+    Alone, Bridge, Bridged, ClientPorts, ClientSessionSettings, NoSessions, Sessioned,
+};
 pub use listen::Watched;
 pub use protected::ProtectedResource;
 pub use rates::{

@@ -55,7 +55,7 @@ const RETRY_MILLISECONDS: u64 = 1000;
 const END: &str = "";
 
 /// The stream of one client, held by this instance.
-pub(super) struct Held<W, P> {
+pub(super) struct Held<W: Work, P> {
     bridge: Bridge<W, P>,
     principal: Principal,
     key: Arc<ClientKey>,

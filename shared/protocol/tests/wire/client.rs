@@ -15,8 +15,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use protocol::approval::Pages;
 use protocol::{
-    Body, Class, ClaudeFinder, Edge, EdgeSettings, FoundClaude, PolicyChecker, PolicyQuestion,
-    RunnerReport, Sessions,
+    Alone, Body, Class, ClaudeFinder, Edge, EdgeSettings, FoundClaude, PolicyChecker,
+    PolicyQuestion, RunnerReport, Sessions,
 };
 use serde_json::{Value, json};
 use testkit::Fake;
@@ -113,7 +113,7 @@ impl Answer {
 /// A deployment with one client.
 pub(crate) struct Client {
     pub(crate) fake: Fake,
-    edge: Edge<Sessions<Fake, FoundHere>>,
+    edge: Edge<Sessions<Fake, FoundHere>, Alone<Sessions<Fake, FoundHere>>>,
     pub(crate) version: &'static str,
     pub(crate) extensions: Value,
     pub(crate) asks: bool,
@@ -171,7 +171,7 @@ impl Client {
 
     pub(crate) fn of(class: Class, fake: Fake) -> Self {
         Self {
-            edge: Edge::new(class, settings(), work(&fake)),
+            edge: Edge::alone(class, settings(), work(&fake)),
             fake,
             version: MODERN,
             extensions: json!({}),
@@ -186,7 +186,7 @@ impl Client {
             elicitation_approves: clients.iter().map(|name| (*name).to_owned()).collect(),
             ..testkit::deployment()
         };
-        self.edge = Edge::new(class, settings(), work_of(&self.fake, deployment));
+        self.edge = Edge::alone(class, settings(), work_of(&self.fake, deployment));
         self
     }
 

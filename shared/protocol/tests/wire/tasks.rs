@@ -321,7 +321,7 @@ async fn discovery_and_lists_carry_their_cache_hints() {
         );
     }
     // A class without sessions behind it refuses what needs them.
-    let edge = Edge::new(Class::Legacy, crate::client::settings(), Listings);
+    let edge = Edge::alone(Class::Legacy, crate::client::settings(), Listings);
     let request = client.prepare(
         "tools/call",
         json!({"name": "list_sessions", "arguments": {}}),
