@@ -1,7 +1,8 @@
 """Deploys a translated template into ministack by CloudFormation calls, and updates it.
 
 stdin:  {"template", "code": [bucket, key], "left_out": [types and names], "parameters", "options", "changed",
-         "infra": directory of the scripts, "aws": directory of the command line}
+         "infra": directory of the scripts, "aws": directory of the command line, "deployer": cargo-lambda,
+         "source": the checkout, "program": of a function}
 stdout: what came of it, as JSON
 """
 import ctypes
@@ -19,6 +20,7 @@ import zipfile
 import boto3
 from botocore.config import Config
 
+import each
 from recovery import recover
 
 asked = json.load(sys.stdin)
@@ -138,6 +140,7 @@ def main(url):
     }
 
     answer["recovery"] = recover(asked, url, client, "plain", physical)
+    answer["each"] = each.replace({**asked, "empty": code.getvalue()}, url, functions, physical["DiscoverFunction"])
 
     zone = client("route53").create_hosted_zone(Name="example.com", CallerReference="1")["HostedZone"]["Id"].split("/")[-1]
     options = {**asked["parameters"], **asked["options"], "HostedZoneId": zone}

@@ -40,6 +40,9 @@ fn deployed() -> Value {
         "changed": {"MaxSessions": "7"},
         "infra": checkout::root().join("infra"),
         "aws": installed::aws_cli().parent().expect("a directory"),
+        "deployer": installed::cargo_lambda(),
+        "source": checkout::root(),
+        "program": checkout::target_directory().join("debug/discover"),
         "options": {
             "DomainName": "mcp.example.com",
             "CertificateArn": "arn:aws:acm:us-east-1:000000000000:certificate/01234567-89ab-cdef-0123-456789abcdef",
@@ -154,6 +157,17 @@ fn it_deploys_into_an_emulator_of_others() {
     );
 
     recovery::check(&answer["recovery"]);
+    // By itself, with its alias, and nothing but its program.
+    let each = &answer["each"];
+    assert_eq!(each["status"], 0, "{each}");
+    assert_eq!(
+        (&each["another"], &each["changed"]),
+        (&json!(true), &json!([])),
+        "{each}"
+    );
+    assert!(each["bytes"].as_u64() > Some(1_000_000), "{each}");
+    assert!(each["variables"].as_u64() > Some(3), "{each}");
+    assert_eq!(each["live"], each["newest"], "{each}");
 
     let options = &answer["options"];
     assert_eq!(
