@@ -6,7 +6,7 @@ mod sessions;
 
 use std::process::ExitCode;
 
-use protocol::{Class, Edge, EdgeSettings, Limited, RateSettings};
+use protocol::{Class, Edge, EdgeSettings, Limited, RateSettings, Reads};
 
 fn main() -> ExitCode {
     boot::run("read", async |boot| {
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         let work = sessions::connect(&boot).await?;
         let store = work.ports().clone();
         let limited = Limited::new(store.clone(), store, rates);
-        let edge = Edge::new(class, settings, work).limited(limited);
+        let edge = Edge::new(class, settings, Reads::new(work)).limited(limited);
         boot.serve_http(move |incoming| {
             let edge = edge.clone();
             async move { edge.handle(incoming.request, incoming.principal).await }

@@ -4,7 +4,7 @@
 //! An [`Edge`] is one request class: a front that checks every request, the modern era served
 //! directly, the initialize era through rmcp, and a back that makes the answer JSON or a stream.
 //! What a request does is [`Work`], one seam for both eras: nothing ([`Listings`]), lists
-//! ([`Catalog`]), turns as tasks ([`Turns`]), or everything ([`Sessions`]). Nothing is kept between two requests.
+//! ([`Catalog`]), turns as tasks ([`Turns`]), what is read ([`Reads`]), or everything ([`Sessions`]). Nothing is kept between two requests.
 
 mod answer;
 pub mod approval;
@@ -62,4 +62,4 @@ pub use subscription::{Accepted, Filter, Subscription};
 pub use timestamp::to_rfc3339 as rfc3339;
 pub use tools::check_policy::{PolicyChecker, PolicyQuestion};
 pub use tools::find_claude_binary::{ClaudeFinder, FoundClaude, RunnerReport};
-pub use work::{Catalog, Listings, Ports, Sessions, ToolCall, Turns, Work};
+pub use work::{Catalog, Listings, Ports, Reads, Sessions, ToolCall, Turns, Work};

@@ -1,6 +1,8 @@
 //! What stands behind a class: nothing, lists, turns as tasks, or everything. [`Work`] is the one seam
 //! between the wire and what requests do, for both eras.
 
+mod reads;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ use crate::subscription::{Accepted, Filter, Subscription};
 use crate::tools::check_policy::PolicyChecker;
 use crate::tools::find_claude_binary::{ClaudeFinder, Kept};
 use crate::{prompts, resources, task, tools};
+
+pub use reads::Reads;
 
 /// All ports that tools need; whatever has them is one.
 pub trait Ports:
@@ -374,7 +378,7 @@ where
     }
 }
 
-/// Every tool, resources and prompts, and turns as tasks (`call`, `read`, `legacy`).
+/// Every tool, resources and prompts, and turns as tasks (`call`, `legacy`).
 pub struct Sessions<P, F> {
     pub(crate) ports: P,
     pub(crate) deployment: Arc<Deployment>,
