@@ -133,10 +133,13 @@ async fn waiting_for_a_runner<P: SessionDirectory>(
 }
 
 /// Says how many commands wait, while there are any.
-fn say_queued(shannon_command_queue_depth: u64) {
-    if shannon_command_queue_depth > 0 {
+fn say_queued(queued: u64) {
+    if queued > 0 {
         // A metric is made of it.
-        tracing::info!(shannon_command_queue_depth, "commands wait for a runner");
+        tracing::info!(
+            shannon_command_queue_depth = queued,
+            "commands wait for a runner"
+        );
     }
 }
 
