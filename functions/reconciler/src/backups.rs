@@ -36,20 +36,9 @@ fn say(until: Option<UnixMillis>, now: UnixMillis) {
 
 #[cfg(test)]
 mod tests {
+    use testkit::Written;
+
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Written(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().expect("no panic").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
 
     fn said(until: Option<u64>, now: u64) -> serde_json::Value {
         let written = Written::default();
@@ -59,8 +48,7 @@ mod tests {
             tracing::callsite::rebuild_interest_cache();
             say(until.map(UnixMillis), UnixMillis(now));
         });
-        let bytes = written.0.lock().expect("no panic").clone();
-        serde_json::from_slice(&bytes).expect("one JSON line")
+        serde_json::from_str(&written.text()).expect("one JSON line")
     }
 
     #[test]

@@ -337,11 +337,14 @@ fn alarms_and_filters_name_the_same_metrics() {
     let mut looked_at = BTreeSet::new();
     for (name, _) in resources(template(), "AWS::CloudWatch::Alarm") {
         let alarm = properties(name);
-        let within = &alarm["Metrics"][0]["MetricStat"]["Metric"];
-        let metric = if within.is_null() { alarm } else { within };
-        if metric["Namespace"] == ours {
-            looked_at.insert(metric["MetricName"].as_str().expect("a name"));
-        } else {
+        let several = alarm["Metrics"].as_array().into_iter().flatten();
+        let several = several.map(|it| &it["MetricStat"]["Metric"]);
+        let one = (!alarm["MetricName"].is_null()).then_some(alarm);
+        for metric in one.into_iter().chain(several.filter(|it| !it.is_null())) {
+            if metric["Namespace"] == ours {
+                looked_at.insert(metric["MetricName"].as_str().expect("a name"));
+                continue;
+            }
             let measured = [&metric["Namespace"], &metric["MetricName"]];
             let measured = measured.map(|word| word.as_str().expect("a name"));
             let known = AWS_MEASURES.contains(&measured);
