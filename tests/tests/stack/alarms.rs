@@ -179,12 +179,13 @@ async fn what_goes_wrong_is_counted_at_every_log_level() {
     );
     session.cancel().await;
 
-    // An append gets no answer and is made again, while its events are waited for.
+    // An append gets no answer and is made again, while its events are waited for. (The first of the two
+    // that get none is of the gateway, which notes what was used.)
     let slow = [script::slow(40, 100)];
     let mut session = Session::scripted(&client, &slow).await;
     let writing = |session: &Session| !session.of_kind("turn_started").is_empty();
     session.until("the turn", writing).await;
-    let hang = json!({"service": "dynamodb", "operation": "TransactWriteItems", "error": "Hang", "count": 1});
+    let hang = json!({"service": "dynamodb", "operation": "TransactWriteItems", "error": "Hang", "count": 2});
     let before = values(&stack, "SlowEventDelivery").len();
     stack.plan_fault(hang).await;
     session.until_turns_ended(1).await;

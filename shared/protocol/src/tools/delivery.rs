@@ -7,23 +7,14 @@ use domain::{Event, EventBody, UnixMillis};
 /// The events that come while somebody waits: from the CLI's line until they are here for the client.
 /// (Who waits until the session rests has them later than that, as was asked for.) When it is dropped,
 /// also because the client went away, one line tells of the slowest.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Delivery {
-    since: UnixMillis,
     slowest_milliseconds: Option<u64>,
 }
 
 impl Delivery {
-    /// From now on.
-    pub(super) const fn from(now: UnixMillis) -> Self {
-        Self {
-            since: now,
-            slowest_milliseconds: None,
-        }
-    }
-
-    /// Counts an event that has come. History does not count, nor does what is no line of the CLI, or
-    /// is kept back until a checkpoint has it.
+    /// Counts an event that came while somebody waited. What is no line of the CLI does not count, nor
+    /// what is kept back until a checkpoint has it.
     pub(super) fn count(&mut self, event: &Event, now: UnixMillis) {
         let is_line = matches!(
             event.body,
@@ -32,7 +23,7 @@ impl Delivery {
                 | EventBody::ToolCall { .. }
                 | EventBody::ToolResult { .. }
         );
-        if is_line && event.time > self.since {
+        if is_line {
             let took = now.since(event.time);
             self.slowest_milliseconds = self.slowest_milliseconds.max(Some(took));
         }
@@ -75,14 +66,12 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_line_that_came_meanwhile_counts() {
-        let mut delivery = Delivery::from(UnixMillis(1000));
+    fn the_slowest_line_counts() {
+        let mut delivery = Delivery::default();
         let mut slowest = |event: Event, now| {
             delivery.count(&event, UnixMillis(now));
             delivery.slowest_milliseconds
         };
-        // It was there before.
-        assert_eq!(slowest(event(1000, text()), 5000), None);
         // No line of the CLI.
         let ready = EventBody::WorkspaceReady {
             source: "empty".to_owned(),

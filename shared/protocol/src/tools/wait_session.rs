@@ -135,12 +135,14 @@ struct Watching<'a, C> {
 }
 
 impl<C: Clock> Observer for Watching<'_, C> {
-    async fn event(&mut self, event: &Event) {
+    async fn event(&mut self, event: &Event, came: bool) {
         if event.sequence.0 <= self.told {
             return;
         }
         self.told = event.sequence.0;
-        self.delivery.count(event, self.clock.now());
+        if came {
+            self.delivery.count(event, self.clock.now());
+        }
         if let Some(progress) = self.progress {
             // Sequences only grow, as progress must.
             #[expect(
@@ -193,7 +195,7 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
         progress,
         budget,
         told: cursor.0.0,
-        delivery: Delivery::from(work.ports.now()),
+        delivery: Delivery::default(),
     };
     let mut questions = 0;
     loop {
