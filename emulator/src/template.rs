@@ -220,6 +220,8 @@ pub struct TableResource {
     pub create_table: Value,
     /// Attribute of the time to live, if it is enabled.
     pub ttl_attribute: Option<String>,
+    /// Whether AWS could restore it to any moment.
+    pub point_in_time_recovery: bool,
 }
 
 /// One `AWS::S3::Bucket`.

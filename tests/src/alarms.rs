@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::metric_filters::{breaches_where, metrics};
+use crate::metric_filters::{breaches_where, metric_of, metrics};
 use crate::process;
 use crate::stack::Stack;
 use crate::translated::{resources, template};
@@ -51,10 +51,7 @@ fn lines(logs: &Path, file: &str) -> Vec<Value> {
 /// # Panics
 /// When there is no such alarm.
 pub fn values(stack: &Stack, alarm: &str) -> Vec<f64> {
-    let properties = &template()["Resources"][alarm]["Properties"];
-    let within = &properties["Metrics"][0]["MetricStat"]["Metric"]["MetricName"];
-    let metric = properties["MetricName"].as_str().or(within.as_str());
-    let metric = metric.unwrap_or_else(|| panic!("{alarm} is no alarm"));
+    let metric = metric_of(alarm);
     let logs = stack.state.join("logs");
     let of_group = |(group, file): (String, String)| {
         let mut made = metrics(&group, &lines(&logs, &file));

@@ -84,8 +84,12 @@ pub fn units(call: &str) -> (Option<&'static str>, f64) {
         | "s3 CreateMultipartUpload" => ("s3_write", 1.0),
         "s3 GetObject" | "s3 HeadObject" => ("s3_read", 1.0),
         "sns Publish" => ("sns_publish", 1.0),
-        // Calls of ECS, and deletions in S3, cost nothing.
-        "ecs RunTask" | "ecs StopTask" | "ecs DescribeTasks" | "s3 DeleteObject"
+        // Calls of ECS, questions about backups, and deletions in S3, cost nothing.
+        "dynamodb DescribeContinuousBackups"
+        | "ecs RunTask"
+        | "ecs StopTask"
+        | "ecs DescribeTasks"
+        | "s3 DeleteObject"
         | "s3 DeleteObjects" => return (None, 0.0),
         // The stream is read by Lambda, which pays nothing for it.
         other => panic!("{other} has no unit in tests/src/costs.rs"),

@@ -12,6 +12,7 @@ pub mod installed;
 pub mod loopback;
 pub mod mcp;
 pub mod metric_filters;
+pub mod metric_math;
 pub mod nginx;
 pub mod on_port;
 pub mod private_git;

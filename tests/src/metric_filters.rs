@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::metric_math::evaluate;
 use crate::translated::{resources, template};
 
 /// Values of each metric that the filters of one log group make of these lines.
@@ -107,6 +108,17 @@ fn compare(operator: &str, value: f64, wanted: f64) -> bool {
     }
 }
 
+/// The metric that an alarm looks at, or the first of several.
+///
+/// # Panics
+/// When there is no such alarm.
+pub fn metric_of(alarm: &str) -> &'static str {
+    let properties = &template()["Resources"][alarm]["Properties"];
+    let within = &properties["Metrics"][0]["MetricStat"]["Metric"]["MetricName"];
+    let metric = properties["MetricName"].as_str().or(within.as_str());
+    metric.unwrap_or_else(|| panic!("{alarm} is no alarm"))
+}
+
 /// Whether one period with these values is one of those that make an alarm fire. Without values it is
 /// when missing data are bad.
 ///
@@ -121,28 +133,22 @@ pub fn breaches(alarm: &str, values: &[f64]) -> bool {
 /// # Panics
 /// When there is no such alarm, or it is not understood.
 pub fn breaches_where(alarm: &str, values: &[f64], parameters: &BTreeMap<&str, f64>) -> bool {
+    let made = BTreeMap::from([(metric_of(alarm).to_owned(), values.to_vec())]);
+    breaches_of(alarm, &made, parameters)
+}
+
+/// The same of an alarm that may look at several metrics, with the values of each by its name.
+///
+/// # Panics
+/// When there is no such alarm, or it is not understood.
+pub fn breaches_of(
+    alarm: &str,
+    made: &BTreeMap<String, Vec<f64>>,
+    parameters: &BTreeMap<&str, f64>,
+) -> bool {
     let properties = &template()["Resources"][alarm]["Properties"];
-    let stat = properties["Metrics"][0]["MetricStat"]["Stat"].as_str();
-    let stat = stat
-        .or_else(|| properties["Statistic"].as_str())
-        .or_else(|| properties["ExtendedStatistic"].as_str())
-        .unwrap_or_else(|| panic!("{alarm} is no alarm"));
-    let Some(value) = statistic(stat, values) else {
+    let Some(value) = value_of(alarm, properties, made, parameters) else {
         return by_default(&properties["TreatMissingData"]) == "breaching";
-    };
-    let divided = properties["Metrics"][1]["Expression"]["Fn::Sub"].as_str();
-    let value = match divided.map(|expression| expression.split_once(" / ${")) {
-        None => value,
-        Some(Some((_, parameter))) => {
-            let parameter = parameter.trim_end_matches('}');
-            let default = &template()["Parameters"][parameter]["Default"];
-            let chosen = parameters.get(parameter).copied();
-            value
-                / chosen
-                    .or(default.as_f64())
-                    .unwrap_or_else(|| panic!("no number: {default}"))
-        }
-        Some(None) => panic!("{alarm} computes something else"),
     };
     let operator = properties["ComparisonOperator"]
         .as_str()
@@ -152,6 +158,60 @@ pub fn breaches_where(alarm: &str, values: &[f64], parameters: &BTreeMap<&str, f
         value,
         properties["Threshold"].as_f64().expect("a threshold"),
     )
+}
+
+/// What an alarm compares; `None` where a metric of it has no value.
+fn value_of(
+    alarm: &str,
+    properties: &Value,
+    made: &BTreeMap<String, Vec<f64>>,
+    parameters: &BTreeMap<&str, f64>,
+) -> Option<f64> {
+    let of = |metric: &Value, stat: &Value| {
+        let stat = stat
+            .as_str()
+            .unwrap_or_else(|| panic!("{alarm} is no alarm"));
+        let values = made.get(metric.as_str().expect("a name"));
+        statistic(stat, values.map_or(&[], Vec::as_slice))
+    };
+    let Some(metrics) = properties["Metrics"].as_array() else {
+        let one = [&properties["Statistic"], &properties["ExtendedStatistic"]];
+        let stat = one.into_iter().find(|stat| !stat.is_null());
+        return of(&properties["MetricName"], stat.unwrap_or(&Value::Null));
+    };
+    let mut values = BTreeMap::new();
+    let mut expression = None;
+    for metric in metrics {
+        match &metric["MetricStat"] {
+            Value::Null => expression = Some(&metric["Expression"]),
+            measured => {
+                let id = metric["Id"].as_str().expect("an id");
+                values.insert(
+                    id,
+                    of(&measured["Metric"]["MetricName"], &measured["Stat"])?,
+                );
+            }
+        }
+    }
+    let expression = expression.unwrap_or_else(|| panic!("{alarm} computes nothing"));
+    let substituted = expression["Fn::Sub"].as_str();
+    let text = substituted.or(expression.as_str()).expect("an expression");
+    Some(evaluate(&with_parameters(text, parameters), &values))
+}
+
+/// An expression with what the parameters in it are.
+fn with_parameters(text: &str, parameters: &BTreeMap<&str, f64>) -> String {
+    let mut whole = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (name, after) = after.split_once('}').expect("a name in braces");
+        let default = &template()["Parameters"][name]["Default"];
+        let chosen = parameters.get(name).copied().or(default.as_f64());
+        let chosen = chosen.unwrap_or_else(|| panic!("no number: {default}"));
+        whole.push_str(&format!("{before}{chosen}"));
+        rest = after;
+    }
+    whole + rest
 }
 
 /// A value as the defaults of the parameters make it. Conditions of alarms hold by default.

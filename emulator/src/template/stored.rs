@@ -18,12 +18,8 @@ const TABLE: &[&str] = &[
     "Tags",
 ];
 /// Properties that change nothing on one machine.
-const TABLE_WITHOUT_EFFECT: &[&str] = &[
-    "DeletionProtectionEnabled",
-    "PointInTimeRecoverySpecification",
-    "SSESpecification",
-    "TableName",
-];
+const TABLE_WITHOUT_EFFECT: &[&str] =
+    &["DeletionProtectionEnabled", "SSESpecification", "TableName"];
 const BUCKET_WITHOUT_EFFECT: &[&str] = &[
     "BucketName",
     "OwnershipControls",
@@ -35,6 +31,7 @@ pub(super) fn table(resource: &Resource) -> Result<TableResource, TemplateError>
     let mut request = Map::new();
     request.insert("TableName".into(), json!(resource.name));
     let mut ttl_attribute = None;
+    let mut point_in_time_recovery = false;
     for (name, value) in &resource.properties {
         match name.as_str() {
             known if TABLE.contains(&known) => {
@@ -46,6 +43,9 @@ pub(super) fn table(resource: &Resource) -> Result<TableResource, TemplateError>
                 let mut stream = value.clone();
                 stream["StreamEnabled"] = json!(true);
                 request.insert(name.clone(), stream);
+            }
+            "PointInTimeRecoverySpecification" => {
+                point_in_time_recovery = truth(&value["PointInTimeRecoveryEnabled"]);
             }
             "TimeToLiveSpecification" => {
                 if truth(&value["Enabled"]) {
@@ -62,6 +62,7 @@ pub(super) fn table(resource: &Resource) -> Result<TableResource, TemplateError>
         name: resource.name.clone(),
         create_table: Value::Object(request),
         ttl_attribute,
+        point_in_time_recovery,
     })
 }
 

@@ -90,6 +90,7 @@ fn the_real_template_resolves() {
 
     let table = &stack.tables[0];
     assert_eq!(table.ttl_attribute.as_deref(), Some("expires_at"));
+    assert!(table.point_in_time_recovery);
     assert_eq!(table.create_table["BillingMode"], "PAY_PER_REQUEST");
     assert_eq!(
         table.create_table["GlobalSecondaryIndexes"]

@@ -29,7 +29,11 @@ pub(crate) async fn answer<R: Records>(
 ) -> Response<Body> {
     let (parts, body) = served.response.into_parts();
     if parts.status == StatusCode::UNAUTHORIZED {
-        tracing::error!("the model API refused the key of this deployment");
+        // A metric is made of it.
+        tracing::error!(
+            shannon_model_failures_total = 1,
+            "the model API refused the key of this deployment"
+        );
         return Refusal::KeyRefused.response();
     }
     let content_type = parts.headers.get(CONTENT_TYPE);
@@ -140,6 +144,17 @@ async fn follow<R: Records>(mut this: Following<R>) {
         return;
     }
     let model = usage.model.as_deref().unwrap_or("unknown");
+    let (hits, misses) = usage.prompt_cache();
+    // Metrics are made of it.
+    tracing::info!(
+        session = %this.key.session,
+        model,
+        input_tokens = usage.tokens.input_tokens,
+        output_tokens = usage.tokens.output_tokens,
+        shannon_cache_hits_total = hits,
+        shannon_cache_misses_total = misses,
+        "the model answered"
+    );
     let now = this.records.now();
     let recorded = this.records.record(&this.key, id, model, usage.tokens, now);
     if let Err(unavailable) = recorded.await {

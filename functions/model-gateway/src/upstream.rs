@@ -176,8 +176,10 @@ impl Upstream {
                 waited: started.elapsed(),
             }),
             Ok(Err(error)) => {
+                // A metric is made of it.
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
+                    shannon_model_failures_total = 1,
                     "the model API was not reached"
                 );
                 Err(Refusal::Unreachable)

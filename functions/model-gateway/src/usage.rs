@@ -16,6 +16,17 @@ pub(crate) struct Usage {
     pub(crate) tokens: TokenUsage,
 }
 
+impl Usage {
+    /// Hits and misses of the prompt cache, of which a request is one or none: what was read of it was
+    /// found there, and where only something was written nothing was found. A request may ask for no
+    /// cache, or be too short for one.
+    pub(crate) fn prompt_cache(&self) -> (u64, u64) {
+        let found = self.tokens.cache_read_input_tokens > 0;
+        let missed = !found && self.tokens.cache_creation_input_tokens > 0;
+        (found.into(), missed.into())
+    }
+}
+
 /// Reads along.
 pub(crate) enum Reader {
     /// Server-sent events.
@@ -170,6 +181,27 @@ mod tests {
         }
         // A stream that broke off counts what had been said.
         assert_eq!(read(kind, &[&bytes[..bytes.len() / 2]]), expected(1));
+    }
+
+    #[test]
+    fn a_request_hits_the_prompt_cache_or_misses_it_or_uses_none() {
+        let of = |cache_read_input_tokens, cache_creation_input_tokens| {
+            let tokens = TokenUsage {
+                cache_read_input_tokens,
+                cache_creation_input_tokens,
+                ..TokenUsage::default()
+            };
+            let usage = Usage {
+                tokens,
+                ..Usage::default()
+            };
+            usage.prompt_cache()
+        };
+        assert_eq!(of(1, 0), (1, 0));
+        // Found as far as it went, and written on.
+        assert_eq!(of(2000, 500), (1, 0));
+        assert_eq!(of(0, 500), (0, 1));
+        assert_eq!(of(0, 0), (0, 0));
     }
 
     #[test]

@@ -66,13 +66,7 @@ impl Canary {
     /// Looks, with the first sweep of each interval, and says what it saw. Looking twice is harmless.
     pub async fn look_if_due(&self, event: &Event) -> Option<Seen> {
         let (address, client) = self.asks.as_ref()?;
-        let Event::Sweep {
-            minute: Some(minute),
-        } = event
-        else {
-            return None;
-        };
-        if minute * 60 % self.interval_seconds >= 60 {
+        if !self.is_due(event) {
             return None;
         }
         let seen = look(address, client).await;
@@ -83,6 +77,19 @@ impl Canary {
         };
         tracing::info!(shannon_up = up, shannon_ready = ready, "canary");
         Some(seen)
+    }
+}
+
+impl Canary {
+    /// With the first sweep of each interval, where there is one.
+    pub(crate) fn is_due(&self, event: &Event) -> bool {
+        let Event::Sweep {
+            minute: Some(minute),
+        } = event
+        else {
+            return false;
+        };
+        self.interval_seconds > 0 && minute * 60 % self.interval_seconds < 60
     }
 }
 

@@ -4,6 +4,7 @@
 //! Every event may come late, twice, or side by side with another: the sessions' own conditions
 //! decide who makes a change.
 
+mod backups;
 mod canary;
 mod event;
 mod sweep;

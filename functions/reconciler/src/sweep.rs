@@ -80,8 +80,10 @@ where
     let mut answer = Answer::default();
     // First: it is short, and many sessions may take all the time.
     audit(ports, &limits.signing_key, &mut answer).await;
+    let mut queued = 0;
     for key in ports.overdue(started, SESSIONS).await? {
         if out_of_time() {
+            say_queued(queued);
             tracing::warn!(?answer, "the sweep ran out of time; the next one goes on");
             return Ok(answer);
         }
@@ -89,6 +91,7 @@ where
             Ok(reconciled) => {
                 tracing::info!(session = %key.session, ?reconciled, "looked at a session");
                 answer.count(reconciled);
+                queued += waiting_for_a_runner(ports, &key, reconciled).await;
             }
             Err(error) => {
                 tracing::warn!(
@@ -100,9 +103,44 @@ where
             }
         }
     }
+    say_queued(queued);
     trees(ports, limits.retention, started, false, &mut answer).await?;
     count(ports).await;
     Ok(answer)
+}
+
+/// Commands of a session that has no runner to take them. (Those of the others are counted by their
+/// runners.)
+async fn waiting_for_a_runner<P: SessionDirectory>(
+    ports: &P,
+    key: &SessionKey,
+    reconciled: Reconciled,
+) -> u64 {
+    if !matches!(reconciled, Reconciled::NoSlot | Reconciled::Started) {
+        return 0;
+    }
+    match ports.head(key).await {
+        Ok(head) => head.map_or(0, |head| head.queued()),
+        Err(error) => {
+            tracing::warn!(
+                session = %key.session,
+                error = &error as &dyn std::error::Error,
+                "could not count what waits in a session; the next sweep does"
+            );
+            0
+        }
+    }
+}
+
+/// Says how many commands wait, while there are any.
+fn say_queued(queued: u64) {
+    if queued > 0 {
+        // A metric is made of it.
+        tracing::info!(
+            shannon_command_queue_depth = queued,
+            "commands wait for a runner"
+        );
+    }
 }
 
 /// Says how many sessions hold compute, while there are any: an alarm compares it with what may.

@@ -3,9 +3,9 @@
 use boot::Settings;
 use store::{Store, Topic};
 
-use crate::{Canary, CanaryError, Event, Updates};
+use crate::{Canary, CanaryError, Event, Updates, backups};
 
-/// The canary, and newer releases.
+/// The canary, backups, and newer releases.
 #[derive(Debug)]
 pub struct Watch {
     canary: Canary,
@@ -30,6 +30,7 @@ impl Watch {
     /// Looks at what is due with this event. Cut anywhere, the next interval looks again.
     pub async fn look(&self, store: &Store, event: &Event) {
         self.canary.look_if_due(event).await;
+        Box::pin(backups::look_if_due(&self.canary, store, event)).await;
         let updates = &self.updates;
         Box::pin(updates.ask_if_due(store, &self.operators, event)).await;
     }

@@ -12,6 +12,7 @@ pub mod git_credential;
 pub mod granted;
 pub mod heartbeat;
 pub mod journal;
+pub mod load;
 pub mod objects;
 mod place;
 pub mod preview;

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::credentials::FromGateway;
+use crate::load::{Load, Processors, Queue};
 use crate::objects::{DownloadError, PutError, SessionObjects};
 use crate::place::{self, SessionPlace};
 use crate::relay::SessionToken;
@@ -61,11 +62,21 @@ pub async fn run(boot: Boot) -> Result<(), StartError> {
         compute: None,
     };
     let connecting = Store::connect_as(store_settings, source);
-    let (store, task) = tokio::join!(connecting, task_name());
+    let (store, task) = tokio::join!(connecting, Task::read());
     let place = SessionPlace::make(isolation).map_err(|error| StartError::Part(error.into()))?;
     let (claude_sender, claude) = watch::channel(None);
+    let queue = Queue::default();
+    let processors = Processors::of_task(task.processors);
+    let load = Load::new(
+        key.session.clone(),
+        place.path.clone(),
+        processors,
+        queue.clone(),
+    );
+    tokio::spawn(load.watch());
     let assignment = Assignment {
-        task,
+        task: task.name,
+        queue,
         claude: claude_sender,
         session_token,
         secrets: SECRETS
@@ -198,28 +209,60 @@ fn strategy(settings: &Settings) -> Result<Strategy, SettingsError> {
     })
 }
 
-/// The last part of the task's ARN. A runner that no ECS started names itself after its process.
-async fn task_name() -> String {
-    let own = format!("process-{}", std::process::id());
-    let Ok(url) = std::env::var(METADATA) else {
-        return own;
-    };
-    match task_arn(&url).await {
-        Ok(arn) => arn.rsplit('/').next().unwrap_or(&arn).to_owned(),
-        Err(problem) => {
-            // Only a name; the session runs under the other one just as well.
-            tracing::warn!(problem, "the task metadata cannot be read");
-            own
+/// What ECS says of the task that this process is.
+struct Task {
+    /// The last part of its ARN. A runner that no ECS started names itself after its process.
+    name: String,
+    /// How many processors it may use, where that is bounded.
+    processors: Option<f64>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata {
+    #[serde(rename = "TaskARN")]
+    arn: String,
+    #[serde(default)]
+    limits: Limits,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct Limits {
+    #[serde(rename = "CPU")]
+    processors: Option<f64>,
+}
+
+impl Task {
+    async fn read() -> Self {
+        let own = Self {
+            name: format!("process-{}", std::process::id()),
+            processors: None,
+        };
+        let Ok(url) = std::env::var(METADATA) else {
+            return own;
+        };
+        match metadata(&url).await {
+            Ok(read) => read.into(),
+            Err(problem) => {
+                // Only a name; the session runs under the other one just as well.
+                tracing::warn!(problem, "the task metadata cannot be read");
+                own
+            }
         }
     }
 }
 
-async fn task_arn(url: &str) -> Result<String, String> {
-    #[derive(serde::Deserialize)]
-    struct Task {
-        #[serde(rename = "TaskARN")]
-        arn: String,
+impl From<Metadata> for Task {
+    fn from(read: Metadata) -> Self {
+        let name = read.arn.rsplit('/').next().unwrap_or(&read.arn);
+        Self {
+            name: name.to_owned(),
+            processors: read.limits.processors,
+        }
     }
+}
+
+async fn metadata(url: &str) -> Result<Metadata, String> {
     let client =
         boot::outbound::client(url, Duration::from_secs(2)).map_err(|error| error.to_string())?;
     let request = client
@@ -229,12 +272,11 @@ async fn task_arn(url: &str) -> Result<String, String> {
         .send()
         .await
         .and_then(reqwest::Response::error_for_status);
-    let task: Task = answer
+    answer
         .map_err(|error| error.to_string())?
         .json()
         .await
-        .map_err(|error| error.to_string())?;
-    Ok(task.arn)
+        .map_err(|error| error.to_string())
 }
 
 /// Tells `find_claude_binary` of this deployment what runners have, once the CLI has said so.
@@ -344,6 +386,22 @@ mod tests {
         let waited = tokio::time::timeout(Duration::from_secs(60), end).await;
         assert!(matches!(waited, Ok(Ok(()))));
         assert!(asked.elapsed() >= Duration::from_millis(200));
+    }
+
+    #[test]
+    fn a_task_knows_its_name_and_what_it_may_use() {
+        let read = |text: &str| serde_json::from_str::<Metadata>(text).map(Task::from);
+        let arn = r#""TaskARN":"arn:aws:ecs:eu-west-1:1:task/shannon/0123ab""#;
+        let task = read(&format!(
+            r#"{{{arn},"Limits":{{"CPU":0.25,"Memory":512}}}}"#
+        ));
+        let task = task.expect("as Fargate says it");
+        assert_eq!((&*task.name, task.processors), ("0123ab", Some(0.25)));
+        for none in ["", r#","Limits":{}"#] {
+            let task = read(&format!("{{{arn}{none}}}")).expect("without a bound");
+            assert_eq!(task.processors, None);
+        }
+        assert!(read("{}").is_err());
     }
 
     /// Each variable reaches the place where it is used.

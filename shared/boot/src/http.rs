@@ -26,6 +26,9 @@ pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
 pub(crate) const LARGEST_BODY_BYTES: usize = 6 * 1024 * 1024;
 
+/// About as many bytes of an answer are one token for the model that reads it.
+const BYTES_PER_TOKEN: u64 = 4;
+
 /// One request.
 #[derive(Debug)]
 pub struct Incoming {
@@ -110,6 +113,7 @@ where
         status: None,
         waited: Duration::ZERO,
         worked: None,
+        bytes: 0,
         whole: false,
         written: false,
     };
@@ -137,7 +141,8 @@ where
             );
         });
     }
-    if response.body().size_hint().exact().is_some() {
+    if let Some(bytes) = response.body().size_hint().exact() {
+        line.bytes = bytes;
         line.whole = true;
         return response;
     }
@@ -163,6 +168,8 @@ struct Line {
     waited: Duration,
     /// What it took until the answer began, without waiting; a metric is made of it.
     worked: Option<Duration>,
+    /// Of the answer's body, as far as it was given.
+    bytes: u64,
     /// All of the answer was given.
     whole: bool,
     written: bool,
@@ -179,6 +186,7 @@ impl Line {
                 duration_ms = milliseconds(self.started.elapsed()),
                 waited_ms = milliseconds(self.waited),
                 shannon_request_duration_seconds = self.worked.map(seconds),
+                shannon_response_tokens = self.status.map(|_| self.bytes / BYTES_PER_TOKEN),
                 whole = self.whole,
                 "request"
             );
@@ -209,9 +217,16 @@ impl http_body::Body for Told {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let span = self.line.span.clone();
         let frame = span.in_scope(|| Pin::new(&mut self.body).poll_frame(context));
-        if matches!(frame, Poll::Ready(None)) {
-            self.line.whole = true;
-            self.line.write();
+        match &frame {
+            Poll::Ready(None) => {
+                self.line.whole = true;
+                self.line.write();
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                self.line.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+            }
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         frame
     }
@@ -354,6 +369,21 @@ mod tests {
     }
 
     #[test]
+    fn four_bytes_of_an_answer_are_a_token() {
+        let (_, log) = logged(surrounded(full("x".repeat(20_004))));
+        assert!(log.contains("shannon_response_tokens=5001 "), "{log}");
+        let piece = Bytes::from("x".repeat(10_000));
+        let pieces = [piece.clone(), piece.clone(), piece];
+        let frames = pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
+        let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
+        let ((), log) = logged(async {
+            let response = surrounded(body.boxed_unsync()).await;
+            drop(response.into_body().collect().await);
+        });
+        assert!(log.contains("shannon_response_tokens=7500 "), "{log}");
+    }
+
+    #[test]
     fn the_line_about_a_request_comes_when_it_is_over() {
         let lines = |log: &str| log.matches("duration_ms").count();
         let (_, log) = logged(surrounded(full("x")));
@@ -394,6 +424,7 @@ mod tests {
             log.contains("shannon_request_duration_seconds=0.0"),
             "{log}"
         );
+        assert!(log.contains("shannon_response_tokens=0 "), "{log}");
         let duration = log.split(" duration_ms=").nth(1).expect("a duration");
         let digits = duration.split(' ').next().expect("a number");
         assert!(digits.parse::<u64>().expect("a number") >= 30, "{log}");

@@ -5,6 +5,8 @@
 //! Log errors as `error = &error as &dyn std::error::Error`: their causes are added only when
 //! `SHANNON_DEBUG` is on, since causes may carry what answers and quiet logs must not.
 //!
+//! Alarms are made of lines with a field `shannon_…`: they are written whatever `SHANNON_LOG_LEVEL` is.
+//!
 //! No line has a secret that [`redact`] finds: messages and fields leave without, and what
 //! [`hide`] was told is not to be seen in any form.
 
@@ -21,22 +23,14 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::{Settings, SettingsError};
+use written::filter;
 
-/// Crates that say too much at the level of our own lines.
-const QUIET: [&str; 6] = [
-    "rmcp",
-    "hyper",
-    "hyper_util",
-    "lambda_runtime",
-    "aws",
-    "rustls",
-];
+mod written;
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,22 +114,6 @@ where
 {
     let lines = Lines::new([function, "test", "test"], Format::Json, true, writer);
     tracing_subscriber::registry().with(lines)
-}
-
-/// Which lines are written. What the setting says about a target goes before what is said here.
-fn filter(setting: &str, debug: bool) -> Targets {
-    let mut targets = Targets::new().with_targets(QUIET.map(|target| (target, LevelFilter::WARN)));
-    // The setting was checked when it was read.
-    for part in setting.split(',') {
-        match part.split_once('=') {
-            Some((target, level)) => {
-                targets = targets.with_target(target, level.parse().unwrap_or(LevelFilter::INFO));
-            }
-            None if debug && part == "info" => targets = targets.with_default(LevelFilter::DEBUG),
-            None => targets = targets.with_default(part.parse().unwrap_or(LevelFilter::INFO)),
-        }
-    }
-    targets
 }
 
 /// The name of a level in a line.
@@ -363,13 +341,19 @@ pub fn describe(error: &(dyn Error + 'static), causes: bool) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use serde_json::Value;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
+    impl Captured {
+        pub(crate) fn text(&self) -> String {
+            let bytes = self.0.lock().expect("not poisoned").clone();
+            String::from_utf8(bytes).expect("lines are UTF-8")
+        }
+    }
     impl std::io::Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0
@@ -420,8 +404,7 @@ mod tests {
             tracing::trace!(target: "rmcp::loud", "chatter");
             tracing::debug!("quiet");
         });
-        let bytes = captured.0.lock().expect("not poisoned").clone();
-        String::from_utf8(bytes).expect("lines are UTF-8")
+        captured.text()
     }
 
     #[test]
@@ -467,8 +450,7 @@ mod tests {
                 );
             });
         }
-        let bytes = captured.0.lock().expect("not poisoned").clone();
-        let text = String::from_utf8(bytes).expect("lines are UTF-8");
+        let text = captured.text();
         assert!(
             text.contains("could not read: [redacted: github token]"),
             "{text}"
@@ -501,30 +483,6 @@ mod tests {
                 assert!(line.contains("path=\"a\\\",\\\"level"), "{line}");
             }
         }
-    }
-
-    #[test]
-    fn the_setting_goes_before_what_is_quiet_by_itself() {
-        let would = |setting: &str, debug, target: &str, level| {
-            filter(setting, debug).would_enable(target, &level)
-        };
-        assert!(would("info", false, "protocol", Level::INFO));
-        assert!(!would("info", false, "protocol", Level::DEBUG));
-        assert!(would("info", true, "protocol", Level::DEBUG));
-        assert!(!would("debug", false, "rmcp::service", Level::INFO));
-        assert!(would(
-            "debug,rmcp=info",
-            false,
-            "rmcp::service",
-            Level::INFO
-        ));
-        assert!(would(
-            "warn,protocol=trace",
-            false,
-            "protocol::edge",
-            Level::TRACE
-        ));
-        assert!(!would("warn,protocol=trace", false, "store", Level::INFO));
     }
 
     #[test]

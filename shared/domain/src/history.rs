@@ -1,7 +1,7 @@
 //! Which events of a log still count. After a lost runner and after a rewind a session goes on from
 //! an earlier cut; what came between stays in the log and is called abandoned.
 
-use crate::{Event, EventBody, Sequence};
+use crate::{Event, EventBody, Sequence, UnixMillis};
 
 /// Events of a log that a session did not go on from; both ends are included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +41,17 @@ pub fn abandoned(tail: &[Event]) -> Option<AbandonedRange> {
     let from = tail.iter().find(is_work)?.sequence;
     let to = tail.iter().rev().find(is_work)?.sequence;
     Some(AbandonedRange { from, to })
+}
+
+/// Since when a session has been lost that goes on: `tail` as above. `None` when it was not lost, or was
+/// ready since.
+#[must_use]
+pub fn lost_since(tail: &[Event]) -> Option<UnixMillis> {
+    let ready = |event: &Event| matches!(event.body, EventBody::SessionReady { .. });
+    let since = tail.iter().rposition(ready).map_or(0, |ready| ready + 1);
+    let mut lost = tail[since..].iter();
+    let lost = lost.find(|event| matches!(event.body, EventBody::RunnerLost { .. }));
+    lost.map(|event| event.time)
 }
 
 /// The part of a log that counts, read from its beginning event by event.
@@ -94,7 +105,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CheckpointId, FencingToken, UnixMillis, checkpoint::CheckpointTrigger};
+    use crate::{CheckpointId, FencingToken, checkpoint::CheckpointTrigger};
 
     fn event(sequence: u64, body: EventBody) -> Event {
         Event {
@@ -113,6 +124,31 @@ mod tests {
             text: "x".to_owned(),
             agent: None,
         }
+    }
+
+    #[test]
+    fn a_session_is_lost_from_the_first_loss_since_it_was_ready() {
+        let lost = || EventBody::RunnerLost {
+            reason: "x".to_owned(),
+        };
+        let ready = || EventBody::SessionReady {
+            claude_version: "1".to_owned(),
+            claude_session_id: "c".to_owned(),
+        };
+        let since = |bodies: Vec<EventBody>| {
+            let events = (1..).zip(bodies).map(|(number, body)| Event {
+                time: UnixMillis(number * 1000),
+                ..event(number, body)
+            });
+            lost_since(&events.collect::<Vec<_>>())
+        };
+        assert_eq!(since(vec![]), None);
+        assert_eq!(since(vec![ready(), text()]), None);
+        assert_eq!(since(vec![text(), lost()]), Some(UnixMillis(2000)));
+        // The next runner was lost before it was ready.
+        let twice = vec![lost(), ready(), lost(), text(), lost()];
+        assert_eq!(since(twice), Some(UnixMillis(3000)));
+        assert_eq!(since(vec![lost(), ready()]), None);
     }
 
     fn id(number: u8) -> CheckpointId {

@@ -244,7 +244,13 @@ impl Head {
     /// Commands wait that no runner has taken.
     #[must_use]
     pub const fn has_queued(&self) -> bool {
-        self.commands_accepted > self.commands_taken
+        self.queued() > 0
+    }
+
+    /// How many commands wait that no runner has taken.
+    #[must_use]
+    pub const fn queued(&self) -> u64 {
+        self.commands_accepted.saturating_sub(self.commands_taken)
     }
 
     /// No runner has come for it within [`limits::PROVISIONING_MILLISECONDS`].

@@ -260,7 +260,7 @@ pub(crate) fn session(head: &Head) -> Value {
         "updated_at_unix_ms": head.updated_at.0,
         "turn": head.turn,
         "last_sequence": head.last_sequence.0,
-        "pending_messages": pending(head),
+        "pending_messages": head.queued(),
         "total_cost_usd": head.total_cost_usd,
         "workspace": workspace(&head.spec.workspace),
         "model": head.spec.model,
@@ -282,11 +282,6 @@ pub(crate) fn session(head: &Head) -> Value {
         "latest_checkpoint": head.checkpoint.as_ref().map(|it| it.as_str()),
         "parent_session_id": head.parent.as_ref().map(|it| it.session.as_str()),
     }))
-}
-
-/// Commands that no runner has taken yet.
-pub(crate) fn pending(head: &Head) -> u64 {
-    head.commands_accepted.saturating_sub(head.commands_taken)
 }
 
 fn workspace(workspace: &Workspace) -> Value {

@@ -1,6 +1,6 @@
 //! Whether what a deployment stands on answers: one cheap read of each, for `GET /ready`.
 
-use domain::ports::Unavailable;
+use domain::{UnixMillis, ports::Unavailable};
 
 use crate::{
     Store, Topic,
@@ -28,6 +28,28 @@ impl Store {
         };
         row.number(crate::create::USED)
             .map_err(|error: UnreadableRow| failure::own(ATTEMPTED, error))
+    }
+
+    /// Until when the table can be restored, to any moment before; `None` when it cannot.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: nobody knows.
+    pub async fn restorable_until(&self) -> Result<Option<UnixMillis>, Unavailable> {
+        const ATTEMPTED: &str = "ask for backups of the table";
+        let table = &self.table;
+        let asked = table.client.describe_continuous_backups();
+        let answer = Box::pin(asked.table_name(&table.name).send())
+            .await
+            .map_err(|error| failure::aws(ATTEMPTED, Kind::Read, error))?;
+        let found = answer.continuous_backups_description();
+        let latest = found
+            .and_then(|found| found.point_in_time_recovery_description())
+            .and_then(|found| found.latest_restorable_date_time());
+        let milliseconds = latest.map(|at| at.to_millis()).transpose();
+        let milliseconds = milliseconds.map_err(|error| failure::own(ATTEMPTED, error))?;
+        Ok(milliseconds
+            .and_then(|at| u64::try_from(at).ok())
+            .map(UnixMillis))
     }
 
     /// Asks whether the bucket is there and may be used.

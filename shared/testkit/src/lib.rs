@@ -12,6 +12,7 @@ mod executable;
 mod fake;
 mod random;
 mod scheduler;
+mod written;
 
 pub use builders::{
     append, approval_request, caller, checkpoint, deployment, event, message, new_command,
@@ -22,3 +23,4 @@ pub use executable::executable;
 pub use fake::{Fake, FaultTime, StartedTask};
 pub use random::Random;
 pub use scheduler::{Scheduler, join_all, yield_once};
+pub use written::Written;

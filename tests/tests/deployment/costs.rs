@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use e2e::checkout;
+use e2e::costs::Prices;
 use e2e::translated::{resources, template};
 use serde_json::Value;
 
@@ -151,4 +153,52 @@ fn there_are_no_more_alarms_metrics_and_dashboards_than_are_free() {
             .count();
         assert!(measured <= 1, "{name} looks at {measured} metrics");
     }
+}
+
+/// What the page, the parameter and the README say that the full set costs is what comes out.
+#[test]
+fn the_full_alarm_set_costs_what_is_said() {
+    let is_more = |resource: &Value| resource["Condition"] == "HasFullAlarms";
+    let alarms = resources(template(), "AWS::CloudWatch::Alarm").filter(|(_, it)| is_more(it));
+    let looked_at: usize = alarms
+        .map(
+            |(_, alarm)| match alarm["Properties"]["Metrics"].as_array() {
+                Some(metrics) => {
+                    let measured = metrics.iter().filter(|it| !it["MetricStat"].is_null());
+                    measured.count()
+                }
+                None => 1,
+            },
+        )
+        .sum();
+    let filters = resources(template(), "AWS::Logs::MetricFilter").filter(|(_, it)| is_more(it));
+    let made: BTreeSet<&str> = filters
+        .map(|(name, filter)| {
+            let made = &filter["Properties"]["MetricTransformations"][0];
+            assert!(
+                made["Dimensions"].is_null() && made["DefaultValue"].is_null(),
+                "{name}"
+            );
+            made["MetricName"].as_str().expect("a name")
+        })
+        .collect();
+    let prices = Prices::load();
+    let count = |count: usize| f64::from(u32::try_from(count).expect("few"));
+    let alarms = prices.of("cloudwatch_alarm_metric_month", count(looked_at));
+    let metrics = prices.of("cloudwatch_metric_month", count(made.len()));
+    let page = checkout::read("infra/COST.md");
+    for words in [
+        format!("{looked_at} metrics that alarms look at, {alarms:.2} USD a month"),
+        format!("{} metrics of our own, {metrics:.2} USD", made.len()),
+    ] {
+        assert!(page.contains(&words), "COST.md: {words}");
+    }
+    let sum = format!("at most {:.2} USD a month", alarms + metrics);
+    let description = &template()["Parameters"]["AlarmSet"]["Description"];
+    let description = description.as_str().expect("words");
+    assert!(description.contains(&sum), "{sum}: {description}");
+    assert!(
+        checkout::read("README.md").contains(&sum),
+        "README.md: {sum}"
+    );
 }

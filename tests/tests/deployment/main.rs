@@ -2,6 +2,7 @@
 //! of it, rules in the language of CloudFormation Guard, and a deployment into an AWS emulator that we
 //! did not write.
 
+mod alarm_lines;
 mod alarms;
 mod costs;
 mod deployed;

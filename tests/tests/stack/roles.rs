@@ -24,6 +24,7 @@ fn options() -> Options {
         .with("SHANNON_CLAUDE_UPDATE_CHECK_SECONDS", "60")
         .with("SHANNON_NPM_REGISTRY_URL", &registry)
         .with("SHANNON_IDLE_SUSPEND_SECONDS", "10")
+        .with("SHANNON_CANARY_INTERVAL_SECONDS", "60")
         .with("SHANNON_LISTEN_SECONDS", "20")
         .with("SHANNON_SSE_PAIR", "true");
     options.arguments.push("--test-hooks".to_owned());

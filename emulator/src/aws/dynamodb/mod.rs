@@ -2,19 +2,24 @@
 //! threads of its own with a stack that a deeply nested expression cannot overflow (which would end
 //! the whole emulator), and it is never reachable but through the endpoint that checks signatures.
 
+mod backups;
 mod engine;
 mod places;
 mod tables;
 mod threads;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use self::threads::Threads;
+use self::{backups::ContinuousBackups, threads::Threads};
 use super::streams::Place;
 use crate::{encryption::StateKey, template::TableResource};
 
@@ -108,6 +113,7 @@ pub(super) struct DocumentService {
     threads: Threads,
     /// Told after every write.
     written: watch::Sender<()>,
+    backups: Arc<ContinuousBackups>,
 }
 
 impl DocumentService {
@@ -125,6 +131,7 @@ impl DocumentService {
         let service = Self {
             threads,
             written: watch::Sender::new(()),
+            backups: Arc::new(ContinuousBackups::of(wanted)),
         };
         for table in wanted {
             tables::ensure(&service, table).await?;
@@ -134,6 +141,9 @@ impl DocumentService {
 
     /// Answers one request whose sender is known.
     pub(super) async fn answer(&self, operation: &str, body: bytes::Bytes) -> Response {
+        if operation == backups::OPERATION {
+            return respond(self.backups.describe(&body, SystemTime::now()));
+        }
         let answer = self.threads.execute(operation, body).await;
         if answer.succeeded() && WRITES.contains(&operation) {
             self.written.send_replace(());

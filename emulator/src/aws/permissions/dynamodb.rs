@@ -204,6 +204,7 @@ mod tests {
                 }],
             }),
             ttl_attribute: None,
+            point_in_time_recovery: false,
         }])
     }
 
@@ -337,6 +338,11 @@ mod tests {
                 "DescribeTable",
                 on(json!({})),
                 vec!["DescribeTable table/t -"],
+            ),
+            (
+                "DescribeContinuousBackups",
+                on(json!({})),
+                vec!["DescribeContinuousBackups table/t -"],
             ),
             ("ListTables", json!({}), vec!["ListTables * -"]),
             (

@@ -484,3 +484,35 @@ async fn an_api_that_is_not_there_or_silent_is_an_error_that_is_tried_again() {
         (529, "overloaded_error")
     );
 }
+
+/// An alarm is made of these lines.
+#[tokio::test]
+async fn what_the_prompt_cache_had_is_told_of_each_answer() {
+    for (usage, hits, misses) in [
+        (r#""cache_read_input_tokens":2000"#, 1, 0),
+        (r#""cache_creation_input_tokens":2000"#, 0, 1),
+        (r#""output_tokens":4"#, 0, 0),
+    ] {
+        let body = format!(r#"{{"id":"msg_1","model":"m","usage":{{"input_tokens":3,{usage}}}}}"#);
+        let body: &'static str = body.leak();
+        let stage = stage(MINUTE, move || ok("application/json", body)).await;
+        let lines = testkit::Written::default();
+        let writer = lines.clone();
+        let subscriber = boot::logging::json_into("model-gateway", move || writer.clone());
+        let listening = tracing::subscriber::set_default(subscriber);
+        tracing::callsite::rebuild_interest_cache();
+        let (status, ..) = stage.send(stage.request("/model/v1/messages", "{}")).await;
+        drop(listening);
+        assert_eq!(status, StatusCode::OK);
+        let text = lines.text();
+        let lines = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"));
+        let told: Vec<serde_json::Value> = lines
+            .filter(|line: &serde_json::Value| line["message"] == "the model answered")
+            .collect();
+        assert_eq!(told.len(), 1, "{text}");
+        assert_eq!(told[0]["shannon_cache_hits_total"], hits, "{usage}");
+        assert_eq!(told[0]["shannon_cache_misses_total"], misses, "{usage}");
+    }
+}

@@ -7,6 +7,8 @@ use domain::ports::{Clock, Inbox};
 use domain::{Command, SessionKey};
 use tokio::sync::{mpsc, watch};
 
+use crate::load::Queue;
+
 /// While a turn runs: an interrupt should feel immediate. Own.
 const RUNNING_POLL: Duration = Duration::from_millis(100);
 /// While nothing runs, after a while. Own.
@@ -20,6 +22,7 @@ pub(super) fn follow<P>(
     key: SessionKey,
     ordinal: u64,
     running: watch::Receiver<bool>,
+    queue: Queue,
 ) -> mpsc::Receiver<Command>
 where
     P: Inbox + Clock + 'static,
@@ -32,6 +35,9 @@ where
             match ports.commands_after(&key, last, AT_ONCE).await {
                 Ok(commands) => {
                     let found = !commands.is_empty();
+                    if let Some(newest) = commands.last() {
+                        queue.read(newest.ordinal);
+                    }
                     for command in commands {
                         last = last.max(command.ordinal);
                         if sender.send(command).await.is_err() {

@@ -45,6 +45,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::heartbeat::Heartbeat;
 use crate::journal::{Journal, LIVE_INTERVAL, Pace};
+use crate::load::Queue;
 use crate::objects::SessionObjects;
 use crate::relay::{self, Relay, RelayOptions, SessionToken};
 use crate::sandbox::launch::Sandbox;
@@ -83,6 +84,8 @@ pub struct Assignment {
     pub runner_program: PathBuf,
     /// Told about the CLI once it is ready.
     pub claude: watch::Sender<Option<Claude>>,
+    /// Told how many commands wait.
+    pub queue: Queue,
 }
 
 /// What the CLI says of itself.
@@ -244,11 +247,13 @@ pub async fn run<P: Ports, O: SessionObjects>(
         Heartbeat::below(&assignment.base.join("var/shannon")),
     );
     let (running, is_running) = watch::channel(false);
+    assignment.queue.taken(head.commands_taken);
     let commands = inbox::follow(
         ports.clone(),
         assignment.key.clone(),
         head.commands_taken,
         is_running,
+        assignment.queue.clone(),
     );
     if head.recoveries > 0 {
         // A metric is made of it.

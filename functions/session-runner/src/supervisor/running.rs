@@ -121,6 +121,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
             _ => {}
         }
         self.running.send_replace(running);
+        self.assignment.queue.taken(self.taken);
     }
 
     /// A question is held as soon as the CLI asks, which may be a moment before it has mirrored the results

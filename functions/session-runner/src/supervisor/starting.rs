@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use claude::gate;
 use claude::launch::{Launch, Start};
 use domain::checkpoint::PendingQuestion;
 use domain::event::EventBody;
-use domain::{CommandBody, State, Transition};
+use domain::{CommandBody, State, Transition, history};
 use policy::rules::Unusable;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
@@ -174,6 +175,15 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
         entry.events.extend(change.events);
         entry.state = change.state;
         self.journal.note(entry);
+        if let Some(since) = history::lost_since(&tail) {
+            // A metric is made of it; milliseconds, so that no exponent is written.
+            let recovered = Duration::from_millis(now.since(since));
+            tracing::info!(
+                session = %self.assignment.key.session,
+                shannon_session_recovery_seconds = recovered.as_secs_f64(),
+                "the session is ready again"
+            );
+        }
         Ok(started)
     }
 

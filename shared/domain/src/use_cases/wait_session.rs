@@ -77,8 +77,8 @@ pub enum WaitError {
 
 /// Told of events as they are read, before the answer is complete.
 pub trait Observer: Send {
-    /// One event, in order.
-    fn event(&mut self, event: &Event) -> impl Future<Output = ()> + Send;
+    /// One event, in order. `came`: it was not in the log yet when the wait began.
+    fn event(&mut self, event: &Event, came: bool) -> impl Future<Output = ()> + Send;
     /// About how many characters the event will take in the answer.
     fn characters(&self, event: &Event) -> usize;
 }
@@ -117,6 +117,7 @@ where
     let mut events: Vec<Event> = Vec::new();
     let mut spent = 0_usize;
     let mut pause = BUSY_POLL_MILLISECONDS;
+    let mut there_already = None;
     loop {
         let head = observe::observe(ports, &request.key)
             .await?
@@ -124,6 +125,7 @@ where
         if position > head.last_sequence {
             return Err(WaitError::ForeignCursor);
         }
+        let there_already = *there_already.get_or_insert(head.last_sequence);
         let mut full = false;
         if position < head.last_sequence {
             pause = BUSY_POLL_MILLISECONDS;
@@ -134,7 +136,7 @@ where
                     full = true;
                     break;
                 }
-                observer.event(&event).await;
+                observer.event(&event, event.sequence > there_already).await;
                 spent += characters;
                 position = event.sequence;
                 events.push(event);

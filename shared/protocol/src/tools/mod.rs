@@ -11,6 +11,7 @@ mod create_checkpoint;
 mod create_session;
 mod create_upload;
 mod delete_session;
+mod delivery;
 mod diff_checkpoints;
 mod export_workspace;
 pub(crate) mod find_claude_binary;

@@ -3,6 +3,7 @@
 
 use domain::approval::Way;
 use domain::checkpoint::PendingQuestion;
+use domain::ports::Clock;
 use domain::use_cases::{
     self, AnswerError, AnswerQuestion, DecideApproval, DecideError, Observer, Until, WaitError,
     Waited,
@@ -11,6 +12,7 @@ use domain::{ApprovalRequest, Cursor, Event, Principal, limits};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::delivery::Delivery;
 use super::find_claude_binary::ClaudeFinder;
 use super::{
     ASK_AGAIN, Definition, Done, Effect, Refused, key, refused, session_id_schema, state_schema,
@@ -123,19 +125,24 @@ pub(super) struct Input {
 }
 
 /// Tells the client of each event while the answer is not there yet.
-struct Watching<'a> {
+struct Watching<'a, C> {
+    clock: &'a C,
     progress: Option<&'a Progress>,
     budget: usize,
     /// Up to here: after a question the same events are read again, and progress only grows.
     told: u64,
+    delivery: Delivery,
 }
 
-impl Observer for Watching<'_> {
-    async fn event(&mut self, event: &Event) {
+impl<C: Clock> Observer for Watching<'_, C> {
+    async fn event(&mut self, event: &Event, came: bool) {
         if event.sequence.0 <= self.told {
             return;
         }
         self.told = event.sequence.0;
+        if came {
+            self.delivery.count(event, self.clock.now());
+        }
         if let Some(progress) = self.progress {
             // Sequences only grow, as progress must.
             #[expect(
@@ -184,9 +191,11 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
         response_budget_characters: Some(budget),
     };
     let mut watching = Watching {
+        clock: &work.ports,
         progress,
         budget,
         told: cursor.0.0,
+        delivery: Delivery::default(),
     };
     let mut questions = 0;
     loop {
@@ -340,7 +349,7 @@ fn shown<P, F>(
         "more": waited.more,
         "events": events,
         "total_cost_usd": head.total_cost_usd,
-        "pending_messages": show::pending(head),
+        "pending_messages": head.queued(),
     });
     let mut text: Vec<String> = waited.events.iter().map(show::paragraph).collect();
     if let Some(live) = &waited.live {

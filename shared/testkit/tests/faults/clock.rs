@@ -190,7 +190,7 @@ async fn an_erasure_that_has_begun_is_not_taken_back() {
 struct SetsBack<'a>(&'a Fake, bool);
 
 impl Observer for SetsBack<'_> {
-    async fn event(&mut self, _: &Event) {
+    async fn event(&mut self, _: &Event, _came: bool) {
         if !self.1 {
             self.0.clock().set_back(HOUR);
             self.1 = true;

@@ -222,7 +222,7 @@ async fn looking_at_a_vanished_session_survives() {
 struct Nobody;
 
 impl Observer for Nobody {
-    async fn event(&mut self, _: &Event) {}
+    async fn event(&mut self, _: &Event, _came: bool) {}
     fn characters(&self, _: &Event) -> usize {
         100
     }

@@ -303,7 +303,7 @@ async fn set_back(fake: &Fake, told: &Shared, key: &SessionKey, random: &mut Ran
 struct Watcher(Vec<u64>);
 
 impl Observer for Watcher {
-    async fn event(&mut self, event: &Event) {
+    async fn event(&mut self, event: &Event, _came: bool) {
         self.0.push(event.sequence.0);
     }
     fn characters(&self, _: &Event) -> usize {

@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use domain::session::Attachment;
-use domain::{CommandBody, CommandOutcome, EventBody, State, UploadId};
+use domain::{CommandBody, CommandOutcome, EventBody, SessionId, State, UploadId};
+use session_runner::load::{Load, Processors, Queue};
 use session_runner::supervisor::Outcome;
 
 use super::{Script, polite, reason, world};
@@ -179,4 +180,37 @@ async fn a_session_for_which_there_is_no_room_says_so() {
     fill(&world.base.path().join("fill"));
     world.start();
     ends_for_the_disk(&mut world, "cannot write").await;
+}
+
+/// Two alarms are made of this line, at 0.8 and at 0.9.
+#[test]
+fn a_disk_that_fills_is_told_before_it_is_full() {
+    let test = "failures::full_disk::a_disk_that_fills_is_told_before_it_is_full";
+    if !is_inside(8, test) {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a directory");
+    let session = SessionId::from_random([1; 17]);
+    let processors = Processors::of_task(None);
+    let directory = place.path().to_owned();
+    let mut load = Load::new(session, directory, processors, Queue::default());
+    let mut said = || {
+        let lines = testkit::Written::default();
+        let writer = lines.clone();
+        let subscriber = boot::logging::json_into("session-runner", move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::callsite::rebuild_interest_cache();
+            load.say()
+        });
+        let line: serde_json::Value = serde_json::from_str(&lines.text()).expect("one JSON line");
+        line["shannon_runner_disk_ratio"]
+            .as_f64()
+            .expect("a number")
+    };
+    assert!(said() < 0.1);
+    std::fs::write(place.path().join("most"), vec![b'x'; 7 << 20]).expect("room");
+    let filling = said();
+    assert!(filling > 0.8 && filling < 0.9, "{filling}");
+    fill(&place.path().join("fill"));
+    assert!(said() > 0.9);
 }

@@ -171,6 +171,7 @@ impl World {
                 base: base.path().to_owned(),
                 runner_program: PathBuf::from(env!("CARGO_BIN_EXE_session-runner")),
                 claude: tokio::sync::watch::channel(None).0,
+                queue: session_runner::load::Queue::default(),
             },
             base,
             ports,
