@@ -225,7 +225,7 @@ pub async fn run(
     let lost = Instant::now();
     let lost_at = now();
     say("the stack is lost; restoring ...");
-    let (files, bytes) = bring_back(&taken, &after).await?;
+    let (files, bytes) = bring_back(&taken, &after, launch.key.clone()).await?;
     let stack = Stack::start(launch, &after).await?;
     say("the restored stack runs; its sessions go on ...");
     let mut file_point = Duration::ZERO;
@@ -305,10 +305,14 @@ async fn backup(state: &Path, to: &Path, key: Option<StateKey>) -> Result<Taken,
 }
 
 /// Restores and compares every file with the backup once more.
-async fn bring_back(taken: &Taken, state: &Path) -> Result<(usize, u64), DrillError> {
+async fn bring_back(
+    taken: &Taken,
+    state: &Path,
+    key: Option<StateKey>,
+) -> Result<(usize, u64), DrillError> {
     let (backup, state): (PathBuf, PathBuf) = (taken.path.clone(), state.to_owned());
     let restoring = tokio::task::spawn_blocking(move || {
-        let restored = restore(&backup, &state)?;
+        let restored = restore(&backup, &state, key.as_ref())?;
         for entry in &restored.manifest.files {
             let path = relative(&entry.path).unwrap_or_default();
             let measured = files::measure(&state.join(path))?;
