@@ -134,7 +134,8 @@ impl Entry {
         })
     }
 
-    /// What a person types for Claude Code.
+    /// What a person types for Claude Code. The token is not in it: what is typed is kept, and the shell
+    /// puts in what [`Entry::set_token`] has set.
     #[must_use]
     pub fn claude_mcp_add(&self, name: &str) -> String {
         match &self.way {
@@ -145,13 +146,26 @@ impl Entry {
                     quoted(program)
                 )
             }
-            Way::Url { url, token } => {
-                let token = token.as_deref().unwrap_or(TOKEN_BELONGS_HERE);
+            Way::Url { url, .. } => {
+                let variable = match self.platform {
+                    Platform::Windows => "$env:SHANNON_ACCESS_TOKEN",
+                    Platform::Macos | Platform::Linux => "$SHANNON_ACCESS_TOKEN",
+                };
                 format!(
-                    "claude mcp add --transport http {name} {} --header {}",
+                    "claude mcp add --transport http {name} {} --header \"Authorization: Bearer {variable}\"",
                     quoted(url),
-                    quoted(&format!("Authorization: Bearer {token}"))
                 )
+            }
+        }
+    }
+
+    /// What sets the token in that shell without showing it; it waits for the token to be pasted.
+    #[must_use]
+    pub const fn set_token(&self) -> &'static str {
+        match self.platform {
+            Platform::Windows => "$env:SHANNON_ACCESS_TOKEN = Read-Host -MaskInput",
+            Platform::Macos | Platform::Linux => {
+                "read -rs SHANNON_ACCESS_TOKEN && export SHANNON_ACCESS_TOKEN"
             }
         }
     }
@@ -234,8 +248,15 @@ mod tests {
         assert!(!code.json().to_string().contains("t0ken"), "a shared file");
         assert_eq!(
             code.claude_mcp_add("shannon"),
-            "claude mcp add --transport http shannon https://shannon.example.com/mcp --header 'Authorization: Bearer t0ken'"
+            "claude mcp add --transport http shannon https://shannon.example.com/mcp --header \"Authorization: Bearer $SHANNON_ACCESS_TOKEN\""
         );
+        let code = entry(Client::Code, Platform::Windows, url(Some("t0ken")));
+        let line = code.claude_mcp_add("shannon");
+        assert!(
+            line.ends_with("Bearer $env:SHANNON_ACCESS_TOKEN\""),
+            "{line}"
+        );
+        assert!(code.set_token().starts_with("$env:SHANNON_ACCESS_TOKEN = "));
         let remote = |platform| entry(Client::McpRemote, platform, url(Some("t0ken"))).json();
         assert_eq!(remote(Platform::Linux)["command"], "npx");
         let windows = remote(Platform::Windows);

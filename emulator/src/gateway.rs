@@ -39,10 +39,13 @@ use crate::{
 
 mod authorizer;
 mod event;
+mod proxies;
 mod refusal;
 mod respond;
 mod routes;
 mod throttle;
+
+pub use proxies::TrustedProxies;
 
 use authorizer::Authorizers;
 use refusal::Refusal;
@@ -67,6 +70,8 @@ pub struct GatewayOptions {
     pub edge: Option<EdgeFunction>,
     /// What the distribution in front adds to every answer.
     pub headers: Vec<ResponseHeader>,
+    /// Servers in front that say for whom they ask.
+    pub trusted_proxies: TrustedProxies,
     /// Most that a buffered route may take: 29 s on AWS.
     pub buffered: Duration,
     /// A stream in which nothing is sent for this long is cut: 5 minutes on AWS.
@@ -80,6 +85,7 @@ impl Default for GatewayOptions {
         Self {
             edge: None,
             headers: Vec::new(),
+            trusted_proxies: TrustedProxies::default(),
             buffered: Duration::from_secs(29),
             silent: Duration::from_secs(300),
             longest_stream: 200 * 1024 * 1024,
@@ -172,7 +178,10 @@ async fn answer(gateway: &Gateway, request: Request) -> Response {
     let client = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     let exchange = Exchange {
         request_id: uuid::Uuid::new_v4().to_string(),
-        client: client.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |client| client.0.ip()),
+        client: gateway.options.trusted_proxies.client(
+            client.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |client| client.0.ip()),
+            &parts.headers,
+        ),
     };
     if let Some(edge) = &gateway.options.edge {
         match edge.apply(&mut parts, exchange.client).await {

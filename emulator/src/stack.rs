@@ -32,7 +32,7 @@ use crate::{
     credentials::{Credentials, Principal},
     edge::{self, EdgeError, EdgeFunction},
     encryption::{self, KeyError, StateKey},
-    gateway::{self, GatewayOptions},
+    gateway::{self, GatewayOptions, TrustedProxies},
     issuer::{self, Issuer, IssuerError, IssuerOptions},
     lambda::{Lambda, LambdaOptions},
     process::{LogLimits, Logs},
@@ -138,6 +138,9 @@ pub enum StackError {
          file into FunctionCode of EdgeFunction"
     )]
     OtherEdge,
+    /// A server in front has no address.
+    #[error("SHANNON_TRUSTED_PROXIES: `{0}` is no IP address")]
+    TrustedProxies(String),
     /// The model, or the key for it.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -373,9 +376,12 @@ pub async fn start(options: StackOptions) -> Result<RunningStack, StackError> {
             edge
         }
     };
+    let trusted_proxies = settings.text("SHANNON_TRUSTED_PROXIES").unwrap_or_default();
+    let trusted_proxies = TrustedProxies::parse(trusted_proxies);
     let edge = GatewayOptions {
         edge: Some(edge),
         headers: in_front.headers,
+        trusted_proxies: trusted_proxies.map_err(StackError::TrustedProxies)?,
         ..GatewayOptions::default()
     };
     let router = gateway::router(&stack, lambda.clone(), edge);

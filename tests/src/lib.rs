@@ -7,6 +7,7 @@
 pub mod alarms;
 pub mod approver;
 pub mod checkout;
+pub mod clock;
 pub mod costs;
 pub mod installed;
 pub mod loopback;
@@ -20,6 +21,7 @@ pub mod process;
 pub mod script;
 pub mod service;
 pub mod session;
+pub mod ssh;
 pub mod stack;
 pub mod stream;
 pub mod translated;

@@ -131,6 +131,24 @@ impl Setup {
             .map_or_else(|| self.path().join("state"), PathBuf::from)
     }
 
+    /// What [`Setup::through`] is for a surrounding in which `$0` is the state directory and this was done
+    /// first, to mounts that nobody else sees.
+    pub fn after(&self, first: &str) -> Vec<String> {
+        let namespace: &[&str] = if nix::unistd::geteuid().is_root() {
+            &["--mount"]
+        } else {
+            &["--user", "--map-current-user", "--keep-caps", "--mount"]
+        };
+        let script = format!("{first} && exec \"$@\"");
+        let state = self.state().display().to_string();
+        ["unshare"]
+            .iter()
+            .chain(namespace)
+            .chain(&["sh", "-c", &script, &state])
+            .map(|word| (*word).to_owned())
+            .collect()
+    }
+
     /// Starts it and waits until it is ready.
     ///
     /// # Panics

@@ -1,13 +1,16 @@
 //! One endpoint for all services, as `AWS_ENDPOINT_URL` wants it: which service a request is for, and
 //! whether its sender is known and may do what it asks for.
 
+use std::time::SystemTime;
+
 use axum::{
     Json, Router,
     extract::Request,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, request::Parts};
+use http::{HeaderValue, StatusCode, header::DATE, request::Parts};
+use s3s::dto::{Timestamp, TimestampFormat};
 use serde_json::json;
 use tower::ServiceExt;
 
@@ -56,6 +59,20 @@ pub(super) struct Services {
 impl Services {
     /// Answers one request.
     pub(super) async fn answer(self, request: Request) -> Response {
+        let mut response = self.route(request).await;
+        // What the server adds itself stands still when the clock is set back, until it is as late again, and
+        // clients sign with the time that they are told.
+        let mut date = Vec::new();
+        let now = Timestamp::from(SystemTime::now());
+        if now.format(TimestampFormat::HttpDate, &mut date).is_ok()
+            && let Ok(date) = HeaderValue::from_bytes(&date)
+        {
+            response.headers_mut().insert(DATE, date);
+        }
+        response
+    }
+
+    async fn route(self, request: Request) -> Response {
         let path = request.uri().path();
         if let Some(rest) = path.strip_prefix("/_emulator/") {
             let rest = rest.to_owned();

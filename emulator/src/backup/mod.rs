@@ -22,6 +22,7 @@ use std::{
 use thiserror::Error;
 
 pub mod drill;
+mod encrypt;
 mod files;
 mod list;
 mod manifest;

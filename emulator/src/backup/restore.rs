@@ -6,11 +6,15 @@ use std::{
 };
 
 use super::{
-    BackupError, Damage, Manifest, files,
+    BackupError, Damage, Manifest, encrypt, files,
     manifest::relative,
     verify::{differs, verify},
 };
-use crate::{file_lock, stack::state};
+use crate::{
+    encryption::{MarkError, StateKey},
+    file_lock,
+    stack::state,
+};
 
 /// What was restored.
 #[derive(Debug)]
@@ -19,16 +23,34 @@ pub struct Restored {
     pub state: PathBuf,
     /// What the backup said of itself.
     pub manifest: Manifest,
+    /// Id of the key with which the state is encrypted now, the backup's or the given one.
+    pub key_id: Option<String>,
 }
 
 /// Checks all of a backup, then copies it into a new or empty directory, on which a stack can be
 /// started. Cut before its end, the directory holds a mark for which no stack starts on it; remove it
 /// and restore again. The backup is not changed.
 ///
+/// With a key, a backup that is not encrypted becomes a state that is; one that is encrypted stays as it is,
+/// and the key has to be its own. Without one, nothing is asked of it.
+///
 /// # Errors
-/// See [`BackupError`]. When a file of the backup is damaged nothing is written.
-pub fn restore(backup: &Path, state: &Path) -> Result<Restored, BackupError> {
+/// See [`BackupError`]. When a file of the backup is damaged, or the key is another, nothing is written.
+pub fn restore(
+    backup: &Path,
+    state: &Path,
+    key: Option<&StateKey>,
+) -> Result<Restored, BackupError> {
     let manifest = verify(backup)?;
+    if let (Some(key), Some(key_id)) = (key, &manifest.key_id)
+        && key.id() != *key_id
+    {
+        return Err(BackupError::Key(MarkError::OtherKey {
+            state: backup.to_owned(),
+            key_id: key_id.clone(),
+            given: key.id(),
+        }));
+    }
     files::make_directory(state)?;
     let fail = || BackupError::system("read", state);
     if fs::read_dir(state).map_err(fail())?.next().is_some() {
@@ -59,6 +81,11 @@ pub fn restore(backup: &Path, state: &Path) -> Result<Restored, BackupError> {
             });
         }
     }
+    let mut key_id = manifest.key_id.clone();
+    if let (Some(key), None) = (key, &manifest.key_id) {
+        encrypt::all(state, &manifest, key)?;
+        key_id = Some(key.id());
+    }
     files::sync_directory(state)?;
     fs::remove_file(&mark)
         .or_else(|error| match error.kind() {
@@ -70,5 +97,6 @@ pub fn restore(backup: &Path, state: &Path) -> Result<Restored, BackupError> {
     Ok(Restored {
         state: state.to_owned(),
         manifest,
+        key_id,
     })
 }

@@ -1,4 +1,7 @@
 //! Backups that a running service takes by itself, and what becomes of old ones.
+//!
+//! Which of them were brought elsewhere is known after a restart, too: `.brought-NAME` lies beside each
+//! that was, so that one that was cut anywhere counts as one that was not.
 
 use std::{
     io,
@@ -12,6 +15,8 @@ use crate::{encryption::StateKey, settings::Settings};
 
 /// After a backup that failed, the next is tried before its time.
 const AGAIN: Duration = Duration::from_secs(10 * 60);
+/// How the name of the mark of a backup that was brought elsewhere begins.
+const BROUGHT: &str = ".brought-";
 const DAY_MILLISECONDS: i64 = 24 * 60 * 60 * 1000;
 
 /// When a service takes backups, where, and for how long they are kept.
@@ -25,7 +30,8 @@ pub struct Schedule {
     pub interval: Duration,
     /// Days after which one is removed.
     pub keep_days: u64,
-    /// A program that is run with the path of each backup, to bring it elsewhere.
+    /// A program that is run with the path of each backup, to bring it elsewhere; until it ends well, and
+    /// perhaps once more then.
     pub command: Option<PathBuf>,
     /// The key of the state.
     pub key: Option<StateKey>,
@@ -50,26 +56,22 @@ impl Schedule {
     /// not move the time; a clock that was put back does not keep it from coming. What fails is in the
     /// log, and tried again after ten minutes.
     pub async fn run(self) {
-        let mut to_bring: Option<PathBuf> = None;
         loop {
-            if let Some(backup) = to_bring.take()
-                && let Err(problem) = self.bring_elsewhere(&backup).await
-            {
-                tracing::error!(problem, "the backup is only on this machine");
-                to_bring = Some(backup);
+            let brought = self.bring_one().await;
+            if let Err(problem) = &brought {
+                tracing::error!(problem, "a backup is only on this machine");
             }
             let wait = match self.due() {
                 Ok(wait) if wait.is_zero() => match self.once().await {
-                    Ok(backup) => {
-                        to_bring = Some(backup);
-                        continue;
-                    }
+                    Ok(()) => continue,
                     Err(problem) => {
                         tracing::error!(problem, "no backup was taken");
                         AGAIN
                     }
                 },
-                Ok(wait) if to_bring.is_some() => wait.min(AGAIN),
+                // There may be more of them.
+                Ok(_) if brought == Ok(true) => continue,
+                Ok(wait) if brought.is_err() => wait.min(AGAIN),
                 Ok(wait) => wait,
                 Err(error) => {
                     tracing::error!(%error, "the backups cannot be read");
@@ -93,7 +95,27 @@ impl Schedule {
         Ok(youngest.map_or(Duration::ZERO, |age| self.interval.saturating_sub(age)))
     }
 
-    async fn once(&self) -> Result<PathBuf, String> {
+    /// Brings the newest elsewhere that was not yet; whether there was one.
+    async fn bring_one(&self) -> Result<bool, String> {
+        match self.to_bring() {
+            Ok(None) => Ok(false),
+            Ok(Some(backup)) => self.bring_elsewhere(&backup).await.map(|()| true),
+            Err(error) => Err(crate::command_line::in_one_line(&error)),
+        }
+    }
+
+    fn to_bring(&self) -> Result<Option<PathBuf>, BackupError> {
+        if self.command.is_none() {
+            return Ok(None);
+        }
+        let listed = list(&self.to)?.into_iter().rev();
+        let mut whole = listed.filter(|listed| listed.manifest.is_ok());
+        Ok(whole
+            .find(|listed| !mark(&listed.path).exists())
+            .map(|listed| listed.path))
+    }
+
+    async fn once(&self) -> Result<(), String> {
         let schedule = self.clone();
         let work = tokio::task::spawn_blocking(move || schedule.take());
         let taken = match work.await {
@@ -106,7 +128,7 @@ impl Schedule {
             took_ms = u64::try_from(taken.took.as_millis()).unwrap_or(u64::MAX),
             "a backup was taken"
         );
-        Ok(taken.path)
+        Ok(())
     }
 
     /// Takes a backup and removes those that are too old.
@@ -131,11 +153,11 @@ impl Schedule {
         Ok(taken)
     }
 
-    /// Runs the command, if there is one.
+    /// Runs the command, if there is one, and notes that it ended well.
     ///
     /// # Errors
-    /// It cannot be run, does not end well, or not within the interval of the backups. The backup is there
-    /// all the same.
+    /// It cannot be run, does not end well, or not within the interval of the backups, or that cannot be
+    /// noted. The backup is there all the same, and a service brings it later.
     pub async fn bring_elsewhere(&self, backup: &Path) -> Result<(), String> {
         let Some(command) = &self.command else {
             return Ok(());
@@ -157,12 +179,20 @@ impl Schedule {
         };
         let output = output.map_err(|error: io::Error| said(error.to_string()))?;
         if output.status.success() {
-            return Ok(());
+            let mark = mark(backup);
+            return std::fs::write(&mark, b"")
+                .map_err(|error| said(format!("it did its work; {}: {error}", mark.display())));
         }
         let errors = String::from_utf8_lossy(&output.stderr);
         let last = errors.trim().lines().last().unwrap_or_default();
         Err(said(format!("{} {last}", output.status)))
     }
+}
+
+/// The mark of a backup that was brought elsewhere.
+fn mark(backup: &Path) -> PathBuf {
+    let name = backup.file_name().unwrap_or_default().to_string_lossy();
+    backup.with_file_name(format!("{BROUGHT}{name}"))
 }
 
 /// Where backups of a state go.
@@ -192,7 +222,13 @@ pub fn prune(directory: &Path, days: u64, now: i64) -> Result<Vec<PathBuf>, Back
             std::fs::rename(&listed.path, &half)
                 .map_err(BackupError::system("remove", &listed.path))?;
             files::remove_directory(&half)?;
-            gone.push(listed.path);
+            let mark = mark(&listed.path);
+            match std::fs::remove_file(&mark) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(BackupError::system("remove", &mark)(error));
+                }
+                _ => gone.push(listed.path),
+            }
         }
     }
     Ok(gone)

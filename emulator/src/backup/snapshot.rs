@@ -32,7 +32,7 @@ const DATABASES: [&str; 5] = [
 ];
 const OBJECT_ROWS: &str = "s3/metadata.sqlite";
 /// Files beside them.
-pub(super) const FILES: [&str; 4] = [mark::NAME, "issuer.json", "signing-key", "token"];
+const FILES: [&str; 4] = [mark::NAME, "issuer.json", "signing-key", "token"];
 /// Where objects keep their names, in the state directory: links need the same file system.
 const HELD: &str = "s3/held";
 /// Only one backup of a state at a time: the next removes what one that was killed has held.
@@ -49,6 +49,8 @@ pub(super) struct Snapshot {
     held: Held,
     /// The objects, by name.
     pub(super) objects: Vec<String>,
+    /// The small files, as they were.
+    pub(super) files: Vec<(&'static str, Vec<u8>)>,
     /// Milliseconds since 1970.
     pub(super) taken_at: i64,
     /// How long writers were locked out.
@@ -146,9 +148,12 @@ impl Snapshot {
             }
         }
         let start = Instant::now();
+        let mut small = Vec::new();
         let (taken_at, locked) = loop {
             match at_once(&readers, &writers, || {
-                hold_the_rest(&readers, state, &held, &before)
+                hold_the_rest(&readers, state, &held, &before)?;
+                small = small_files(state)?;
+                Ok(())
             })? {
                 Some(found) => break found,
                 None if start.elapsed() > LONGEST => return Err(BackupError::Locked),
@@ -162,6 +167,7 @@ impl Snapshot {
             databases: readers,
             held,
             objects,
+            files: small,
             taken_at,
             locked,
             _lock: lock,
@@ -280,6 +286,20 @@ fn hold_the_rest(
         }
     }
     Ok(())
+}
+
+/// Token, signing key, logins: each is replaced as a whole by whoever changes it.
+fn small_files(state: &Path) -> Result<Vec<(&'static str, Vec<u8>)>, BackupError> {
+    let mut found = Vec::new();
+    for name in FILES {
+        let path = state.join(name);
+        match fs::read(&path) {
+            Ok(bytes) => found.push((name, bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(BackupError::system("read", &path)(error)),
+        }
+    }
+    Ok(found)
 }
 
 fn object_names(readers: &[Reader]) -> Result<HashSet<String>, BackupError> {

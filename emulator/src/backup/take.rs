@@ -10,7 +10,7 @@ use std::{
 use super::{
     BackupError, Manifest, files, list,
     manifest::{Entry, FORMAT, relative},
-    snapshot::{FILES, Snapshot, object_name},
+    snapshot::{Snapshot, object_name},
 };
 use crate::{aws::time_text, encryption::StateKey, file_lock};
 
@@ -59,12 +59,10 @@ pub fn take(state: &Path, to: &Path, key: Option<&StateKey>) -> Result<Taken, Ba
         let measured = files::measure(&partial.0.join(name))?;
         copy.add(name.to_owned(), measured);
     }
-    for name in FILES {
-        let from = state.join(name);
-        if from.is_file() {
-            let measured = files::copy(&from, &partial.0.join(name))?;
-            copy.add(name.to_owned(), measured);
-        }
+    for (name, bytes) in &snapshot.files {
+        let path = partial.0.join(name);
+        files::write(&path, bytes)?;
+        copy.add((*name).to_owned(), files::measure(&path)?);
     }
     for name in &snapshot.objects {
         copy.object(&snapshot.object(name), object_name(name))?;

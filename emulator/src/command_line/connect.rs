@@ -87,6 +87,12 @@ fn print(asked: &ConnectArguments, entry: &Entry) -> u8 {
     match asked.client {
         ConnectClient::Code => {
             out(&format!("{}\n", entry.claude_mcp_add(&asked.name)));
+            if matches!(entry.way, Way::Url { .. }) {
+                say(&format!(
+                    "the token is not in it, so that no history keeps it; set it before, and paste it then:\n  {}",
+                    entry.set_token()
+                ));
+            }
             say("or put this into .mcp.json of a project (--write does):");
             eprintln!("{text}");
         }

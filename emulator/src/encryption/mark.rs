@@ -51,7 +51,7 @@ pub enum MarkError {
     /// It is not encrypted, and is not mixed.
     #[error(
         "{} is in use without encryption and is not converted; unset SHANNON_STATE_KEY_FILE, or choose a \
-         new state directory",
+         new state directory: a backup that is taken without the key and restored with it is encrypted",
         .0.display()
     )]
     NotEncrypted(PathBuf),

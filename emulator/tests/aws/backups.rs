@@ -116,7 +116,7 @@ async fn a_backup_that_is_taken_while_twenty_write_is_of_one_moment() {
     for (taken, at_least) in [(&first, 100), (&second, acknowledged)] {
         backup::verify(&taken.path).unwrap();
         let restored = restored.join(taken.path.file_name().unwrap());
-        backup::restore(&taken.path, &restored).unwrap();
+        backup::restore(&taken.path, &restored, None).unwrap();
         let aws = on(&restored).await;
         let mut found = 0;
         for writer in 0..WRITERS {
@@ -211,7 +211,9 @@ async fn every_file_that_is_cut_changed_or_missing_is_named() {
             let into = directory.path().join("into");
             for error in [
                 backup::verify(&taken.path).map(|_| ()).unwrap_err(),
-                backup::restore(&taken.path, &into).map(|_| ()).unwrap_err(),
+                backup::restore(&taken.path, &into, None)
+                    .map(|_| ())
+                    .unwrap_err(),
             ] {
                 let BackupError::Damaged { damage: found, .. } = &error else {
                     panic!("{name}: {error}");
@@ -284,8 +286,8 @@ async fn a_restore_goes_into_an_empty_directory_only_and_is_whole_or_refused() {
     let taken = small(directory.path()).await;
     let into = directory.path().join("into");
     fs::create_dir(&into).unwrap();
-    backup::restore(&taken.path, &into).unwrap();
-    let again = backup::restore(&taken.path, &into);
+    backup::restore(&taken.path, &into, None).unwrap();
+    let again = backup::restore(&taken.path, &into, None);
     assert!(matches!(again, Err(BackupError::NotEmpty(_))), "{again:?}");
     // As one that was cut: no stack starts on it.
     fs::write(into.join("restoring"), "").unwrap();

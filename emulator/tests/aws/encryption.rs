@@ -127,6 +127,22 @@ async fn nothing_is_readable_in_an_encrypted_state() {
     for wanted in ["dynamodb.sqlite", "metadata.sqlite", "s3/objects/"] {
         assert!(files.contains(wanted), "{files}");
     }
+
+    // A backup of that, restored with a key, is encrypted, and the same for who has it.
+    let encrypted = directory.path().join("restored");
+    let (from, to, its_key) = (plain, encrypted.clone(), key.clone());
+    let copied = tokio::task::spawn_blocking(move || {
+        let taken = emulator::backup::take(&from, &to.with_extension("backups"), None)?;
+        emulator::backup::restore(&taken.path, &to, Some(&its_key))
+    });
+    let restored = copied.await.unwrap().unwrap();
+    assert_eq!(restored.key_id, Some(key.id()));
+    assert_eq!(found(&encrypted, MARKER.as_bytes()), [""; 0]);
+    assert_eq!(found(&encrypted, b"SQLite format 3"), [""; 0]);
+    assert!(with(&encrypted, None).await.is_err(), "without the key");
+    let aws = with(&encrypted, Some(&key)).await.unwrap();
+    assert_eq!(get(&aws.s3(), "small").await, MARKER);
+    aws.running.shutdown().await;
 }
 
 #[tokio::test]

@@ -219,6 +219,63 @@ fn a_service_takes_backups_where_and_when_the_settings_say() {
     );
 }
 
+#[test]
+fn a_backup_that_was_not_brought_away_is_after_a_restart() {
+    let place = Place::new();
+    let to = place.path("copies");
+    let bring = "#!/bin/sh\necho \"$1\" >>\"$(dirname \"$0\")/brought\"\n";
+    place.program("programs/bring", bring);
+    let brought = || fs::read_to_string(place.path("programs/brought")).unwrap_or_default();
+    let start = |command: &str| {
+        let mut start = place.command(&[]);
+        start
+            .env("SHANNON_BACKUPS", "true")
+            .env("SHANNON_BACKUP_DIRECTORY", &to)
+            .env("SHANNON_BACKUP_COMMAND", command);
+        Running::of(&mut start)
+    };
+    let waited = |what: &dyn Fn() -> bool| {
+        let since = Instant::now();
+        while !what() {
+            assert!(since.elapsed() < Duration::from_secs(60), "{}", brought());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let running = start("/bin/false");
+    let first = wait_for(&to, 1).pop().unwrap();
+    assert_eq!(running.stop().0, Some(0));
+    // By hand one more, which fails too; an old one that nobody can read is nobody's business.
+    let mut command = place.command(&["backup"]);
+    command.env("SHANNON_BACKUP_DIRECTORY", &to);
+    let failing = command.env("SHANNON_BACKUP_COMMAND", "/bin/false").output();
+    assert_eq!(failing.unwrap().status.code(), Some(1));
+    fs::create_dir(to.join("backup-2020-01-01T00-00-00-000Z")).unwrap();
+    let second = backups(&to).pop().unwrap();
+    assert_ne!(first, second);
+
+    let program = place.path("programs/bring").display().to_string();
+    let running = start(&program);
+    let line = |path: &Path| format!("{}\n", path.display());
+    let both = line(&second) + &line(&first);
+    waited(&|| brought() == both);
+    assert_eq!(running.stop().0, Some(0));
+    // Once is enough, also after the next start; the mark goes with the backup.
+    let mark = |path: &Path| to.join(format!(".brought-{}", path.file_name().unwrap().display()));
+    older_by(&first, 24 * 10);
+    older_by(&second, 24 * 9);
+    let running = start(&program);
+    let third = wait_for(&to, 4).pop().unwrap();
+    waited(&|| brought() == both.clone() + &line(&third));
+    assert_eq!(running.stop().0, Some(0));
+    assert!(mark(&first).exists() && mark(&second).exists() && mark(&third).exists());
+    let mut command = place.command(&["backup"]);
+    command.env("SHANNON_BACKUP_DIRECTORY", &to);
+    let pruned = command.env("SHANNON_BACKUP_RETENTION_DAYS", "7").output();
+    assert!(pruned.unwrap().status.success());
+    assert!(!first.exists() && !mark(&first).exists());
+    assert!(third.exists() && mark(&third).exists());
+}
+
 /// Name and bytes of every file below a directory.
 fn contents(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     let mut all = std::collections::BTreeMap::new();
@@ -314,6 +371,48 @@ fn a_state_with_a_key_is_read_with_that_key_only() {
         said(&mixed).contains("is not converted"),
         "{}",
         said(&mixed)
+    );
+    // It is encrypted by way of a backup: every file, and the token is the same.
+    let plain = fs::read_to_string(place.state().join("token")).unwrap();
+    let to = place.path("plain");
+    let taken = with(&["backup", "--to", to.to_str().unwrap()], None).output();
+    assert!(taken.unwrap().status.success());
+    fs::remove_dir_all(place.state()).unwrap();
+    let backup = backups(&to).pop().unwrap();
+    let restored = with(&["restore", backup.to_str().unwrap()], Some(&key))
+        .output()
+        .unwrap();
+    assert!(restored.status.success(), "{}", said(&restored));
+    assert!(
+        said(&restored).contains("is not encrypted, the state is"),
+        "{}",
+        said(&restored)
+    );
+    for (path, bytes) in contents(&place.state()) {
+        let found = |wanted: &[u8]| bytes.windows(wanted.len()).any(|it| it == wanted);
+        assert!(!found(plain.as_bytes()), "{}", path.display());
+        assert!(!found(b"SQLite format 3"), "{}", path.display());
+    }
+    let without = with(&[], None).output().unwrap();
+    assert!(
+        said(&without).contains("is encrypted with"),
+        "{}",
+        said(&without)
+    );
+    let again = Running::of(&mut with(&[], Some(&key)));
+    assert!(again.banner.contains(&plain));
+    assert_eq!(again.stop().0, Some(0));
+    // One that is encrypted is not encrypted again with another key.
+    let taken = with(&["backup", "--to", to.to_str().unwrap()], Some(&key)).output();
+    assert!(taken.unwrap().status.success());
+    let backup = backups(&to).pop().unwrap();
+    let refused = with(&["restore", backup.to_str().unwrap()], Some(&other))
+        .output()
+        .unwrap();
+    assert!(
+        said(&refused).contains("names the key"),
+        "{}",
+        said(&refused)
     );
     fs::write(&key, "0").unwrap();
     let broken = with(&[], Some(&key)).output().unwrap();

@@ -38,13 +38,33 @@ fn the_running_stack_is_what_clients_are_told_of() {
         "{}",
         said(&windows)
     );
-    let code = place.run(&["connect", "code"]);
+    let code = place.run(&["connect", "code", "--platform", "linux"]);
+    assert!(!said(&code).contains(&*token), "{}", said(&code));
+    assert!(
+        said(&code).contains("read -rs SHANNON_ACCESS_TOKEN"),
+        "{}",
+        said(&code)
+    );
     let line = String::from_utf8(code.stdout).unwrap();
+    assert!(!line.contains(&*token), "{line}");
     assert!(
         line.starts_with(&format!(
             "claude mcp add --transport http shannon {url} --header "
         )),
         "{line}"
+    );
+    // Pasted into a shell in which the token is set, it is what Claude Code takes.
+    fs::create_dir(place.path("pasted")).unwrap();
+    place.program("pasted/claude", "#!/bin/sh\nprintf '%s|' \"$@\"\n");
+    let pasted = std::process::Command::new("/bin/sh")
+        .args(["-c", &line])
+        .env("PATH", place.path("pasted"))
+        .env("SHANNON_ACCESS_TOKEN", &token)
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&pasted.stdout),
+        format!("mcp|add|--transport|http|shannon|{url}|--header|Authorization: Bearer {token}|")
     );
 
     // Into the file of the client, and once only.
@@ -89,7 +109,7 @@ fn the_running_stack_is_what_clients_are_told_of() {
         "https://shannon.example.com/mcp",
     ]);
     let line = String::from_utf8(far.stdout).unwrap();
-    assert!(line.contains("<access token>"), "{line}");
+    assert!(line.contains("Bearer $"), "{line}");
     let project = place.path("home/.mcp.json");
     let project = project.to_str().unwrap();
     let far = place.run(&[

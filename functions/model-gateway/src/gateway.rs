@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use boot::http::{Body, full, json_response};
 use bytes::Bytes;
+use domain::ports::GitSecretError;
 use domain::session_token::{SessionClaims, SigningKey};
 use domain::workspace::WorkspaceSource;
 use domain::{GitHost, Head};
@@ -135,7 +136,7 @@ impl<R: Records, B: Broker> Gateway<R, B> {
     }
 
     /// What the owner stored for the host of the session's repository, for the runner that has the session;
-    /// 204 when that is nothing. Asking again gives the same.
+    /// 204 when that is nothing, 410 when its token is gone. Asking again gives the same.
     async fn git_credential(&self, head: &Head, body: &Bytes) -> Result<Response<Body>, Refusal> {
         let body: Value = serde_json::from_slice(body).map_err(|_| Refusal::NoHost)?;
         let host = body["host"].as_str().ok_or(Refusal::NoHost)?;
@@ -153,12 +154,16 @@ impl<R: Records, B: Broker> Gateway<R, B> {
             return Err(Refusal::NotAllowed);
         }
         let found = self.records.git_secret(&head.key.owner, &host).await;
-        let found = found.map_err(|unavailable| {
+        let found = found.map_err(|error| {
             tracing::warn!(
-                error = &unavailable as &dyn std::error::Error,
+                error = &error as &dyn std::error::Error,
+                %host,
                 "a git credential was not read"
             );
-            Refusal::RecordsUnavailable
+            match error {
+                GitSecretError::Gone => Refusal::TokenGone,
+                GitSecretError::Unavailable(_) => Refusal::RecordsUnavailable,
+            }
         })?;
         let Some(found) = found else {
             let mut none = Response::new(full(Bytes::new()));

@@ -21,6 +21,8 @@ pub(crate) enum Refusal {
     NoBody,
     /// The body does not say which host.
     NoHost,
+    /// The token that is stored for the host is not there any more.
+    TokenGone,
     /// The session's records cannot be read right now.
     RecordsUnavailable,
     /// The upstream cannot be reached, or broke off.
@@ -57,6 +59,11 @@ impl Refusal {
                 400,
                 "invalid_request_error",
                 "the body must be {\"host\": \"HOST\"}, the host of the session's repository",
+            ),
+            Self::TokenGone => (
+                410,
+                "not_found_error",
+                "the token that was stored for this host is gone; store it again (git-credential set)",
             ),
             Self::RecordsUnavailable => (
                 529,

@@ -79,6 +79,11 @@ async fn ask(
     match answer.status() {
         StatusCode::NO_CONTENT => return Ok(None),
         StatusCode::OK => {}
+        StatusCode::GONE => {
+            let why =
+                format!("its token is gone; store it again: emulator git-credential set {host}");
+            return Err((why, false));
+        }
         status => {
             let why = format!("the gateway answered {status}");
             let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
@@ -177,5 +182,17 @@ mod tests {
             assert_eq!(of(&workspace, asking()).await, Ok(None));
         }
         assert_eq!(asked.lock().expect("no panic").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_gone_is_to_be_stored_again() {
+        let (asking, asked) = gateway(vec![410]).await;
+        let refused = of(&cloned("https://git.example.com/a.git"), asking()).await;
+        let said = refused.expect_err("there is none");
+        assert!(
+            said.ends_with("git-credential set git.example.com"),
+            "{said}"
+        );
+        assert_eq!(asked.lock().expect("no panic").len(), 1, "once is enough");
     }
 }

@@ -38,7 +38,9 @@ pub use clients::{
 };
 pub use control::{ControlChange, ControlError, ForkError, NewFork, Rewind, SlotLimits, Slots};
 pub use erasure::{ChunkSweep, Chunks, Condemned, Erasure, ExpireError, Swept};
-pub use git_credentials::{GitCredentials, GitSecrets, NewGitCredential, RemovedGitCredential};
+pub use git_credentials::{
+    GitCredentials, GitSecretError, GitSecrets, NewGitCredential, RemovedGitCredential,
+};
 pub use keys::{ApiKeys, KeyRing, NewKey, RevokedKey};
 pub use notices::{NoticeMessage, Notifier, Webhook, WebhookDirectory, WebhookSender};
 pub use objects::{ObjectPage, PutNew, StoredObject, TreeObjects};

@@ -7,6 +7,10 @@ use crate::UnixMillis;
 
 const MICROSECONDS: u64 = 1_000_000;
 
+/// How far clocks that write the same rows may be apart. A time in a row that is further ahead than this is
+/// of a clock that was set back since; waiting for it could take any time. Own.
+pub const CLOCKS_APART_MILLISECONDS: u64 = 60_000;
+
 /// A rate, and how much of it may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
@@ -29,7 +33,8 @@ pub enum Taken {
     /// Nothing was taken.
     Refused {
         /// When there is enough in the bucket, in microseconds since 1970. Until then everybody who
-        /// asks for as many is refused, because the number in the row only ever grows.
+        /// asks for as many is refused, because the number in the row only ever grows while no clock is
+        /// set back.
         allowed_at: u64,
     },
 }
@@ -47,11 +52,21 @@ impl RateLimit {
         self.interval() * u64::from(self.burst.max(1))
     }
 
+    /// The latest time, in microseconds since 1970, at which any bucket is full again that was filled on a
+    /// clock like this one.
+    #[must_use]
+    pub fn latest(&self, now: UnixMillis) -> u64 {
+        microseconds(now.plus(CLOCKS_APART_MILLISECONDS)) + self.whole()
+    }
+
     /// Takes `count` requests out of the bucket that is full at `full_at` (microseconds since 1970; a
-    /// bucket that nobody used has no such time). A `count` above the burst is never allowed.
+    /// bucket that nobody used has no such time, and one of a clock that was set back counts as that). A
+    /// `count` above the burst is never allowed.
     #[must_use]
     pub fn take(&self, full_at: Option<u64>, count: u32, now: UnixMillis) -> Taken {
+        let latest = self.latest(now);
         let now = microseconds(now);
+        let full_at = full_at.filter(|full_at| *full_at <= latest);
         let after = full_at.unwrap_or(now).max(now) + self.interval() * u64::from(count);
         let last = now + self.whole();
         if after > last {
@@ -118,6 +133,20 @@ mod tests {
         assert_eq!(LIMIT.take(bucket, 6, now), Taken::Refused { allowed_at });
         assert!(full_at(LIMIT.take(bucket, 5, now)).is_some());
         assert!(full_at(LIMIT.take(None, 21, now)).is_none());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_locks_nobody_out() {
+        let now = UnixMillis(1_700_000_000_000);
+        let bucket = full_at(LIMIT.take(None, 20, now));
+        // As far as clocks are apart the bucket is what it was; an hour back it is another one's.
+        let little = UnixMillis(now.0 - CLOCKS_APART_MILLISECONDS);
+        assert!(full_at(LIMIT.take(bucket, 1, little)).is_none());
+        let hour = UnixMillis(now.0 - 3_600_000);
+        let taken = LIMIT.take(bucket, 1, hour);
+        assert!(
+            matches!(taken, Taken::Allowed { remaining: 19, full_at } if full_at < microseconds(now))
+        );
     }
 
     #[test]

@@ -154,7 +154,8 @@ pub(crate) enum Record<'a> {
     /// That there is a credential for a git host; its token is in a parameter of Systems Manager, and is
     /// handed out only while this row is there. Scope: owner. Writer: the owner, through a function, in
     /// the transaction of its entry of the audit. Dies when they remove it. Key: `git#<owner>`,
-    /// `host#<host>`. Value: `username`, `stored_at`.
+    /// `host#<host>`. Value: `username`, `stored_at`, `parameter` (its name below the owner's and host's),
+    /// `former` (the name of the one before, which may still be there).
     GitCredential(&'a OwnerId, &'a GitHost),
     /// The bucket of an owner's requests. Writer: every function that serves the owner. Dies a minute
     /// after it would be full again if nobody used it. Key: `rate#<owner>`, `requests`. Value:

@@ -19,7 +19,7 @@ use aws_sdk_dynamodb::{
 use domain::{
     OwnerId, UnixMillis,
     ports::{Rates, StreamPlace, Unavailable},
-    rate::{RateLimit, Taken, microseconds},
+    rate::{CLOCKS_APART_MILLISECONDS, RateLimit, Taken, microseconds},
 };
 
 use crate::{
@@ -93,7 +93,8 @@ impl Rates for Store {
     ) -> Result<Option<StreamPlace>, Unavailable> {
         const ATTEMPTED: &str = "take a place for a stream";
         for attempt in 0..ATTEMPTS {
-            let Some(free) = self.free_number(owner, places, now).await? else {
+            let latest = until.plus(CLOCKS_APART_MILLISECONDS);
+            let Some(free) = self.free_number(owner, places, now, latest).await? else {
                 return Ok(None);
             };
             let key = Record::StreamPlace(owner, free).key();
@@ -101,7 +102,8 @@ impl Rates for Store {
                 .with(HOLDER, text(holder))
                 .with(UNTIL, number(until.0))
                 .with(EXPIRES_AT, expiry(until.plus(SPARE_MILLISECONDS)));
-            let write = Write::put(row).when_absent_or(UNTIL, "<=", number(now.0));
+            let write =
+                Write::put(row).when_absent_or_outside(UNTIL, number(now.0), number(latest.0));
             match self.table.write(ATTEMPTED, write).await {
                 Ok(()) => {
                     return Ok(Some(StreamPlace {
@@ -151,7 +153,8 @@ impl Store {
         let present = microseconds(now);
         let step = limit.interval() * u64::from(count);
         let gone = now.plus(limit.whole() / 1000 + SPARE_MILLISECONDS);
-        let filling = seen.filter(|full_at| *full_at > present);
+        let latest = limit.latest(now);
+        let filling = seen.filter(|full_at| *full_at > present && *full_at <= latest);
         let update = self
             .table
             .client
@@ -173,8 +176,12 @@ impl Store {
         } else {
             update
                 .update_expression("SET #full = :full, #gone = :gone")
-                .condition_expression("attribute_not_exists(#full) OR #full <= :now")
+                // Or it is of a clock that was set back since.
+                .condition_expression(
+                    "attribute_not_exists(#full) OR #full <= :now OR #full > :latest",
+                )
                 .expression_attribute_values(":full", number(present + step))
+                .expression_attribute_values(":latest", number(latest))
         };
         let unreadable = |error: UnreadableRow| failure::own(ATTEMPTED, error);
         match Box::pin(update.send()).await {
@@ -189,12 +196,14 @@ impl Store {
         }
     }
 
-    /// The first of the owner's places that nobody has now.
+    /// The first of the owner's places that nobody has now; one that is held for longer than `latest` is of
+    /// a clock that was set back since, or its holder says so itself soon.
     async fn free_number(
         &self,
         owner: &OwnerId,
         places: u32,
         now: UnixMillis,
+        latest: UnixMillis,
     ) -> Result<Option<u32>, Unavailable> {
         const ATTEMPTED: &str = "look for a place for a stream";
         let first = Record::StreamPlace(owner, 0).key();
@@ -209,7 +218,7 @@ impl Store {
             let read = || Ok((row.number(UNTIL)?, row.text(SORT)?));
             let (until, sort) =
                 read().map_err(|error: UnreadableRow| failure::own(ATTEMPTED, error))?;
-            if until > now.0 {
+            if until > now.0 && until <= latest.0 {
                 held.extend(place_number(sort));
             }
         }

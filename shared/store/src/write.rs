@@ -194,6 +194,21 @@ impl Write {
         self
     }
 
+    /// The attribute must be missing, at most `low`, or above `high`.
+    #[must_use]
+    pub(crate) fn when_absent_or_outside(
+        mut self,
+        name: &'static str,
+        low: AttributeValue,
+        high: AttributeValue,
+    ) -> Self {
+        let (name, low, high) = (self.name(name), self.value(low), self.value(high));
+        self.conditions.push(format!(
+            "(attribute_not_exists({name}) OR {name} <= {low} OR {name} > {high})"
+        ));
+        self
+    }
+
     /// A number of the row must be larger than another one of it.
     #[must_use]
     pub(crate) fn when_larger(mut self, name: &'static str, other: &'static str) -> Self {

@@ -23,15 +23,21 @@ struct Bridge {
 impl Bridge {
     fn start(url: &str, transport: &str, protocol: &str) -> Self {
         let stack = stack::shared();
-        let home = tempfile::tempdir().expect("a directory");
-        let mut child = Command::new(installed::node())
+        let mut command = Command::new(installed::node());
+        command
             .arg(installed::mcp_remote())
             .arg(url)
             .args(["--transport", transport, "--protocol", protocol])
             .args([
                 "--header",
                 &format!("Authorization: Bearer {}", stack.token),
-            ])
+            ]);
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
+        let home = tempfile::tempdir().expect("a directory");
+        let mut child = command
             .env("HOME", home.path())
             .env("MCP_REMOTE_CONFIG_DIR", home.path())
             .stdin(Stdio::piped())
@@ -99,7 +105,10 @@ impl Drop for Bridge {
 }
 
 fn drives_a_session(url: &str, transport: &str, protocol: &str) {
-    let mut bridge = Bridge::start(url, transport, protocol);
+    drives_a_session_over(Bridge::start(url, transport, protocol));
+}
+
+fn drives_a_session_over(mut bridge: Bridge) {
     let initialized = bridge.request(
         1,
         "initialize",
@@ -170,6 +179,57 @@ fn the_protocol_it_finds() {
 #[test]
 fn the_transport_that_people_have() {
     drives_a_session(&stack::shared().mcp_url(), "http-first", "legacy");
+}
+
+/// Exactly what `emulator connect` writes into the file of Claude Desktop, started as that does. npx finds
+/// the version that is installed here, since it looks below the directory that it runs in first.
+#[test]
+fn as_connect_writes_it() {
+    let stack = stack::shared();
+    let file = stack.directory.join("mcp-remote.json");
+    let state = stack.state.display().to_string();
+    let written = stack::run_emulator(
+        &[
+            "connect",
+            "mcp-remote",
+            "--platform",
+            "linux",
+            "--state",
+            &state,
+            "--write",
+            "--file",
+            file.to_str().expect("UTF-8"),
+        ],
+        &stack::Options::default(),
+    );
+    let said = String::from_utf8_lossy(&written.stderr);
+    assert!(written.status.success(), "{said}");
+    let entry: Value =
+        serde_json::from_slice(&std::fs::read(file).expect("it is written")).expect("JSON");
+    let entry = &entry["mcpServers"]["shannon"];
+    assert_eq!(entry["command"], "npx", "{entry}");
+    let node = installed::node();
+    let programs = node.parent().expect("a directory");
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(programs.to_owned()).chain(std::env::split_paths(&inherited));
+    let remote = installed::mcp_remote();
+    let modules = remote
+        .ancestors()
+        .find(|it| it.ends_with("node_modules"))
+        .expect("npm installs there");
+    let mut command = Command::new("npx");
+    command
+        .current_dir(modules.parent().expect("a project"))
+        .env("PATH", std::env::join_paths(path).expect("a search path"))
+        // What is not there is not fetched: the version is the pinned one, or there is none.
+        .env("npm_config_offline", "true");
+    for word in entry["args"].as_array().expect("arguments") {
+        command.arg(word.as_str().expect("text"));
+    }
+    for (name, value) in entry["env"].as_object().expect("an environment") {
+        command.env(name, value.as_str().expect("text"));
+    }
+    drives_a_session_over(Bridge::of(command));
 }
 
 /// As set-ups of Claude Desktop name it.

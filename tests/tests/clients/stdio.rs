@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use e2e::ssh::{HOST, SshServer};
 use e2e::{checkout, installed, script, stack};
 use emulator::offline_model::{OfflineModel, OfflineReason};
 use serde_json::{Value, json};
@@ -20,12 +21,16 @@ fn bridge() -> Vec<String> {
 }
 
 fn python(mode: &str, version: &str) {
-    let command = serde_json::to_string(&bridge()).expect("JSON");
+    python_with(&bridge(), &json!({}), mode, version);
+}
+
+fn python_with(command: &[String], environment: &Value, mode: &str, version: &str) {
+    let command = serde_json::to_string(command).expect("JSON");
     let output = installed::run(
         Command::new(installed::python_clients().interpreter())
             .arg(checkout::root().join("tests/clients/python_stdio.py"))
             .env("SHANNON_BRIDGE", command)
-            .env("SHANNON_BRIDGE_ENV", "{}")
+            .env("SHANNON_BRIDGE_ENV", environment.to_string())
             .env("MODE", mode),
     );
     let seen: Value = serde_json::from_slice(&output.stdout).expect("the script prints JSON");
@@ -49,6 +54,55 @@ fn python_in_the_modern_era() {
 #[test]
 fn python_in_the_legacy_era() {
     python("legacy", "2025-11-25");
+}
+
+/// Through a real sshd, whose account greets: as `emulator connect` writes it for Claude Desktop, with the
+/// bridge on both sides. What it writes for Claude Code is ssh alone, which hands on what the account prints;
+/// the SDK passes over such a line.
+#[test]
+fn python_through_ssh() {
+    let server = SshServer::start();
+    let stack = stack::shared();
+    let there = format!(
+        "{} --state {}",
+        stack::emulator().display(),
+        stack.state.display()
+    );
+    let environment = json!({"PATH": server.search_path()});
+    for client in ["desktop", "code"] {
+        let file = stack.directory.join(format!("ssh-{client}.json"));
+        let written = stack::run_emulator(
+            &[
+                "connect",
+                client,
+                "--ssh",
+                HOST,
+                "--remote-program",
+                &there,
+                "--write",
+                "--file",
+                file.to_str().expect("UTF-8"),
+            ],
+            &stack::Options::default(),
+        );
+        let said = String::from_utf8_lossy(&written.stderr);
+        assert!(written.status.success(), "{said}");
+        let file = std::fs::read(file).expect("it is written");
+        let file: Value = serde_json::from_slice(&file).expect("JSON");
+        let entry = &file["mcpServers"]["shannon"];
+        let arguments = entry["args"].as_array().expect("arguments");
+        let command: Vec<String> = [&entry["command"]]
+            .into_iter()
+            .chain(arguments)
+            .map(|word| word.as_str().expect("text").to_owned())
+            .collect();
+        python_with(&command, &environment, "auto", "2026-07-28");
+    }
+    assert!(
+        server.log().contains("Accepted publickey"),
+        "{}",
+        server.log()
+    );
 }
 
 #[test]

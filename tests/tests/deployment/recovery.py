@@ -2,6 +2,7 @@
 import http.server
 import os
 import subprocess
+import tempfile
 import threading
 
 
@@ -18,13 +19,25 @@ class Ready(http.server.BaseHTTPRequestHandler):
         pass
 
 
+# The AWS command line; after the call that CUT names, what called it is cut off.
+CUTTING = """#!/bin/sh
+"{aws}" "$@" || exit
+[ "$2" != "$CUT" ] || kill -9 "$PPID"
+"""
+
+
 def recover(asked, url, client, stack, physical):
+    cutting = tempfile.mkdtemp()
+    with open(os.path.join(cutting, "aws"), "w") as script:
+        script.write(CUTTING.format(aws=os.path.join(asked["aws"], "aws")))
+    os.chmod(os.path.join(cutting, "aws"), 0o755)
     environment = dict(os.environ, PATH=asked["aws"] + os.pathsep + os.environ["PATH"], AWS_ENDPOINT_URL=url, AWS_PAGER="",
                        AWS_REGION="us-east-1", AWS_DEFAULT_REGION="us-east-1", AWS_ACCESS_KEY_ID="test",
                        AWS_SECRET_ACCESS_KEY="test")
 
-    def run(*command):
-        done = subprocess.run([os.path.join(asked["infra"], command[0]), *command[1:], stack], env=environment,
+    def run(*command, cut=None):
+        changed = dict(environment, CUT=cut, PATH=cutting + os.pathsep + os.environ["PATH"]) if cut else environment
+        done = subprocess.run([os.path.join(asked["infra"], command[0]), *command[1:], stack], env=changed,
                               capture_output=True, text=True, timeout=300)
         return {"code": done.returncode, "out": done.stdout.strip(), "errors": done.stderr}
 
@@ -41,12 +54,21 @@ def recover(asked, url, client, stack, physical):
     def about(name):
         described = dynamodb.describe_table(TableName=name)["Table"]
         return {"value": value(name), "ttl": dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"],
-                "stream": described.get("StreamSpecification"),
+                "stream": described.get("StreamSpecification"), "protected": described["DeletionProtectionEnabled"],
+                "point_in_time": dynamodb.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"][
+                    "PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"],
                 "indexes": sorted(index["IndexName"] for index in described.get("GlobalSecondaryIndexes", []))}
 
     def mappings():
-        return [mapping["EventSourceArn"] for mapping in functions.list_event_source_mappings()["EventSourceMappings"]
-                if f"table/{table}/" in mapping["EventSourceArn"]]
+        """What reads the table's stream, without what every mapping has for itself."""
+        found = [dict(mapping) for mapping in functions.list_event_source_mappings()["EventSourceMappings"]
+                 if f"table/{table}/" in mapping["EventSourceArn"]]
+        current = dynamodb.describe_table(TableName=table)["Table"].get("LatestStreamArn")
+        for mapping in found:
+            mapping["current"] = mapping.pop("EventSourceArn") == current
+            for name in ("UUID", "LastModified", "LastProcessingResult", "State", "StateTransitionReason", "EventSourceMappingArn"):
+                mapping.pop(name, None)
+        return found
 
     answer = {"table": table}
     put("before")
@@ -63,6 +85,10 @@ def recover(asked, url, client, stack, physical):
     answer["mappings_before"] = mappings()
     answer["dry_replace"] = run("restore", "--dry-run", "--replace", "--backup", arn)
     answer["still"] = value(table)
+    # Cut off three times, and each time begun again.
+    cuts = ["delete-table", "restore-table-from-backup", "create-event-source-mapping"]
+    answer["cut"] = [run("restore", "--replace", "--backup", arn, cut=cut) for cut in cuts]
+    answer["half"] = mappings()
     answer["replace"] = run("restore", "--replace", "--backup", arn)
     answer["replaced"] = about(table)
     answer["mappings_after"] = mappings()

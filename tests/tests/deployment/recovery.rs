@@ -32,16 +32,16 @@ pub(crate) fn check(answer: &Value) {
     assert!(text(answer, "dry_backup", "out").contains("would back up the table"));
     let backup = text(answer, "backup", "out");
     assert!(backup.contains("/backup/"), "{backup}");
-    let whole = |value: &str| {
+    let whole = |value: &str, protected: bool| {
         json!({
-            "value": value,
+            "value": value, "protected": protected, "point_in_time": "ENABLED",
             "ttl": {"TimeToLiveStatus": "ENABLED", "AttributeName": "expires_at"},
             "stream": {"StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES"},
             "indexes": ["by_owner", "live"],
         })
     };
     assert_eq!(text(answer, "restore", "out"), "looked-at");
-    assert_eq!(answer["restored"], whole("before"));
+    assert_eq!(answer["restored"], whole("before", false));
     assert_eq!(
         answer["untouched"], "after",
         "the stack's table is as it was"
@@ -56,13 +56,27 @@ pub(crate) fn check(answer: &Value) {
         "{dry}"
     );
     assert_eq!(answer["still"], "after", "a dry run changes nothing");
-    assert_eq!(answer["replaced"], whole("before"));
+    // Cut after the deletion, after the new table's creation, after the new mapping's; then to its end.
+    let cut = answer["cut"].as_array().expect("a list");
+    let ended = |run: &Value| run["code"] == -9 || run["code"] == 137;
+    assert!(cut.iter().all(ended), "{cut:?}");
+    let said = |number: usize| cut[number]["out"].as_str().unwrap_or_default();
+    assert!(said(0).contains("the table as it was: arn:"), "{cut:?}");
+    assert!(said(1).contains("is not there: going on"), "{cut:?}");
+    assert!(said(2).contains("another one than before"), "{cut:?}");
+    assert_eq!(answer["half"].as_array().map(Vec::len), Some(2), "{answer}");
+    assert_eq!(answer["replaced"], whole("before", true));
     let replaced = text(answer, "replace", "out");
-    assert!(replaced.contains("the table as it was: arn:"), "{replaced}");
+    assert!(replaced.contains("going on where"), "{replaced}");
     assert!(replaced.ends_with(table), "{replaced}");
-    let mappings = |name: &str| answer[name].as_array().expect("a list").len();
-    assert_eq!(mappings("mappings_before"), 1, "{answer}");
-    assert_eq!(mappings("mappings_after"), 1, "{answer}");
+    let mappings = answer["mappings_before"].as_array().expect("a list");
+    assert_eq!(mappings.len(), 1, "{answer}");
+    assert_eq!(mappings[0]["current"], true, "{answer}");
+    assert!(mappings[0]["FilterCriteria"].is_object(), "{answer}");
+    assert_eq!(
+        answer["mappings_after"], answer["mappings_before"],
+        "the same for the new stream, and only that"
+    );
 
     let lines = |name: &str| text(answer, name, "out").lines().count();
     assert!(lines("list") >= 2, "{}", answer["list"]);

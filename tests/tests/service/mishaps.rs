@@ -8,23 +8,6 @@ use e2e::service::{Installation, Service, Setup};
 use e2e::session::Session;
 use serde_json::json;
 
-/// A surrounding in which `$0` is the state directory and this was done first.
-fn after(first: &str, setup: &Setup) -> Vec<String> {
-    let namespace: &[&str] = if nix::unistd::geteuid().is_root() {
-        &["--mount"]
-    } else {
-        &["--user", "--map-current-user", "--keep-caps", "--mount"]
-    };
-    let script = format!("{first} && exec \"$@\"");
-    let state = setup.state().display().to_string();
-    ["unshare"]
-        .iter()
-        .chain(namespace)
-        .chain(&["sh", "-c", &script, &state])
-        .map(|word| (*word).to_owned())
-        .collect()
-}
-
 fn stop(service: Service) {
     service.ask_to_end();
     let (status, said) = service.ended();
@@ -75,7 +58,7 @@ async fn a_state_directory_has_one_service_and_has_to_be_writable() {
     stop(service);
 
     let read_only = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"";
-    setup.through = after(read_only, &setup);
+    setup.through = setup.after(read_only);
     let (status, said) = setup
         .try_start(&installation)
         .expect_err("nothing can be written");
@@ -101,7 +84,7 @@ async fn a_full_disk_is_said_and_what_was_acknowledged_is_there_afterwards() {
     let installation = Installation::make();
     let mut setup = Setup::new();
     fs::create_dir(setup.state()).expect("a directory");
-    setup.through = after("mount -t tmpfs -o size=64m,mode=700 none \"$0\"", &setup);
+    setup.through = setup.after("mount -t tmpfs -o size=64m,mode=700 none \"$0\"");
     let service = setup.start(&installation);
     let client = service.client();
     let mut session = Session::scripted(&client, &[script::text("before")]).await;

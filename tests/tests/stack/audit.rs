@@ -45,12 +45,15 @@ fn verify(stack: &Stack) -> (Option<i32>, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_denied_is_in_the_audit_and_what_is_taken_away_is_found() {
-    let stack = Stack::start(&Options::default());
+    let stack = Stack::start(&Options::default().with("SHANNON_TRUSTED_PROXIES", "127.0.0.1"));
     let client = stack.client();
     let other = stack
         .client()
         .with_token(Some("not-the-token-of-this-stack"));
-    let refused = other.request("tools/list", json!({})).await;
+    // As nginx on this machine says for whom it asks.
+    let (mut headers, body) = other.prepare("tools/list", json!({}));
+    headers.push(("x-forwarded-for".to_owned(), "203.0.113.7".to_owned()));
+    let refused = other.post(headers, body.to_string()).await;
     assert_eq!(refused.status, 401);
 
     let steps = [script::bash("sudo id"), script::text("done")];
@@ -76,7 +79,7 @@ async fn what_is_denied_is_in_the_audit_and_what_is_taken_away_is_found() {
 
     let deployment = json!({"deployment": true});
     let counted = entry(&client, deployment, |entry| entry["subject"] == "refused").await;
-    assert_eq!(counted["source"], "127.0.0.1");
+    assert_eq!(counted["source"], "203.0.113.7");
 
     // Somebody with the table's keys takes the log away, and nothing says that it was erased.
     let key = SessionKey {

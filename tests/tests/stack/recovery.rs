@@ -11,7 +11,7 @@ use e2e::stack::{self, Options, Stack};
 use serde_json::{Value, json};
 
 /// The drill itself is the product's: it fails when an event, a file, a checkpoint or a session does not come
-/// back, or when any of it takes too long. Few sessions here; `emulator drill` takes twenty.
+/// back, when any of it takes too long, or when not all of the twenty wrote before and after the backup.
 #[test]
 fn sessions_at_work_come_back_from_a_backup() {
     let functions = stack::binaries();
@@ -19,7 +19,7 @@ fn sessions_at_work_come_back_from_a_backup() {
         &[
             "drill",
             "--sessions",
-            "4",
+            "20",
             "--json",
             "--functions",
             functions.to_str().expect("UTF-8"),
@@ -30,13 +30,13 @@ fn sessions_at_work_come_back_from_a_backup() {
     assert!(output.status.success(), "{said}");
     let report: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
-    assert_eq!(report["sessions"], 4, "{report}");
-    assert_eq!(report["at_work"], 4, "all were at work: {report}");
-    assert_eq!(report["within_limits"], true, "{report}");
+    assert_eq!(report["sessions"], 20, "{report}");
+    assert_eq!(report["at_work"], 20, "all were at work: {report}");
+    assert_eq!(report["passed"], true, "{report}");
     for field in ["recovery_time_seconds", "recovery_point_seconds"] {
         assert!(report[field].as_f64() > Some(0.0), "{report}");
     }
-    assert!(report["events"].as_u64() > Some(20), "{report}");
+    assert!(report["events"].as_u64() > Some(100), "{report}");
 }
 
 /// Files below a directory in which one of the texts is found.

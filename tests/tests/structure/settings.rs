@@ -139,6 +139,11 @@ const TESTED: &[(&str, &str, &str)] = &[
         "entries_are_gathered_by_time_and_by_size",
     ),
     (
+        "TRUSTED_PROXIES",
+        "tests/tests/stack/audit.rs",
+        "what_is_denied_is_in_the_audit_and_what_is_taken_away_is_found",
+    ),
+    (
         "BACKUPS",
         EMULATOR_BACKUPS,
         "a_service_takes_backups_where_and_when_the_settings_say",

@@ -9,9 +9,13 @@ use crate::try_session::Client;
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Files that a session writes, one after the other, while the backup is taken; and one more for each
-/// session, since the last of many is at work later, and the first are to be still.
-const WRITES: usize = 15;
+/// Files that a session writes, one after the other and with a pause before each: five minutes of work at
+/// least, of which nothing is too much, since it is interrupted when the session has come back.
+const WRITES: usize = 150;
+/// Seconds before each, so that many sessions write beside each other on a small machine.
+const BEFORE_EACH: usize = 2;
+/// Between two interruptions of a session that still works.
+const INTERRUPT_AGAIN: Duration = Duration::from_secs(3);
 /// One that it wrote before, which its checkpoint has.
 const KEPT: &str = "/workspace/kept.txt";
 
@@ -57,16 +61,14 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Gives it work that lasts, and waits until it is at it.
-    pub(super) async fn work(
-        mut self,
-        client: &Client,
-        sessions: usize,
-    ) -> Result<Self, DrillError> {
-        let mut steps: Vec<String> = (0..WRITES + sessions)
-            .map(|number| write(&format!("/workspace/{number}.txt"), &"x".repeat(2000)))
+    /// Gives it work that lasts until somebody interrupts it, and waits until it has written.
+    pub(super) async fn work(mut self, client: &Client) -> Result<Self, DrillError> {
+        let steps: Vec<String> = (0..WRITES)
+            .map(|number| {
+                let path = format!("/workspace/{number}.txt");
+                format!("SLEEP:{BEFORE_EACH}:{}", write(&path, "written"))
+            })
             .collect();
-        steps.push("TEXT:done".to_owned());
         self.send(client, &steps, "work").await?;
         let results = of_kind(&self.log, "tool_result").count();
         let at_work = |log: &[Value]| of_kind(log, "tool_result").count() > results;
@@ -74,14 +76,22 @@ impl Worker {
         Ok(self)
     }
 
-    /// Whether it has done more since its log was last read, or still does. What is read now is no part of
-    /// what has to come back.
-    pub(super) async fn is_at_work(&mut self, client: &Client) -> Result<bool, DrillError> {
+    /// Whether it writes on after that time, in the turn in which it wrote before. What is read now is no
+    /// part of what has to come back.
+    pub(super) async fn writes_on(
+        mut self,
+        client: &Client,
+        backup_ms: i64,
+    ) -> Result<(Self, bool), DrillError> {
         let seen = self.log.len();
-        let state = self.read_on(client).await?;
-        let more = self.log.len() > seen;
+        let after = |event: &Value| event["time_unix_ms"].as_i64() > Some(backup_ms);
+        let wrote = |log: &[Value]| of_kind(log, "tool_result").any(after);
+        let over = |log: &[Value]| of_kind(log, "turn_ended").count() > 1;
+        self.until(client, "one more file", |log| wrote(log) || over(log))
+            .await?;
+        let wrote = wrote(&self.log);
         self.log.truncate(seen);
-        Ok(state == "running" || more)
+        Ok((self, wrote))
     }
 
     /// The session has what was seen of it, and does what it is told next with the file that it kept.
@@ -166,12 +176,13 @@ impl Worker {
         }
     }
 
-    /// Reads on until no turn runs.
+    /// Reads on until it has come back, and no turn runs: what it was at is begun once more, and interrupted.
     async fn until_it_rests(&mut self, client: &Client) -> Result<(), DrillError> {
         let start = Instant::now();
+        let mut interrupted: Option<Instant> = None;
         loop {
             let state = self.read_on(client).await?;
-            if state == "idle" || state == "suspended" {
+            if self.has_come_back() && (state == "idle" || state == "suspended") {
                 return Ok(());
             }
             if start.elapsed() > PATIENCE {
@@ -180,8 +191,29 @@ impl Worker {
                     what: format!("the end of its turn ({state})"),
                 });
             }
+            // One that comes before the turn has begun stops nothing.
+            if state == "running" && interrupted.is_none_or(|it| it.elapsed() > INTERRUPT_AGAIN) {
+                let arguments = json!({"session_id": self.id});
+                call(client, "interrupt_session", arguments).await?;
+                interrupted = Some(Instant::now());
+            }
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
+    }
+
+    /// Whether a runner took it over, and has ended the turn that it was told to begin again.
+    fn has_come_back(&self) -> bool {
+        let mut kinds = self.log.iter().rev();
+        let mut ended = false;
+        kinds
+            .find(|event| {
+                ended |= event["kind"] == "turn_ended";
+                event["kind"] == "session_resumed"
+            })
+            .is_some_and(|resumed| {
+                let redone = resumed["body"]["redone"].as_array();
+                ended || redone.is_none_or(Vec::is_empty)
+            })
     }
 
     /// Reads on until `done` says so of its log.

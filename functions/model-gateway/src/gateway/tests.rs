@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::upstream::tests::upstream;
-use stage::{MINUTE, ok, sign, signing_key, stage};
+use stage::{GONE, MINUTE, ok, sign, signing_key, stage};
 
 fn kind(text: &str) -> String {
     let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
@@ -262,6 +262,10 @@ async fn a_git_credential_is_for_the_host_of_the_repository_and_the_runner_that_
         assert_eq!(status, expected, "{body}: {text}");
         assert!(expected == 200 || !text.contains("other-"), "{text}");
     }
+    store(&stage.key.owner, "git.example.com", GONE).await;
+    let (status, text) = ask(OWN).await;
+    assert_eq!(status, 410, "{text}");
+    assert!(text.contains("store it again"), "{text}");
     // The next runner has to take the session first.
     let (fence, later) = (stage.lease.fence, fake.now().plus(60_000));
     for fence in [fence.next(), FencingToken(fence.0 - 1)] {

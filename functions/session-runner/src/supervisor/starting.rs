@@ -213,7 +213,7 @@ impl<P: Ports, O: SessionObjects> Supervision<P, O> {
                 prepared.map_err(|error| match asked {
                     Ok(_) => error.to_string(),
                     Err(problem) => format!(
-                        "{error}; what its owner stored for the host could not be asked for: {problem}"
+                        "{error}; what its owner stored for the host could not be had: {problem}"
                     ),
                 })
             };

@@ -1,5 +1,7 @@
 //! Where the credentials for git hosts are kept.
 
+use thiserror::Error;
+
 use crate::{
     OwnerId, UnixMillis,
     audit::{GitCredentialChange, Subject},
@@ -75,19 +77,31 @@ pub trait GitCredentials: Send + Sync {
         owner: &OwnerId,
     ) -> impl Future<Output = Result<Vec<GitCredentialRecord>, Unavailable>> + Send;
 
-    /// Stores one. Cut, the new token may be in the place of the old one without an entry of the audit;
-    /// of a host that had none, nothing is handed out then. Repeating it ends that.
+    /// Stores one. Cut, the old token counts on, and the new one may be kept where nothing names it and
+    /// nobody is given it; or the new one counts, and the old one is kept like that until the next time. Of
+    /// two at once, one counts, and whoever takes it away meanwhile takes away all of it or nothing.
     fn store_git_credential(
         &self,
         new: &NewGitCredential,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// Takes one away; says whether there was one. Cut, it is not handed out any more, and the token may
-    /// still be kept; repeating it takes that away, too.
+    /// Takes one away; says whether there was one. Cut, the token is gone, and may still be listed;
+    /// repeating it ends that. One that is stored meanwhile is taken away, or stored after it.
     fn remove_git_credential(
         &self,
         removed: &RemovedGitCredential,
     ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
+}
+
+/// Why a credential is not handed out.
+#[derive(Debug, Error)]
+pub enum GitSecretError {
+    /// The owner has stored it, and its token is not there any more: they store it again.
+    #[error("the token that was stored for this host is gone; store it again")]
+    Gone,
+    /// Try again.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
 }
 
 /// Handing a credential out, for the broker alone.
@@ -97,5 +111,5 @@ pub trait GitSecrets: Send + Sync {
         &self,
         owner: &OwnerId,
         host: &GitHost,
-    ) -> impl Future<Output = Result<Option<GitCredential>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<GitCredential>, GitSecretError>> + Send;
 }

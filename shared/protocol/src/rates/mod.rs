@@ -229,7 +229,9 @@ where
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let known = remembered.get_mut(owner)?;
-        if known.refused_until > microseconds(now) {
+        // What is refused for longer than that was refused on a clock that was set back since.
+        let refused = microseconds(now) + 1..=self.settings.requests.latest(now);
+        if refused.contains(&known.refused_until) {
             return Some(Err(self.too_often(known.refused_until, now)));
         }
         if known.advance > 0 && known.advance_until > now {

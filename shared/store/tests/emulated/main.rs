@@ -8,6 +8,7 @@ mod encryption;
 mod erasing;
 mod events;
 mod failures;
+mod git_credentials;
 mod lifetimes;
 mod line;
 mod lost_answers;

@@ -1,5 +1,7 @@
 //! Credentials for git hosts.
 
+use std::pin::Pin;
+
 use domain::{
     GitCredential, GitHost, OwnerId,
     audit::{AuditChain, GitCredentialChange, Subject},
@@ -58,6 +60,7 @@ pub async fn git_credentials_contract<
     assert_eq!(secret(ports, &me, &host).await, Some(again.credential));
     assert_eq!(secret(ports, &other, &host).await, Some(theirs.credential));
 
+    at_once(ports).await;
     let entries = ports.entries(&AuditChain::Owner(me.clone()), 0, 100).await;
     let changes = entries.expect("an answer").into_iter();
     let changes: Vec<(String, bool)> = changes
@@ -80,6 +83,33 @@ pub async fn git_credentials_contract<
             change(&host, true),
         ]
     );
+}
+
+/// Whoever is quicker: what is listed can be handed out, and what is not listed cannot.
+async fn at_once<P: GitCredentials + GitSecrets + Clock + IdSource>(ports: &P) {
+    let (me, host) = (new_owner(ports), host("git.example.com"));
+    for number in 0..4 {
+        let news = ["one", "other"].map(|token| new(ports, &me, &host, token));
+        let removed = RemovedGitCredential {
+            owner: me.clone(),
+            host: host.clone(),
+            now: ports.now(),
+        };
+        let stored: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async {
+            for stored in join_all(news.each_ref().map(|it| ports.store_git_credential(it))).await {
+                stored.expect("stored");
+            }
+        });
+        let removed: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async {
+            let removed = ports.remove_git_credential(&removed).await;
+            removed.expect("an answer");
+        });
+        join_all([stored, removed]).await;
+        let listed = ports.git_credentials(&me).await.expect("listed");
+        let kept = secret(ports, &me, &host).await;
+        assert_eq!(listed.len(), usize::from(kept.is_some()), "{number}");
+        assert!(kept.is_none_or(|kept| news.iter().any(|it| it.credential == kept)));
+    }
 }
 
 fn host(text: &str) -> GitHost {

@@ -22,6 +22,7 @@ pub async fn rates_contract<P: Rates + Clock + IdSource>(ports: &P) {
     places(ports).await;
     a_place_is_its_holders(ports).await;
     places_at_once(ports).await;
+    a_clock_that_is_set_back(ports).await;
 }
 
 fn allowed(taken: &Taken) -> bool {
@@ -59,6 +60,34 @@ async fn a_bucket_is_taken_out_and_fills_again<P: Rates + Clock + IdSource>(port
     let much_later = now.plus(60_000);
     assert!(allowed(&take(20, much_later).await));
     assert!(!allowed(&take(1, much_later).await));
+}
+
+/// Nobody waits for the time of a clock that was wrong.
+async fn a_clock_that_is_set_back<P: Rates + Clock + IdSource>(ports: &P) {
+    let owner = new_owner(ports);
+    let now = ports.now();
+    let wrong = now.plus(24 * 3_600_000);
+    for (count, at, expected) in [
+        (20, wrong, true),
+        (1, wrong, false),
+        (20, now, true),
+        (1, now, false),
+        (1, now.plus(100), true),
+    ] {
+        let taken = ports.take_requests(&owner, count, LIMIT, at).await;
+        assert_eq!(allowed(&taken.expect("an answer")), expected, "{count}");
+    }
+    let take = async |at: domain::UnixMillis| {
+        let taken = ports.take_place(&owner, "a", 1, at.plus(60_000), at);
+        taken.await.expect("an answer")
+    };
+    let dead = take(wrong).await.expect("free");
+    assert_eq!(take(wrong).await, None);
+    let place = take(now)
+        .await
+        .expect("whoever had it comes from another time");
+    assert_eq!(place.number, dead.number);
+    assert_eq!(take(now).await, None);
 }
 
 async fn owners_do_not_feel_each_other<P: Rates + Clock + IdSource>(ports: &P) {

@@ -3,7 +3,10 @@
 use domain::{
     GitCredential, GitCredentialRecord, GitHost, OwnerId,
     audit::AuditChain,
-    ports::{GitCredentials, GitSecrets, NewGitCredential, RemovedGitCredential, Unavailable},
+    ports::{
+        GitCredentials, GitSecretError, GitSecrets, NewGitCredential, RemovedGitCredential,
+        Unavailable,
+    },
 };
 
 use super::Fake;
@@ -61,11 +64,11 @@ impl GitSecrets for Fake {
         &self,
         owner: &OwnerId,
         host: &GitHost,
-    ) -> Result<Option<GitCredential>, Unavailable> {
-        self.call("git_secret", |world| {
+    ) -> Result<Option<GitCredential>, GitSecretError> {
+        let found = self.call("git_secret", |world| {
             let found = world.git_credentials.get(&(owner.clone(), host.clone()));
-            Ok(found.map(|(credential, _)| credential.clone()))
-        })
-        .await
+            Ok::<_, Unavailable>(found.map(|(credential, _)| credential.clone()))
+        });
+        Ok(found.await?)
     }
 }

@@ -3,7 +3,7 @@
 use domain::{
     OwnerId, UnixMillis,
     ports::{Rates, StreamPlace, Unavailable},
-    rate::{RateLimit, Taken},
+    rate::{CLOCKS_APART_MILLISECONDS, RateLimit, Taken},
 };
 
 use super::Fake;
@@ -38,7 +38,8 @@ impl Rates for Fake {
         self.call("take_place", |world| {
             let free = (0..places).find(|number| {
                 let held = world.places.get(&(owner.clone(), *number));
-                held.is_none_or(|(_, until)| *until <= now)
+                let latest = until.plus(CLOCKS_APART_MILLISECONDS);
+                held.is_none_or(|(_, until)| *until <= now || *until > latest)
             });
             Ok(free.map(|number| {
                 let held = (holder.to_owned(), until);

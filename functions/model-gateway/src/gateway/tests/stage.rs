@@ -8,8 +8,9 @@ use axum::Router;
 use axum::body::Body as ScriptedBody;
 use domain::event::TokenUsage;
 use domain::ports::{
-    Clock, ControlChange, ControlError, CreateError, Creation, ForkError, GitSecrets, Lease,
-    ListQuery, NewFork, NewSession, SessionDirectory, SessionLog, SessionPage, Unavailable,
+    Clock, ControlChange, ControlError, CreateError, Creation, ForkError, GitSecretError,
+    GitSecrets, Lease, ListQuery, NewFork, NewSession, SessionDirectory, SessionLog, SessionPage,
+    Unavailable,
 };
 use domain::workspace::GitUrl;
 use domain::{FencingToken, GitCredential, Head, OwnerId, SessionKey, TreeKey, UnixMillis};
@@ -20,6 +21,9 @@ use tokio::sync::mpsc;
 
 use super::super::*;
 use crate::upstream::tests::upstream;
+
+/// A token that is not there any more when it is asked for.
+pub(super) const GONE: &str = "gone";
 
 /// The fakes of the ports, and in memory what else the gateway needs.
 #[derive(Clone)]
@@ -95,8 +99,12 @@ impl GitSecrets for Recorded {
         &self,
         owner: &OwnerId,
         host: &GitHost,
-    ) -> Result<Option<GitCredential>, Unavailable> {
-        self.fake.git_secret(owner, host).await
+    ) -> Result<Option<GitCredential>, GitSecretError> {
+        let found = self.fake.git_secret(owner, host).await?;
+        match found {
+            Some(found) if found.expose_token() == GONE => Err(GitSecretError::Gone),
+            found => Ok(found),
+        }
     }
 }
 
