@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::{
-    Authorized, CommandBody, CommandId, CommandOutcome, CommandState, SessionKey, State,
+    Authorized, CommandBody, CommandId, CommandState, SessionKey, State,
     authorization::WriteSessions,
     ports::{
         Clock, Compute, EnqueueError, IdSource, Inbox, NewCommand, SessionDirectory, Unavailable,
@@ -12,11 +12,6 @@ use crate::{
 };
 
 use super::{NoSuchSession, observe};
-
-/// Pause between two looks at what a runner did. Own: a runner of a running session looks as often.
-const POLL_MILLISECONDS: u64 = 100;
-/// How long is waited for that. Own: far longer than a runner that lives needs.
-const LOOK_MILLISECONDS: u64 = 5_000;
 
 /// What interrupting did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +22,7 @@ pub enum Interrupted {
     NothingRunning,
     /// The queued message (or command) was taken back.
     MessageWithdrawn,
-    /// The command (or the message behind one) was taken by the runner: it will be stopped, or not begin.
+    /// The command was taken by the runner: it will be stopped, or not begin.
     CommandStopping,
     /// The message could not be taken back: it is in this state.
     TooLate(CommandState),
@@ -51,9 +46,8 @@ pub enum InterruptError {
 }
 
 /// Without a message id: asks the runner to stop the running turn. With one: takes that message
-/// back if the runner has not taken it; a command of the caller can be stopped then too, and a message
-/// that waits behind one, unless the session is suspended because a person has to decide about it: they
-/// can deny it.
+/// back if the runner has not taken it; a command of the caller can be stopped then too, unless the
+/// session is suspended because a person has to decide about it: they can deny it.
 ///
 /// Withdrawing twice gives the same answer. Interrupting twice stops whatever runs at that time;
 /// a caller that repeats after an unknown outcome may stop a turn that began between.
@@ -83,19 +77,14 @@ where
         }
         return Ok(match ports.withdraw(key, id, ports.now()).await? {
             Withdrawal::Withdrawn => Interrupted::MessageWithdrawn,
-            Withdrawal::TooLate(state @ CommandState::Taken(_)) => {
+            Withdrawal::TooLate(state @ CommandState::Taken(_))
+                if matches!(command.body, CommandBody::Run { .. }) =>
+            {
                 let stop = CommandBody::StopRun { run: id.clone() };
-                let Some(stop) = tell(ports, key, stop).await? else {
-                    return Ok(Interrupted::TooLate(state));
-                };
-                if matches!(command.body, CommandBody::Run { .. }) {
-                    return Ok(Interrupted::CommandStopping);
-                }
-                // Only the runner knows whether the CLI has it, or it waits behind a command.
-                match was_stopped(ports, key, &stop).await? {
-                    Some(true) => Interrupted::MessageWithdrawn,
-                    Some(false) => Interrupted::TooLate(state),
-                    None => Interrupted::CommandStopping,
+                if tell(ports, key, stop).await? {
+                    Interrupted::CommandStopping
+                } else {
+                    Interrupted::TooLate(state)
                 }
             }
             Withdrawal::TooLate(state) => Interrupted::TooLate(state),
@@ -109,51 +98,27 @@ where
     if head.state == State::Suspended || (!may_run && !head.has_queued()) {
         return Ok(Interrupted::NothingRunning);
     }
-    let told = tell(ports, key, CommandBody::Interrupt).await?;
-    Ok(told.map_or(Interrupted::NothingRunning, |_| Interrupted::TurnStopping))
+    Ok(if tell(ports, key, CommandBody::Interrupt).await? {
+        Interrupted::TurnStopping
+    } else {
+        Interrupted::NothingRunning
+    })
 }
 
-/// Whether the runner found what it was to stop; `None` when it has not said so in time.
-async fn was_stopped<P>(
-    ports: &P,
-    key: &SessionKey,
-    stop: &CommandId,
-) -> Result<Option<bool>, InterruptError>
-where
-    P: Inbox + Clock,
-{
-    let mut waited = 0;
-    loop {
-        match ports.command(key, stop).await?.and_then(|it| it.outcome) {
-            Some(CommandOutcome::Interrupted(found)) => return Ok(Some(found)),
-            Some(_) => return Ok(Some(false)),
-            None if waited >= LOOK_MILLISECONDS => return Ok(None),
-            None => {}
-        }
-        ports.sleep(POLL_MILLISECONDS).await;
-        waited += POLL_MILLISECONDS;
-    }
-}
-
-/// Gives the runner a command, and says which; `None` when the session is suspended and has no runner.
-async fn tell<P>(
-    ports: &P,
-    key: &SessionKey,
-    body: CommandBody,
-) -> Result<Option<CommandId>, InterruptError>
+/// Gives the runner a command; false when the session is suspended and has none.
+async fn tell<P>(ports: &P, key: &SessionKey, body: CommandBody) -> Result<bool, InterruptError>
 where
     P: Inbox + Clock + IdSource,
 {
-    let id = CommandId::from_random(ports.random());
     let command = NewCommand {
-        id: id.clone(),
+        id: CommandId::from_random(ports.random()),
         body,
         now: ports.now(),
         max_queued: u32::MAX,
     };
     match ports.enqueue(key, command).await {
-        Ok(_) => Ok(Some(id)),
-        Err(EnqueueError::Suspended) => Ok(None),
+        Ok(_) => Ok(true),
+        Err(EnqueueError::Suspended) => Ok(false),
         Err(EnqueueError::Ended(state)) => Err(InterruptError::Ended(state)),
         Err(EnqueueError::Unavailable(unavailable)) => Err(unavailable.into()),
         Err(EnqueueError::NoSession | EnqueueError::Full | EnqueueError::IdReused) => {

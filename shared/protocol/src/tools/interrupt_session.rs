@@ -75,9 +75,7 @@ pub(super) async fn run<P: Ports, F: ClaudeFinder>(
         Interrupted::TurnStopping => ("turn_stopping", "the turn is being stopped"),
         Interrupted::NothingRunning => ("nothing_running", "nothing was running"),
         Interrupted::MessageWithdrawn => ("message_withdrawn", "the message was taken back"),
-        Interrupted::CommandStopping => {
-            ("command_stopping", "it is being stopped, or will not begin")
-        }
+        Interrupted::CommandStopping => ("command_stopping", "the command is being stopped"),
         Interrupted::TooLate(_) => ("too_late", "the message cannot be taken back any more"),
     };
     let mut structured = json!({"session_id": key.session.as_str(), "outcome": outcome});

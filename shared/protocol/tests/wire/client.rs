@@ -398,23 +398,6 @@ impl Runner {
     }
 
     /// Finishes the command of that name, the session idle afterwards.
-    /// Waits for the command to stop something, and says whether it was there.
-    pub(crate) async fn looks_for_what_to_stop(&self, found: bool) {
-        let key = &self.lease.key;
-        loop {
-            let commands = self.fake.peek_commands(key);
-            let stop = commands
-                .iter()
-                .find(|command| command.body.kind() == "stop_command" && command.outcome.is_none());
-            if let Some(stop) = stop {
-                self.take().await;
-                let outcome = CommandOutcome::Interrupted(found);
-                return self.finish(stop.id.as_str(), outcome).await;
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-
     pub(crate) async fn finish(&self, id: &str, outcome: CommandOutcome) {
         let head = self
             .fake

@@ -103,32 +103,6 @@ async fn it_is_taken_back_or_stopped_by_its_name() {
     assert!(unknown.contains("message_id"), "{unknown}");
 }
 
-/// Only the runner knows whether the model has the message already.
-#[tokio::test]
-async fn a_message_behind_it_is_taken_back_by_its_name() {
-    let client = Client::new(Class::Call);
-    let id = session(&client).await;
-    let run = json!({"session_id": id, "command": "ls", "message_id": "r1"});
-    client.call("run_command", run).await;
-    let sent = json!({"session_id": id, "message": "and then", "message_id": "m1"});
-    client.call("send_message", sent).await;
-    let runner = client.runner(&id).await;
-    runner.take().await;
-    let interrupt = json!({"session_id": id, "message_id": "m1"});
-    for (found, outcome) in [(true, "message_withdrawn"), (false, "too_late")] {
-        let (answer, ()) = tokio::join!(
-            client.call("interrupt_session", interrupt.clone()),
-            runner.looks_for_what_to_stop(found)
-        );
-        assert_eq!(answer["outcome"], outcome);
-        let state = (!found).then_some("taken");
-        assert_eq!(answer["message_state"].as_str(), state);
-    }
-    // Nobody answers.
-    let answer = client.call("interrupt_session", interrupt).await;
-    assert_eq!(answer["outcome"], "command_stopping");
-}
-
 #[tokio::test]
 async fn it_wakes_a_suspended_session() {
     let client = Client::new(Class::Call);

@@ -104,6 +104,16 @@ async fn a_life() {
         .call("interrupt_session", json!({"session_id": id}))
         .await;
     assert_eq!(stopping["outcome"], "turn_stopping");
+    let late = client
+        .call(
+            "interrupt_session",
+            json!({"session_id": id, "message_id": "first"}),
+        )
+        .await;
+    assert_eq!(
+        (&late["outcome"], &late["message_state"]),
+        (&json!("too_late"), &json!("taken"))
+    );
 
     runner.take().await;
     runner

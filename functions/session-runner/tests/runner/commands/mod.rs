@@ -384,8 +384,6 @@ async fn it_waits_for_the_turn_and_what_comes_behind_waits_for_it() {
     world.send("r2", run("touch two")).await;
     let second = script(json!([{"text": "second"}]));
     world.send("m2", testkit::message(&second)).await;
-    let third = script(json!([{"text": "third"}]));
-    world.send("m3", testkit::message(&third)).await;
     world.send("r3", run("ls two")).await;
     let stop_two = CommandBody::StopRun {
         run: domain::CommandId::parse("r2").expect("an id"),
@@ -400,15 +398,6 @@ async fn it_waits_for_the_turn_and_what_comes_behind_waits_for_it() {
         done(&world, "r2").await,
         Some(CommandOutcome::Refused(_))
     ));
-    // And so is a message behind it, which the CLI has not got.
-    let stop_three = CommandBody::StopRun {
-        run: domain::CommandId::parse("m3").expect("an id"),
-    };
-    world.send("k2", stop_three).await;
-    assert_eq!(
-        done(&world, "k2").await,
-        Some(CommandOutcome::Interrupted(true))
-    );
     assert!(starts(&world.events().await).is_empty());
     std::fs::write(world.base.path().join("workspace/go"), "").expect("written");
     assert_eq!(ended(&world, "r1").await.stdout, "turn\n");
@@ -427,7 +416,6 @@ async fn it_waits_for_the_turn_and_what_comes_behind_waits_for_it() {
         .collect();
     let expected = [
         "message",
-        "withdrawn",
         "withdrawn",
         "turn",
         "started",
