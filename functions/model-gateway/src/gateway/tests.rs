@@ -500,6 +500,9 @@ async fn what_the_prompt_cache_had_is_told_of_each_answer() {
         let body = format!(r#"{{"id":"msg_1","model":"m","usage":{{"input_tokens":3,{usage}}}}}"#);
         let body: &'static str = body.leak();
         let stage = stage(MINUTE, move || ok("application/json", body)).await;
+        // Another test that came here first, while only this one listens, would turn the line off for both.
+        let (first, ..) = stage.send(stage.request("/model/v1/messages", "{}")).await;
+        assert_eq!(first, StatusCode::OK);
         let lines = testkit::Written::default();
         let writer = lines.clone();
         let subscriber = boot::logging::json_into("model-gateway", move || writer.clone());
