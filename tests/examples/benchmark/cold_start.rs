@@ -107,6 +107,8 @@ pub(crate) fn peers() -> Vec<Figure> {
     let mut python = Command::new(environment.interpreter());
     python
         .env_clear()
+        // Nothing is left in the checkout.
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .args(["-m", "awslambdaric", "python_function.handler"])
         .current_dir(&clients);
     let sdk = installed::node_function();
