@@ -2,14 +2,39 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use http_body_util::BodyExt;
 use insta::assert_json_snapshot;
-use protocol::Class;
+use protocol::{Class, Edge, Listings};
 use serde_json::{Value, json};
 
 use crate::client::{Client, LEGACY};
 
 fn initialize(version: &str) -> Value {
     json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}})
+}
+
+/// The edge sends nobody there who does not name the modern version; by its own address anybody comes.
+#[tokio::test]
+async fn another_class_says_what_they_lack() {
+    let client = Client::new(Class::Call).legacy();
+    let request = json!({"name": "list_sessions", "arguments": {}});
+    let answer = client
+        .send(client.prepare("tools/call", request.clone()))
+        .await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let error = &answer.response()["error"];
+    assert_eq!(error["code"], -32020, "{error}");
+    // Neither does a program of their own class that was made without what serves them.
+    let edge = Edge::new(Class::Legacy, crate::client::settings(), Listings);
+    let request = client.prepare("tools/call", request);
+    let response = edge.handle(request, client.principal.clone()).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let body = response.into_body().collect().await.expect("cannot fail");
+    let said = String::from_utf8(body.to_bytes().to_vec()).expect("UTF-8");
+    assert!(
+        said.contains("only MCP 2026-07-28 is served here"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
